@@ -1,0 +1,197 @@
+//! Why a connection ended: one closed enum, the same word on the wire, in the log, in metrics and in the API.
+
+use std::time::Duration;
+
+/// Who ended a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Who {
+    /// The client.
+    Peer,
+    /// The gateway, by one of its rules.
+    Gateway,
+    /// The operator of the gateway, or the application that embeds it.
+    Operator,
+    /// The kernel: the peer could not be reached any more, or the socket failed.
+    Kernel,
+}
+
+impl Who {
+    /// The word for logs and metrics.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Peer => "peer",
+            Self::Gateway => "gateway",
+            Self::Operator => "operator",
+            Self::Kernel => "kernel",
+        }
+    }
+}
+
+/// Whether, and when, the client should come back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Retry {
+    /// The same would happen again: the client has to change something first.
+    Never,
+    /// At once.
+    Now,
+    /// After this time at the earliest.
+    After(Duration),
+}
+
+impl std::fmt::Display for Retry {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Never => f.write_str("do not come back unchanged"),
+            Self::Now => f.write_str("come back at once"),
+            Self::After(span) if span.as_millis().is_multiple_of(1_000) => {
+                write!(f, "come back in {} s", span.as_secs())
+            }
+            Self::After(span) => write!(f, "come back in {} ms", span.as_millis()),
+        }
+    }
+}
+
+/// Declares the enum together with everything that has to be said of each reason, so that none can be
+/// added without its word, its author, its retry class and its sentence.
+macro_rules! close_reasons {
+    ($($(#[doc = $doc:literal])+ $name:ident = $word:literal, $who:ident, $retry:expr, $sentence:literal;)+) => {
+        /// Why a connection ended. Every connection ends with exactly one of these.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        #[repr(u8)]
+        pub enum CloseReason {
+            $($(#[doc = $doc])+ $name,)+
+        }
+
+        impl CloseReason {
+            /// All reasons, in the order of their numbers.
+            pub const ALL: &'static [Self] = &[$(Self::$name),+];
+
+            /// The stable word for this reason.
+            #[must_use]
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Self::$name => $word,)+ }
+            }
+
+            /// Who ended the connection.
+            #[must_use]
+            pub const fn who(self) -> Who {
+                match self { $(Self::$name => Who::$who,)+ }
+            }
+
+            /// Whether the client should come back.
+            #[must_use]
+            pub const fn retry(self) -> Retry {
+                match self { $(Self::$name => $retry,)+ }
+            }
+
+            /// One sentence for people.
+            #[must_use]
+            pub const fn sentence(self) -> &'static str {
+                match self { $(Self::$name => $sentence,)+ }
+            }
+        }
+    };
+}
+
+const SOON: Retry = Retry::After(Duration::from_secs(1));
+const LATER: Retry = Retry::After(Duration::from_secs(5));
+
+close_reasons! {
+    /// The peer closed its side and everything for it was sent.
+    PeerClosed = "peer closed", Peer, Retry::Now, "the client closed the connection";
+    /// The peer reset the connection.
+    PeerReset = "peer reset", Peer, Retry::Now, "the client reset the connection";
+    /// The kernel gave the peer up: keepalive or unacknowledged data ran into their time-outs.
+    PeerVanished = "peer vanished", Kernel, Retry::Now, "the client could not be reached any more";
+    /// The socket failed in another way.
+    SocketError = "socket error", Kernel, Retry::Now, "the socket failed";
+    /// No complete first message in time.
+    FirstMessageTimeout = "first message timeout", Gateway, Retry::Now, "no complete message came in time after accept";
+    /// No heartbeat for the heartbeat timeout.
+    HeartbeatTimeout = "heartbeat timeout", Gateway, Retry::Now, "no heartbeat came in time";
+    /// The fixed deadline of a short connection.
+    ShortDeadline = "short deadline", Gateway, Retry::Now, "the fixed deadline of a short connection has come";
+    /// The maximum age of a long connection.
+    MaxAge = "maximum age", Gateway, Retry::Now, "the connection has reached its maximum age";
+    /// The peer ended its side, and what was left to send took too long.
+    HalfCloseTimeout = "half-close timeout", Gateway, Retry::Now, "the client closed its side and the rest took too long";
+    /// What we send made no progress.
+    WriteStall = "write stall", Gateway, SOON, "the client does not take what is sent to it";
+    /// Fewer bytes arrived than the listener's minimum rate asks for.
+    MinimumRate = "below minimum rate", Gateway, Retry::Never, "the client sends too slowly";
+    /// A message is longer than the listener allows.
+    MessageTooLarge = "message too large", Gateway, Retry::Never, "a message is longer than the listener allows";
+    /// More was to be sent than the listener's output limit holds.
+    OutputFull = "output full", Gateway, SOON, "more was to be sent than the client takes";
+    /// The read deadline that the application set.
+    ReadDeadline = "read deadline", Operator, Retry::Now, "the application's deadline for reading has come";
+    /// The write deadline that the application set.
+    WriteDeadline = "write deadline", Operator, Retry::Now, "the application's deadline for writing has come";
+    /// The application closed the connection.
+    Application = "application", Operator, Retry::Now, "the application closed the connection";
+    /// The sink took nothing for too long.
+    SinkStalled = "sink stalled", Gateway, LATER, "the gateway could not pass messages on for too long";
+    /// The sink failed for good.
+    SinkFailed = "sink failed", Gateway, LATER, "the gateway's sink failed";
+    /// The gateway holds as many connections as it may.
+    AtCapacity = "at capacity", Gateway, LATER, "the gateway is full";
+    /// This source address holds as many connections as it may.
+    AddressLimit = "address limit", Gateway, LATER, "too many connections from this address";
+    /// Too many connections have not said anything yet.
+    NewcomerLimit = "newcomer limit", Gateway, SOON, "too many connections have not said anything yet";
+    /// Connections come faster than the listener allows.
+    AcceptRate = "accept rate", Gateway, SOON, "connections come faster than the listener allows";
+    /// No descriptor was left.
+    OutOfDescriptors = "out of descriptors", Gateway, LATER, "the gateway has no file descriptor left";
+    /// The gateway is being stopped gracefully.
+    Drain = "drain", Operator, SOON, "the gateway is draining";
+    /// The gateway was stopped at once.
+    Stopped = "stopped", Operator, LATER, "the gateway was stopped";
+}
+
+impl CloseReason {
+    /// The reason's number: its place in [`CloseReason::ALL`].
+    #[must_use]
+    pub const fn index(self) -> usize {
+        self as usize
+    }
+
+    /// Whether the peer may still be there to be told anything.
+    #[must_use]
+    pub fn peer_listens(self) -> bool {
+        !matches!(self, Self::PeerReset | Self::PeerVanished | Self::SocketError)
+    }
+}
+
+impl std::fmt::Display for CloseReason {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashSet;
+
+    #[test]
+    fn words_are_unique_and_numbers_are_places() {
+        let words: HashSet<_> = CloseReason::ALL.iter().map(|reason| reason.as_str()).collect();
+        assert_eq!(words.len(), CloseReason::ALL.len());
+        for (place, reason) in CloseReason::ALL.iter().enumerate() {
+            assert_eq!(reason.index(), place);
+        }
+    }
+
+    #[test]
+    fn an_optional_reason_is_one_byte() {
+        assert_eq!(size_of::<Option<CloseReason>>(), 1);
+    }
+
+    #[test]
+    fn retry_reads_as_a_sentence() {
+        assert_eq!(Retry::After(Duration::from_secs(5)).to_string(), "come back in 5 s");
+        assert_eq!(Retry::After(Duration::from_millis(250)).to_string(), "come back in 250 ms");
+    }
+}

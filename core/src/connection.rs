@@ -1,0 +1,353 @@
+//! One raw connection, pure: bytes, end of input, timeouts and commands go in; bytes to transmit, events
+//! and the next timeout come out. Knows no socket and no clock.
+//!
+//! The contract: change it by one call, write out everything that the call appended to the output, file the
+//! timeout again if [`Connection::take_earlier`] says so, then wait for the next thing to happen. No
+//! `handle_` call fails: a violation ends the connection with a reason, and [`Event::Closed`] is the last
+//! event, exactly once. A spurious timeout does nothing.
+
+use crate::close::CloseReason;
+use crate::lifetime::{Direction, Lifetime, Pause, Phase};
+use crate::lines::Lines;
+use crate::policy::{Framing, Heartbeat, Policy};
+use crate::time::{Instant, Now};
+use crate::timer::{Before, Timer};
+use std::time::Duration;
+
+/// What the owner of a connection has to know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Event<'a> {
+    /// A message is complete.
+    Message {
+        /// Its number on this connection, from 1.
+        number: u64,
+        /// Its bytes, valid during the call.
+        payload: &'a [u8],
+    },
+    /// The peer has ended its side. The connection stays until the owner says [`Connection::finish`] and
+    /// everything is sent, bounded by the half-close time.
+    InputEnded,
+    /// The connection has ended. Nothing comes after this.
+    Closed(CloseReason),
+}
+
+/// Where a connection's outputs go. The owner keeps the buffer.
+pub trait Output {
+    /// The buffer to which bytes for the peer are appended.
+    fn transmit(&mut self) -> &mut Vec<u8>;
+    /// Takes an event. The owner may append an answer to the transmit buffer right here.
+    fn handle_event(&mut self, event: Event<'_>);
+}
+
+/// The numbers of one connection.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Totals {
+    /// Bytes received.
+    pub bytes_in: u64,
+    /// Bytes that the kernel took from us.
+    pub bytes_out: u64,
+    /// Complete messages, heartbeats not counted.
+    pub messages: u64,
+}
+
+/// What came of an attempt to write.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Written {
+    /// What the kernel took, in bytes.
+    pub bytes: usize,
+    /// What still has to wait, in bytes.
+    pub waiting: usize,
+    /// Nothing unread lies in the socket: it may be closed without destroying what is on its way.
+    pub drained: bool,
+}
+
+/// A command came too late: the connection has ended, or is past its deadline for writing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ended;
+
+/// The state of one raw connection on the gateway's side.
+#[derive(Debug)]
+pub struct Connection {
+    lifetime: Lifetime,
+    lines: Lines,
+    totals: Totals,
+}
+
+/// An idle connection costs its owner this and little more, a million times.
+const _: () = assert!(size_of::<Connection>() <= 64);
+
+impl Connection {
+    /// A connection accepted at `now`.
+    #[must_use]
+    pub fn new(now: Now, policy: &Policy) -> Self {
+        Self { lifetime: Lifetime::new(now, policy), lines: Lines::default(), totals: Totals::default() }
+    }
+
+    /// Takes received bytes. Fixed deadlines come first: what arrives after one is not delivered.
+    pub fn handle_input(&mut self, now: Now, policy: &Policy, input: &[u8], output: &mut impl Output) {
+        if self.lifetime.phase() != Phase::Open || input.is_empty() {
+            return;
+        }
+        if let Some(reason) = self.lifetime.passed(now, policy).and_then(Timer::reason) {
+            return self.end(now, policy, reason, output);
+        }
+        self.totals.bytes_in += input.len() as u64;
+        self.lifetime.handle_received(now, policy.minimum_rate, input.len());
+        if policy.heartbeat == Heartbeat::Any {
+            self.lifetime.handle_heartbeat(now);
+        }
+        let before = output.transmit().len();
+        match policy.framing {
+            Framing::Chunks => {
+                for chunk in input.chunks(policy.message_bytes_max) {
+                    self.handle_message(now, policy, chunk, output);
+                }
+            }
+            Framing::Lines => self.handle_lines(now, policy, input, output),
+        }
+        if output.transmit().len() > before && self.lifetime.write_deadline_passed(now) {
+            output.transmit().truncate(before);
+            self.end(now, policy, CloseReason::WriteDeadline, output);
+        }
+    }
+
+    /// The peer has ended its side.
+    pub fn handle_input_end(&mut self, now: Now, policy: &Policy, output: &mut impl Output) {
+        if self.lifetime.phase() != Phase::Open || self.lifetime.input_ended() {
+            return;
+        }
+        if let Some(reason) = self.lifetime.passed(now, policy).and_then(Timer::reason) {
+            return self.end(now, policy, reason, output);
+        }
+        self.lifetime.handle_input_end(now);
+        output.handle_event(Event::InputEnded);
+    }
+
+    /// The socket is gone, for `reason`. In any phase this is the last of it.
+    pub fn handle_failure(
+        &mut self,
+        now: Now,
+        policy: &Policy,
+        reason: CloseReason,
+        output: &mut impl Output,
+    ) {
+        self.end(now, policy, reason, output);
+        self.lifetime.enter(Phase::Aborted, None);
+    }
+
+    /// Time has passed. Ends the connection if a deadline has; else does nothing.
+    ///
+    /// The owner first tries what [`Timer::before`] of the timer asks for.
+    pub fn handle_timeout(&mut self, now: Now, policy: &Policy, output: &mut impl Output) {
+        let Some((deadline, timer)) = self.poll_timeout(now.stalled, policy) else { return };
+        if deadline > now.instant {
+            return;
+        }
+        match (timer, timer.reason()) {
+            (_, Some(reason)) => self.end(now, policy, reason, output),
+            (Timer::Flush, None) => self.lifetime.enter(Phase::Aborted, None),
+            (_, None) => self.lifetime.enter(Phase::Closed, None),
+        }
+    }
+
+    /// Writing was tried; called after every attempt, also when there was nothing to write, with an empty
+    /// transmit buffer. It may append a farewell to it, and then wants to be called again.
+    pub fn handle_written(&mut self, now: Now, policy: &Policy, written: Written, output: &mut impl Output) {
+        self.totals.bytes_out += written.bytes as u64;
+        if self.lifetime.phase() == Phase::Open {
+            if written.bytes > 0 {
+                self.lifetime.handle_progress(now);
+            }
+            self.lifetime.handle_output(now, written.waiting > 0);
+            if written.waiting == 0 && self.lifetime.is_finishing() {
+                self.end(now, policy, self.finished_reason(), output);
+            }
+        }
+        if self.lifetime.phase() == Phase::Flushing && written.waiting == 0 && output.transmit().is_empty() {
+            self.handle_flushed(now, policy, written.drained);
+        }
+    }
+
+    /// While lingering: `bytes` arrived and were thrown away, or the peer's side ended (`None`).
+    pub fn handle_discarded(&mut self, policy: &Policy, bytes: Option<usize>) {
+        let enough = bytes.is_none_or(|bytes| self.lifetime.discard(bytes) >= policy.linger_bytes_max);
+        if enough && self.lifetime.phase() == Phase::Lingering {
+            self.lifetime.enter(Phase::Closed, None);
+        }
+    }
+
+    /// Sends bytes to the peer. More than the output limit, together with the `waiting` bytes that wait
+    /// already, ends the connection: the peer is too slow, and nothing is dropped in silence.
+    ///
+    /// # Errors
+    /// [`Ended`] when there is nobody left to send to.
+    pub fn send(
+        &mut self,
+        now: Now,
+        policy: &Policy,
+        bytes: &[u8],
+        waiting: usize,
+        output: &mut impl Output,
+    ) -> Result<(), Ended> {
+        if self.lifetime.phase() != Phase::Open {
+            return Err(Ended);
+        }
+        if self.lifetime.write_deadline_passed(now) {
+            self.end(now, policy, CloseReason::WriteDeadline, output);
+            return Err(Ended);
+        }
+        if waiting.saturating_add(bytes.len()) > policy.output_bytes_max {
+            self.end(now, policy, CloseReason::OutputFull, output);
+            return Err(Ended);
+        }
+        output.transmit().extend_from_slice(bytes);
+        Ok(())
+    }
+
+    /// Nothing more is to be sent: ends the connection as soon as the `waiting` bytes have left. The reason
+    /// is that the peer closed, if it did, else that the application did.
+    pub fn finish(&mut self, now: Now, policy: &Policy, waiting: usize, output: &mut impl Output) {
+        if self.lifetime.phase() != Phase::Open {
+            return;
+        }
+        self.lifetime.finish();
+        if waiting == 0 && output.transmit().is_empty() {
+            self.end(now, policy, self.finished_reason(), output);
+        }
+    }
+
+    /// Ends the connection. Only the first reason counts.
+    pub fn close(&mut self, now: Now, policy: &Policy, reason: CloseReason, output: &mut impl Output) {
+        self.end(now, policy, reason, output);
+    }
+
+    /// Sets or clears deadlines from outside; see [`Lifetime::set_deadline`].
+    pub fn set_deadline(&mut self, direction: Direction, deadline: Option<Instant>) {
+        if self.lifetime.phase() == Phase::Open {
+            self.lifetime.set_deadline(direction, deadline);
+        }
+    }
+
+    /// We stop reading.
+    pub fn pause(&mut self, now: Now, why: Pause) {
+        if self.lifetime.phase() == Phase::Open {
+            self.lifetime.pause(now, why);
+        }
+    }
+
+    /// The cause of a pause is gone.
+    pub fn resume(&mut self, now: Now, policy: &Policy, why: Pause) {
+        if self.lifetime.phase() == Phase::Open {
+            self.lifetime.resume(now, policy, why);
+        }
+    }
+
+    /// Whether bytes are wanted.
+    #[must_use]
+    pub fn wants_read(&self) -> bool {
+        match self.lifetime.phase() {
+            Phase::Open => !self.lifetime.is_paused() && !self.lifetime.input_ended(),
+            Phase::Lingering => true,
+            Phase::Flushing | Phase::Closed | Phase::Aborted => false,
+        }
+    }
+
+    /// The next timeout, in real time, and its name.
+    #[must_use]
+    pub fn poll_timeout(&self, stalled: Duration, policy: &Policy) -> Option<(Instant, Timer)> {
+        self.lifetime.poll_timeout(stalled, policy)
+    }
+
+    /// What has to be tried before [`handle_timeout`](Self::handle_timeout), if a deadline has come by `now`.
+    #[must_use]
+    pub fn due(&self, now: Now, policy: &Policy) -> Option<Before> {
+        let (deadline, timer) = self.poll_timeout(now.stalled, policy)?;
+        (deadline <= now.instant).then(|| timer.before())
+    }
+
+    /// Whether the next timeout may have moved earlier since the last call.
+    pub fn take_earlier(&mut self) -> bool {
+        self.lifetime.take_earlier()
+    }
+
+    /// The rules at work.
+    #[must_use]
+    pub const fn lifetime(&self) -> &Lifetime {
+        &self.lifetime
+    }
+
+    /// The numbers so far.
+    #[must_use]
+    pub const fn totals(&self) -> Totals {
+        self.totals
+    }
+
+    fn handle_lines(&mut self, now: Now, policy: &Policy, input: &[u8], output: &mut impl Output) {
+        let mut lines = std::mem::take(&mut self.lines);
+        let outcome = lines.handle_input(input, policy.message_bytes_max, |line| {
+            self.handle_message(now, policy, line, output);
+            self.lifetime.phase() == Phase::Open
+        });
+        if outcome.is_err() {
+            self.end(now, policy, CloseReason::MessageTooLarge, output);
+        }
+        if self.lifetime.phase() == Phase::Open {
+            self.lines = lines;
+        }
+    }
+
+    fn handle_message(&mut self, now: Now, policy: &Policy, payload: &[u8], output: &mut impl Output) {
+        self.lifetime.handle_first_message(now);
+        if let Heartbeat::Line(line) = &policy.heartbeat
+            && **line == *payload
+        {
+            return self.lifetime.handle_heartbeat(now);
+        }
+        self.totals.messages += 1;
+        let number = self.totals.messages;
+        output.handle_event(Event::Message { number, payload });
+        if let Some(reply) = &policy.reply {
+            append_line(output.transmit(), &reply.replace("{n}", &number.to_string()));
+        }
+    }
+
+    fn finished_reason(&self) -> CloseReason {
+        if self.lifetime.input_ended() { CloseReason::PeerClosed } else { CloseReason::Application }
+    }
+
+    fn handle_flushed(&mut self, now: Now, policy: &Policy, drained: bool) {
+        // A socket closed with unread input resets the connection, and the reset may destroy what the peer
+        // has not read yet. With nothing unread, and nothing sent that could be destroyed, there is no need
+        // to wait for the peer.
+        let safe = self.lifetime.reason() == Some(CloseReason::PeerClosed)
+            || (drained && self.totals.bytes_out == 0);
+        if safe {
+            self.lifetime.enter(Phase::Closed, None);
+        } else {
+            self.lifetime.enter(Phase::Lingering, Some(now.instant.after(policy.linger)));
+        }
+    }
+
+    fn end(&mut self, now: Now, policy: &Policy, reason: CloseReason, output: &mut impl Output) {
+        if self.lifetime.phase() != Phase::Open {
+            return;
+        }
+        self.lifetime.end(reason, now.instant.after(policy.flush));
+        self.lines = Lines::default();
+        if let Some(farewell) = policy.farewell.as_deref().filter(|_| reason.peer_listens()) {
+            append_line(output.transmit(), &farewell_line(farewell, reason));
+        }
+        output.handle_event(Event::Closed(reason));
+    }
+}
+
+/// The farewell with its placeholders filled in.
+#[must_use]
+pub fn farewell_line(farewell: &str, reason: CloseReason) -> String {
+    farewell.replace("{reason}", reason.as_str()).replace("{retry}", &reason.retry().to_string())
+}
+
+fn append_line(transmit: &mut Vec<u8>, line: &str) {
+    transmit.extend_from_slice(line.as_bytes());
+    transmit.push(b'\n');
+}

@@ -1,0 +1,19 @@
+//! The rules of pulsegate, without any I/O: no socket, no thread, no clock, no log. Time is an argument.
+//!
+//! A [`Connection`](connection::Connection) is a pure state machine: bytes, the end of input, timeouts and
+//! commands go in; bytes to transmit, events and the next timeout come out. A [`Wheel`](wheel::Wheel) says
+//! which of very many connections have to be looked at now. A [`StallGuard`](stall::StallGuard) keeps the
+//! time in which nobody could listen apart from the time in which a peer was silent.
+//!
+//! Modules, each using only those after it: `connection`, `lines`, `lifetime`, `timer`, `policy`, `close`,
+//! `wheel`, `stall`, `time`.
+
+pub mod close;
+pub mod connection;
+pub mod lifetime;
+pub mod lines;
+pub mod policy;
+pub mod stall;
+pub mod time;
+pub mod timer;
+pub mod wheel;

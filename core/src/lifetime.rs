@@ -1,0 +1,366 @@
+//! How long one connection may live, and how it ends: instants and the rules over them. Knows no bytes.
+//!
+//! Fixed deadlines (short, maximum age, those set by the application) stand on real time. What counts the
+//! peer's silence stands on the shard's own time and rests while we don't read.
+
+use crate::close::CloseReason;
+use crate::policy::{LifetimePolicy, MinimumRate, Policy};
+use crate::time::{Instant, Now};
+use crate::timer::Timer;
+use std::time::Duration;
+
+/// Where a connection stands on its one way from accept to its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Phase {
+    /// It lives.
+    Open,
+    /// It has ended, and the last bytes are on their way out.
+    Flushing,
+    /// All is sent and our side is shut; what still arrives is thrown away until the peer closes too.
+    Lingering,
+    /// The socket may be closed.
+    Closed,
+    /// The socket is to be closed with what is unsent thrown away.
+    Aborted,
+}
+
+/// Why reading is stopped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pause {
+    /// The sink takes nothing.
+    Sink,
+    /// The peer doesn't take what its messages make us send.
+    Output,
+}
+
+/// Which direction a deadline set from outside is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Direction {
+    /// Receiving.
+    Read,
+    /// Sending.
+    Write,
+    /// Both.
+    Both,
+}
+
+/// The lifetime of one connection.
+#[derive(Debug)]
+pub struct Lifetime {
+    /// Accept, in real time.
+    opened: Instant,
+    /// Accept until the first message is complete, then the last heartbeat; in own time.
+    heard: Instant,
+    /// What most connections never have.
+    exceptions: Option<Box<Exceptions>>,
+    spoken: bool,
+    earlier: bool,
+    finishing: bool,
+    phase: Phase,
+    reason: Option<CloseReason>,
+}
+
+/// Instants that an idle connection has no use for; they cost it one empty pointer.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Exceptions {
+    read_deadline: Option<Instant>,
+    write_deadline: Option<Instant>,
+    /// Own time.
+    sink_paused: Option<Instant>,
+    output_paused: bool,
+    /// The last progress of waiting output, in own time.
+    output_moved: Option<Instant>,
+    /// Own time.
+    input_ended: Option<Instant>,
+    /// Until when the received bytes are enough, in own time.
+    rate_until: Option<Instant>,
+    /// The end of the phase after the end.
+    closing_until: Option<Instant>,
+    /// Bytes thrown away after the end.
+    discarded: usize,
+}
+
+impl Lifetime {
+    /// A connection accepted at `now`.
+    #[must_use]
+    pub fn new(now: Now, policy: &Policy) -> Self {
+        let mut lifetime = Self {
+            opened: now.instant,
+            heard: now.own(),
+            exceptions: None,
+            spoken: false,
+            earlier: false,
+            finishing: false,
+            phase: Phase::Open,
+            reason: None,
+        };
+        if let Some(rate) = policy.minimum_rate {
+            lifetime.change(|exceptions| exceptions.rate_until = Some(now.own().after(rate.grace)));
+        }
+        lifetime
+    }
+
+    /// When it was accepted, in real time.
+    #[must_use]
+    pub const fn opened(&self) -> Instant {
+        self.opened
+    }
+
+    /// The phase it is in.
+    #[must_use]
+    pub const fn phase(&self) -> Phase {
+        self.phase
+    }
+
+    /// Why it ended, once it has.
+    #[must_use]
+    pub const fn reason(&self) -> Option<CloseReason> {
+        self.reason
+    }
+
+    /// Whether the first message is complete.
+    #[must_use]
+    pub const fn has_spoken(&self) -> bool {
+        self.spoken
+    }
+
+    /// Whether reading is stopped.
+    #[must_use]
+    pub fn is_paused(&self) -> bool {
+        self.exceptions.as_ref().is_some_and(|exceptions| exceptions.is_paused())
+    }
+
+    /// Whether the peer has ended its side.
+    #[must_use]
+    pub fn input_ended(&self) -> bool {
+        self.exceptions.as_ref().is_some_and(|exceptions| exceptions.input_ended.is_some())
+    }
+
+    /// Whether, since the last call, a change may have moved the next timeout earlier, so that the owner
+    /// has to file it again. A heartbeat never does: it only moves it later.
+    pub fn take_earlier(&mut self) -> bool {
+        std::mem::take(&mut self.earlier)
+    }
+
+    /// The first message is complete: from now on heartbeats count.
+    pub fn handle_first_message(&mut self, now: Now) {
+        if !self.spoken {
+            self.spoken = true;
+            self.heard = now.own();
+            self.earlier = true;
+        }
+    }
+
+    /// The peer has proved itself alive. Before the first message is complete this moves nothing.
+    pub fn handle_heartbeat(&mut self, now: Now) {
+        if self.spoken {
+            self.heard = now.own();
+        }
+    }
+
+    /// `bytes` more have arrived.
+    pub fn handle_received(&mut self, now: Now, rate: Option<MinimumRate>, bytes: usize) {
+        let (Some(rate), Some(exceptions)) = (rate, self.exceptions.as_mut()) else { return };
+        if let Some(until) = exceptions.rate_until {
+            let full = now.own().after(rate.grace);
+            exceptions.rate_until = Some(until.after(earned(rate, bytes)).min(full));
+        }
+    }
+
+    /// The peer has ended its side: from now on only what is left to send keeps the connection.
+    pub fn handle_input_end(&mut self, now: Now) {
+        let own = now.own();
+        self.change(|exceptions| {
+            exceptions.input_ended.get_or_insert(own);
+        });
+    }
+
+    /// Nothing more is to be sent than what waits already.
+    pub const fn finish(&mut self) {
+        self.finishing = true;
+    }
+
+    /// Whether the connection ends as soon as nothing waits to be sent.
+    #[must_use]
+    pub const fn is_finishing(&self) -> bool {
+        self.finishing
+    }
+
+    /// Output waits (`true`), or none does (`false`). Waiting output starts the clock of the write stall.
+    pub fn handle_output(&mut self, now: Now, waits: bool) {
+        let had = self.exceptions.as_ref().is_some_and(|exceptions| exceptions.output_moved.is_some());
+        if had != waits {
+            let own = now.own();
+            self.change(|exceptions| exceptions.output_moved = waits.then_some(own));
+        }
+    }
+
+    /// Some of the waiting output has left.
+    pub fn handle_progress(&mut self, now: Now) {
+        if let Some(moved) = self.exceptions.as_mut().and_then(|exceptions| exceptions.output_moved.as_mut())
+        {
+            *moved = now.own();
+        }
+    }
+
+    /// We stop reading.
+    pub fn pause(&mut self, now: Now, why: Pause) {
+        let own = now.own();
+        self.change(|exceptions| match why {
+            Pause::Sink => {
+                exceptions.sink_paused.get_or_insert(own);
+            }
+            Pause::Output => exceptions.output_paused = true,
+        });
+    }
+
+    /// The cause of a pause is gone. When the last one is, reading goes on, and the clocks that stood still
+    /// start anew in full.
+    pub fn resume(&mut self, now: Now, policy: &Policy, why: Pause) {
+        if !self.is_paused() {
+            return;
+        }
+        let own = now.own();
+        self.change(|exceptions| {
+            match why {
+                Pause::Sink => exceptions.sink_paused = None,
+                Pause::Output => exceptions.output_paused = false,
+            }
+            if !exceptions.is_paused() && exceptions.rate_until.is_some() {
+                exceptions.rate_until = policy.minimum_rate.map(|rate| own.after(rate.grace));
+            }
+        });
+        if !self.is_paused() {
+            self.heard = own;
+        }
+    }
+
+    /// Sets (`Some`) or clears (`None`) a deadline, in the semantics of Go's `SetDeadline`,
+    /// `SetReadDeadline` and `SetWriteDeadline`: absolute, for pending I/O too, an instant in the past is
+    /// over at once. It tightens what the policy allows and never loosens it.
+    pub fn set_deadline(&mut self, direction: Direction, deadline: Option<Instant>) {
+        self.change(|exceptions| {
+            if direction != Direction::Write {
+                exceptions.read_deadline = deadline;
+            }
+            if direction != Direction::Read {
+                exceptions.write_deadline = deadline;
+            }
+        });
+    }
+
+    /// Whether the deadline for writing has passed, so that nothing may be sent any more.
+    #[must_use]
+    pub fn write_deadline_passed(&self, now: Now) -> bool {
+        self.exceptions
+            .as_ref()
+            .and_then(|exceptions| exceptions.write_deadline)
+            .is_some_and(|deadline| deadline <= now.instant)
+    }
+
+    /// Ends it: what is left to send may take until `until`. Only the first reason counts.
+    pub fn end(&mut self, reason: CloseReason, until: Instant) {
+        if self.phase == Phase::Open {
+            self.reason = Some(reason);
+            self.enter(Phase::Flushing, Some(until));
+        }
+    }
+
+    /// Goes on to a later phase after the end.
+    pub fn enter(&mut self, phase: Phase, until: Option<Instant>) {
+        if phase > self.phase {
+            self.phase = phase;
+            self.change(|exceptions| {
+                *exceptions = Exceptions { closing_until: until, ..Exceptions::default() }
+            });
+        }
+    }
+
+    /// Counts bytes thrown away after the end, and returns how many there are in all.
+    pub fn discard(&mut self, bytes: usize) -> usize {
+        self.exceptions.as_mut().map_or(0, |exceptions| {
+            exceptions.discarded = exceptions.discarded.saturating_add(bytes);
+            exceptions.discarded
+        })
+    }
+
+    /// The earliest deadline, in real time, and which one it is. `None` once the socket may be closed.
+    #[must_use]
+    pub fn poll_timeout(&self, stalled: Duration, policy: &Policy) -> Option<(Instant, Timer)> {
+        match self.phase {
+            Phase::Open => Some(self.earliest(stalled, policy)),
+            Phase::Flushing => Some((self.exceptions.as_ref()?.closing_until?, Timer::Flush)),
+            Phase::Lingering => Some((self.exceptions.as_ref()?.closing_until?, Timer::Linger)),
+            Phase::Closed | Phase::Aborted => None,
+        }
+    }
+
+    /// The fixed deadline that has passed by `now`, if one has: what has arrived since counts for nothing.
+    #[must_use]
+    pub fn passed(&self, now: Now, policy: &Policy) -> Option<Timer> {
+        let age = self.age_limit(policy);
+        let read = self.read_deadline().map(|deadline| (deadline, Timer::ReadDeadline));
+        let (deadline, timer) = read.map_or(age, |read| read.min(age));
+        (deadline <= now.instant).then_some(timer)
+    }
+
+    fn age_limit(&self, policy: &Policy) -> (Instant, Timer) {
+        let timer = match policy.lifetime {
+            LifetimePolicy::Short { .. } => Timer::ShortDeadline,
+            LifetimePolicy::Long { .. } => Timer::MaxAge,
+        };
+        (self.opened.after(policy.age_max()), timer)
+    }
+
+    /// After the end of input there is nothing left to read in time.
+    fn read_deadline(&self) -> Option<Instant> {
+        self.exceptions.as_ref().filter(|exceptions| exceptions.input_ended.is_none())?.read_deadline
+    }
+
+    fn earliest(&self, stalled: Duration, policy: &Policy) -> (Instant, Timer) {
+        let real = |own: Instant| own.after(stalled);
+        let mut earliest = self.age_limit(policy);
+        if !self.is_paused() && !self.input_ended() {
+            if !self.spoken {
+                earliest = earliest.min((real(self.heard.after(policy.first_message)), Timer::FirstMessage));
+            } else if let LifetimePolicy::Long { heartbeat_timeout, .. } = policy.lifetime {
+                earliest = earliest.min((real(self.heard.after(heartbeat_timeout)), Timer::Heartbeat));
+            }
+        }
+        let Some(exceptions) = &self.exceptions else { return earliest };
+        let paused = exceptions.is_paused() || exceptions.input_ended.is_some();
+        let rate = exceptions.rate_until.filter(|_| !paused);
+        let write_deadline = exceptions.write_deadline.filter(|_| exceptions.output_moved.is_some());
+        let others = [
+            (self.read_deadline(), Timer::ReadDeadline),
+            (write_deadline, Timer::WriteDeadline),
+            (exceptions.sink_paused.map(|since| real(since.after(policy.sink_stall))), Timer::SinkStall),
+            (exceptions.input_ended.map(|since| real(since.after(policy.half_close))), Timer::HalfClose),
+            (exceptions.output_moved.map(|since| real(since.after(policy.write_stall))), Timer::WriteStall),
+            (rate.map(real), Timer::MinimumRate),
+        ];
+        others.into_iter().filter_map(|(deadline, timer)| Some((deadline?, timer))).fold(earliest, Ord::min)
+    }
+
+    /// Changes the exceptions, and gives their memory back when there are none.
+    fn change(&mut self, change: impl FnOnce(&mut Exceptions)) {
+        let exceptions = self.exceptions.get_or_insert_default();
+        change(exceptions);
+        if **exceptions == Exceptions::default() {
+            self.exceptions = None;
+        }
+        self.earlier = true;
+    }
+}
+
+impl Exceptions {
+    const fn is_paused(&self) -> bool {
+        self.sink_paused.is_some() || self.output_paused
+    }
+}
+
+/// The time that so many bytes earn.
+fn earned(rate: MinimumRate, bytes: usize) -> Duration {
+    let nanos = bytes as u128 * 1_000_000_000 / u128::from(rate.bytes_per_second.max(1));
+    Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
+}

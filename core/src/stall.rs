@@ -1,0 +1,119 @@
+//! The stall guard: time in which the shard itself could not listen is not the peers' silence.
+
+use crate::time::{Instant, Now};
+use std::time::Duration;
+
+/// A gap longer than this counts as a stall.
+pub const STALL_MIN: Duration = Duration::from_millis(50);
+/// The most that is credited at once.
+pub const CREDIT_MAX: Duration = Duration::from_secs(30);
+
+/// Measures the stalls of one shard and keeps the sum that separates its own time from real time.
+///
+/// A stall is a gap of more than [`STALL_MIN`] between the instant at which the shard should have been
+/// running (the wake it asked for, or its last reading of the clock) and now. It is credited once, in
+/// O(1), for all connections. The credit comes out of a budget of [`CREDIT_MAX`] that refills at half the
+/// speed of real time, so that permanent overload can't keep the dead.
+#[derive(Debug)]
+pub struct StallGuard {
+    /// Until this instant the shard is known to have been well, or to have slept by its own will.
+    well_until: Instant,
+    stalled: Duration,
+    budget: Duration,
+    refilled: Instant,
+}
+
+impl StallGuard {
+    /// A guard that starts at `now` with a full budget.
+    #[must_use]
+    pub const fn new(now: Instant) -> Self {
+        Self { well_until: now, stalled: Duration::ZERO, budget: CREDIT_MAX, refilled: now }
+    }
+
+    /// Notes that the shard goes to sleep until `wake` (`None`: until something happens).
+    pub fn handle_sleep(&mut self, wake: Option<Instant>) {
+        self.well_until = self.well_until.max(wake.unwrap_or(Instant::MAX));
+    }
+
+    /// Takes a reading of the clock, credits a stall if there was one, and returns the present moment.
+    pub fn handle_reading(&mut self, instant: Instant) -> Now {
+        let gap = instant.since(self.well_until);
+        if gap > STALL_MIN {
+            self.refill(instant);
+            let credit = gap.min(self.budget);
+            self.budget -= credit;
+            self.stalled += credit;
+        }
+        self.well_until = instant;
+        Now { instant, stalled: self.stalled }
+    }
+
+    /// All that was credited so far.
+    #[must_use]
+    pub const fn stalled(&self) -> Duration {
+        self.stalled
+    }
+
+    fn refill(&mut self, instant: Instant) {
+        self.budget = (self.budget + instant.since(self.refilled) / 2).min(CREDIT_MAX);
+        self.refilled = instant;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(millis: u64) -> Instant {
+        Instant::ORIGIN.after(Duration::from_millis(millis))
+    }
+
+    #[test]
+    fn a_punctual_wake_is_no_stall() {
+        let mut guard = StallGuard::new(at(0));
+        guard.handle_sleep(Some(at(1_000)));
+        assert_eq!(guard.handle_reading(at(1_050)).stalled, Duration::ZERO);
+    }
+
+    #[test]
+    fn a_late_wake_is_credited_once() {
+        let mut guard = StallGuard::new(at(0));
+        guard.handle_sleep(Some(at(1_000)));
+        let now = guard.handle_reading(at(9_000));
+        assert_eq!(now.stalled, Duration::from_secs(8));
+        assert_eq!(now.own(), at(1_000));
+        assert_eq!(guard.handle_reading(at(9_001)).stalled, Duration::from_secs(8));
+    }
+
+    #[test]
+    fn a_gap_between_two_readings_is_a_stall() {
+        let mut guard = StallGuard::new(at(0));
+        assert_eq!(guard.handle_reading(at(51)).stalled, Duration::from_millis(51));
+    }
+
+    #[test]
+    fn an_unbounded_sleep_is_no_stall() {
+        let mut guard = StallGuard::new(at(0));
+        guard.handle_sleep(None);
+        assert_eq!(guard.handle_reading(at(3_600_000)).stalled, Duration::ZERO);
+        assert_eq!(guard.handle_reading(at(3_600_100)).stalled, Duration::from_millis(100));
+    }
+
+    #[test]
+    fn one_credit_is_at_most_thirty_seconds() {
+        let mut guard = StallGuard::new(at(0));
+        assert_eq!(guard.handle_reading(at(600_000)).stalled, CREDIT_MAX);
+    }
+
+    #[test]
+    fn permanent_overload_is_credited_at_half_speed_at_most() {
+        let mut guard = StallGuard::new(at(0));
+        let mut instant = 0;
+        while instant < 3_600_000 {
+            instant += 100;
+            guard.handle_reading(at(instant));
+        }
+        assert!(guard.stalled() <= Duration::from_secs(1_800) + CREDIT_MAX);
+        assert!(guard.stalled() >= Duration::from_secs(1_790));
+    }
+}

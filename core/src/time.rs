@@ -1,0 +1,104 @@
+//! Instants and the present moment as a shard sees it. Knows no clock: whoever owns one hands the time in.
+
+use std::num::NonZeroU64;
+use std::time::Duration;
+
+/// A point on the owner's monotonic clock, in nanoseconds since an origin that the owner chose.
+///
+/// Eight bytes, and `Option<Instant>` is eight bytes too, because a connection keeps several of them.
+/// Range: 584 years from the origin; arithmetic saturates at both ends.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Instant(NonZeroU64);
+
+impl Instant {
+    /// The origin of the owner's clock.
+    pub const ORIGIN: Self = Self(NonZeroU64::MIN);
+    /// The farthest instant that can be named.
+    pub const MAX: Self = Self(NonZeroU64::MAX);
+
+    /// The instant that lies `nanos` nanoseconds after the origin (saturating).
+    #[must_use]
+    pub const fn from_nanos(nanos: u64) -> Self {
+        Self(NonZeroU64::MIN.saturating_add(nanos))
+    }
+
+    /// Nanoseconds since the origin.
+    #[must_use]
+    pub const fn as_nanos(self) -> u64 {
+        self.0.get() - 1
+    }
+
+    /// This instant, moved later by `span` (saturating).
+    #[must_use]
+    pub fn after(self, span: Duration) -> Self {
+        Self(self.0.saturating_add(nanos(span)))
+    }
+
+    /// This instant, moved earlier by `span`, but never before the origin.
+    #[must_use]
+    pub fn before(self, span: Duration) -> Self {
+        Self::from_nanos(self.as_nanos().saturating_sub(nanos(span)))
+    }
+
+    /// The time from `earlier` to this instant; zero if `earlier` is in fact later.
+    #[must_use]
+    pub const fn since(self, earlier: Self) -> Duration {
+        Duration::from_nanos(self.0.get().saturating_sub(earlier.0.get()))
+    }
+}
+
+impl std::fmt::Debug for Instant {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Instant({:?})", Duration::from_nanos(self.as_nanos()))
+    }
+}
+
+/// The present moment on both of a shard's clocks.
+///
+/// Promises towards the peer (short deadline, maximum age) count real time. Silence counts the shard's
+/// own time, real time minus the stalls in which the shard itself could not listen (see
+/// [`StallGuard`](crate::stall::StallGuard)).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Now {
+    /// Real monotonic time.
+    pub instant: Instant,
+    /// All stalls credited so far.
+    pub stalled: Duration,
+}
+
+impl Now {
+    /// A moment of a clock that never stalled.
+    #[must_use]
+    pub const fn at(instant: Instant) -> Self {
+        Self { instant, stalled: Duration::ZERO }
+    }
+
+    /// The shard's own time.
+    #[must_use]
+    pub fn own(self) -> Instant {
+        self.instant.before(self.stalled)
+    }
+}
+
+fn nanos(span: Duration) -> u64 {
+    u64::try_from(span.as_nanos()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn arithmetic_saturates_at_both_ends() {
+        assert_eq!(Instant::MAX.after(Duration::from_secs(1)), Instant::MAX);
+        assert_eq!(Instant::ORIGIN.before(Duration::from_secs(1)), Instant::ORIGIN);
+        assert_eq!(Instant::ORIGIN.after(Duration::MAX), Instant::MAX);
+        assert_eq!(Instant::ORIGIN.since(Instant::MAX), Duration::ZERO);
+        assert_eq!(Instant::from_nanos(7).as_nanos(), 7);
+    }
+
+    #[test]
+    fn an_optional_instant_costs_no_more_than_an_instant() {
+        assert_eq!(size_of::<Option<Instant>>(), 8);
+    }
+}

@@ -1,0 +1,81 @@
+//! The kinds of deadline that a connection can have, each with the reason it ends the connection for and
+//! what has to be tried before that.
+
+use crate::close::CloseReason;
+
+/// What has to be tried before a connection may be ended for a timer that has run out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Before {
+    /// Nothing: the deadline is fixed, and what arrives after it counts for nothing.
+    Nothing,
+    /// Reading: what proves the peer alive may be waiting in our own receive buffer.
+    Reading,
+    /// Writing: the peer may have made room meanwhile.
+    Writing,
+}
+
+/// Declared from the most fixed to the least: of two that run out at the same instant, the first is the reason.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Timer {
+    /// A short connection's deadline, counted from accept.
+    ShortDeadline,
+    /// A long connection's greatest age.
+    MaxAge,
+    /// The deadline for reading, set by the application.
+    ReadDeadline,
+    /// The deadline for writing, set by the application.
+    WriteDeadline,
+    /// How long the sink may keep us from reading.
+    SinkStall,
+    /// From the end of the peer's input to the end.
+    HalfClose,
+    /// How long our output may make no progress.
+    WriteStall,
+    /// From accept to the first complete message.
+    FirstMessage,
+    /// The longest silence.
+    Heartbeat,
+    /// When the credit of received bytes is used up.
+    MinimumRate,
+    /// How long the last bytes may take to leave, once the connection has ended.
+    Flush,
+    /// How long the peer's end is waited for, once the last bytes have left.
+    Linger,
+}
+
+impl Timer {
+    /// The reason for which this timer ends a connection; `None` for those that run after the end.
+    #[must_use]
+    pub const fn reason(self) -> Option<CloseReason> {
+        Some(match self {
+            Self::ShortDeadline => CloseReason::ShortDeadline,
+            Self::MaxAge => CloseReason::MaxAge,
+            Self::ReadDeadline => CloseReason::ReadDeadline,
+            Self::WriteDeadline => CloseReason::WriteDeadline,
+            Self::SinkStall => CloseReason::SinkStalled,
+            Self::HalfClose => CloseReason::HalfCloseTimeout,
+            Self::WriteStall => CloseReason::WriteStall,
+            Self::FirstMessage => CloseReason::FirstMessageTimeout,
+            Self::Heartbeat => CloseReason::HeartbeatTimeout,
+            Self::MinimumRate => CloseReason::MinimumRate,
+            Self::Flush | Self::Linger => return None,
+        })
+    }
+
+    /// What has to be tried first.
+    #[must_use]
+    pub const fn before(self) -> Before {
+        match self {
+            Self::FirstMessage | Self::Heartbeat | Self::MinimumRate => Before::Reading,
+            Self::WriteStall => Before::Writing,
+            Self::ShortDeadline
+            | Self::MaxAge
+            | Self::ReadDeadline
+            | Self::WriteDeadline
+            | Self::SinkStall
+            | Self::HalfClose
+            | Self::Flush
+            | Self::Linger => Before::Nothing,
+        }
+    }
+}
