@@ -1,0 +1,43 @@
+//! The command line. Each command is one file: its arguments, and what it does with them.
+//!
+//! Exit codes: 0 as asked; 1 it went wrong while running; 2 the arguments or the configuration are wrong;
+//! 3 (`connect`) the server ended the connection before everything was sent.
+
+pub(crate) mod check;
+pub(crate) mod connect;
+pub(crate) mod serve;
+
+use std::process::ExitCode;
+
+/// A connection gateway: holds very many TCP connections, each exactly as long as it deserves.
+#[derive(clap::Parser)]
+#[command(version, about, max_term_width = 100)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(clap::Subcommand)]
+enum Command {
+    /// Run the gateway.
+    Serve(Box<serve::Args>),
+    /// Connect to a server as a client that sends messages at an even pace and watches for the end.
+    Connect(connect::Args),
+    /// Validate a configuration file.
+    Check(check::Args),
+}
+
+impl Cli {
+    /// Runs the command; what goes wrong is said on stderr.
+    pub(crate) fn run(self) -> ExitCode {
+        let outcome = match self.command {
+            Command::Serve(args) => args.run(),
+            Command::Connect(args) => args.run(),
+            Command::Check(args) => args.run(),
+        };
+        outcome.unwrap_or_else(|error| {
+            eprintln!("pulsegate: {error:#}");
+            ExitCode::FAILURE
+        })
+    }
+}

@@ -1,0 +1,143 @@
+//! The control thread of a running gateway: signals and summaries. No connection passes through here.
+
+use super::log::Log;
+use crate::cli::check::refused;
+use anyhow::Context;
+use pulsegate::config::Config;
+use pulsegate::{Control, Counts, Gateway, RunError, StartError};
+use std::process::ExitCode;
+use std::time::Duration;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::oneshot;
+use tokio::time::{Instant, interval_at};
+
+/// Runs a gateway until it is told to stop.
+pub(crate) fn run_gateway(config: &Config) -> anyhow::Result<ExitCode> {
+    let log = Log::start(config.log)?;
+    let gateway = match Gateway::builder().config(config.clone()).start() {
+        Ok(gateway) => gateway,
+        Err(error @ StartError::Config(_)) => return Ok(refused(&error)),
+        Err(error) => return Err(error.into()),
+    };
+    say_what_runs(config, &gateway);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let started = Instant::now();
+    let (outcome, forced) = runtime.block_on(control(gateway, config, &log))?;
+    let counts = outcome?;
+    tracing::info!(
+        ran = %humantime::format_duration(Duration::from_secs(started.elapsed().as_secs())),
+        accepted = counts.accepted,
+        messages = counts.messages,
+        ended = %counts.reasons_phrase(),
+        "stopped"
+    );
+    Ok(if forced { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+fn say_what_runs(config: &Config, gateway: &Gateway) {
+    for warning in gateway.warnings() {
+        tracing::warn!("{warning}");
+    }
+    for (listener, address) in config.listeners.iter().zip(gateway.addresses()) {
+        let mut listener = listener.clone();
+        listener.listen = *address;
+        tracing::info!("listening on {listener}, at most {} connections in all", gateway.max_connections());
+    }
+}
+
+/// Waits for signals and sums up, until the gateway has ended. Says, too, whether it was ended by force.
+async fn control(
+    gateway: Gateway,
+    config: &Config,
+    log: &Log,
+) -> anyhow::Result<(Result<Counts, RunError>, bool)> {
+    let mut terminate = signal(SignalKind::terminate()).context("can't listen for SIGTERM")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("can't listen for SIGINT")?;
+    let control = gateway.control();
+    let mut ended = wait_aside(gateway)?;
+    let mut summary = Summary::new(control.clone());
+    let mut ticks = interval_at(Instant::now() + config.summary_every, config.summary_every);
+    let mut signals = 0;
+    loop {
+        tokio::select! {
+            outcome = &mut ended => return Ok((outcome.context("the thread that waits has died")?, signals > 1)),
+            name = either(&mut terminate, &mut interrupt) => {
+                signals += 1;
+                handle_signal(name, signals, config, &control);
+            }
+            _ = ticks.tick() => summary.write(log),
+        }
+    }
+}
+
+async fn either(terminate: &mut Signal, interrupt: &mut Signal) -> &'static str {
+    tokio::select! {
+        _ = terminate.recv() => "SIGTERM",
+        _ = interrupt.recv() => "SIGINT",
+    }
+}
+
+fn handle_signal(name: &str, count: u32, config: &Config, control: &Control) {
+    if count == 1 {
+        let open = control.counts().open();
+        let within = humantime::format_duration(config.drain_within);
+        tracing::info!("{name}: draining {open} connections within {within}; again to end at once");
+        control.drain(config.drain_within);
+    } else {
+        tracing::warn!("{name} again: ending at once");
+        control.stop();
+    }
+}
+
+/// Waits for the gateway on a thread of its own, since that blocks.
+fn wait_aside(gateway: Gateway) -> std::io::Result<oneshot::Receiver<Result<Counts, RunError>>> {
+    let (sender, receiver) = oneshot::channel();
+    std::thread::Builder::new().name("wait".to_owned()).spawn(move || {
+        // Nobody listens only if the control thread is gone, and the program with it.
+        let _ = sender.send(gateway.wait());
+    })?;
+    Ok(receiver)
+}
+
+/// One line per interval in which something happened, so that a million clients don't fill a disk.
+struct Summary {
+    control: Control,
+    before: Counts,
+    left_out: usize,
+}
+
+impl Summary {
+    fn new(control: Control) -> Self {
+        Self { control, before: Counts::default(), left_out: 0 }
+    }
+
+    fn write(&mut self, log: &Log) {
+        let counts = self.control.counts();
+        let since = counts.since(&self.before);
+        if since != Counts::default() {
+            tracing::info!(
+                open = counts.open(),
+                accepted = since.accepted,
+                messages = since.messages,
+                bytes_in = since.bytes_in,
+                bytes_out = since.bytes_out,
+                ended = %since.reasons_phrase(),
+                "summary"
+            );
+        }
+        if since.stalled_ms > 0 {
+            tracing::warn!(
+                stalled_ms = since.stalled_ms,
+                "the gateway could not run; silence was not counted meanwhile"
+            );
+        }
+        if log.left_out() > self.left_out {
+            tracing::warn!(
+                lines = log.left_out() - self.left_out,
+                "log lines were left out: stderr is too slow"
+            );
+            self.left_out = log.left_out();
+        }
+        self.before = counts;
+    }
+}

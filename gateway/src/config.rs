@@ -1,0 +1,113 @@
+//! All settings of a gateway, resolved and with their defaults. Where they come from (a file, flags, an
+//! embedding program) is not known here; `config::file` and `cli::serve` make one of these.
+
+pub mod check;
+pub mod defaults;
+pub mod file;
+mod summary;
+pub mod units;
+
+use pulsegate_core::policy::Policy;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::num::NonZeroUsize;
+use std::time::Duration;
+
+/// The names of the sinks that every gateway has.
+pub const SINKS: [&str; 3] = ["print", "echo", "discard"];
+
+/// How the print sink writes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PrintFormat {
+    /// One line for people: time, peer, connection, text.
+    #[default]
+    Human,
+    /// One JSON object per line.
+    Json,
+}
+
+/// How the log is written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// One line for people.
+    #[default]
+    Text,
+    /// One JSON object per line.
+    Json,
+}
+
+/// All settings of a gateway.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// The doors; at least one.
+    pub listeners: Vec<ListenerConfig>,
+    /// Threads that hold connections; `None`: one per core.
+    pub shards: Option<NonZeroUsize>,
+    /// The most connections in all; `None`: as many as the limit of descriptors allows, less a reserve.
+    pub max_connections: Option<usize>,
+    /// Over how long a drain spreads the ends of the connections.
+    pub drain_within: Duration,
+    /// How often the log sums up what ended and why.
+    pub summary_every: Duration,
+    /// The most that waits for one sink, in bytes.
+    pub sink_queue_bytes_max: usize,
+    /// How the print sink writes.
+    pub print: PrintFormat,
+    /// How the log is written.
+    pub log: LogFormat,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            listeners: vec![ListenerConfig::default()],
+            shards: None,
+            max_connections: None,
+            drain_within: Duration::from_secs(10),
+            summary_every: Duration::from_secs(10),
+            sink_queue_bytes_max: 4 * 1024 * 1024,
+            print: PrintFormat::default(),
+            log: LogFormat::default(),
+        }
+    }
+}
+
+/// One door: an address with a policy, limits and a sink.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ListenerConfig {
+    /// Where it listens; port 0 takes a free one.
+    pub listen: SocketAddr,
+    /// The rules for its connections.
+    pub policy: Policy,
+    /// Where messages go: `print`, `echo`, `discard`, or a name under which an embedding program gave a sink.
+    pub sink: String,
+    /// The most connections through this door; `None`: no fewer than the gateway holds in all.
+    pub max_connections: Option<usize>,
+    /// The most connections from one source address (IPv6: from one /64); `None`: as many as in all.
+    pub max_per_address: Option<usize>,
+    /// The most connections that have not completed a first message; `None`: as many as in all.
+    pub max_newcomers: Option<usize>,
+    /// Connections accepted per second, in bursts of up to one second's worth.
+    pub accept_rate: u32,
+    /// `TCP_USER_TIMEOUT`: how long sent data may stay unacknowledged before the kernel gives the peer up.
+    pub user_timeout: Duration,
+    /// After how long an idle connection gets TCP keepalive probes from the kernel.
+    pub keepalive: Duration,
+}
+
+impl Default for ListenerConfig {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 7373)),
+            policy: Policy::default(),
+            sink: "print".to_owned(),
+            max_connections: None,
+            max_per_address: None,
+            max_newcomers: None,
+            accept_rate: 50_000,
+            user_timeout: Duration::from_secs(30),
+            keepalive: Duration::from_secs(120),
+        }
+    }
+}

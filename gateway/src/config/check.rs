@@ -1,0 +1,224 @@
+//! Says what of a [`Config`] can't be kept, wherever it came from: each setting by itself, and the settings
+//! against each other. Knows no file and no flag; whoever read them names the place.
+
+use super::{Config, ListenerConfig};
+use pulsegate_core::policy::PolicyError;
+use std::time::Duration;
+
+/// The most shards. Each is a thread.
+pub const SHARDS_MAX: usize = 1024;
+/// The most listeners.
+pub const LISTENERS_MAX: usize = 1024;
+/// The longest drain.
+pub const DRAIN_WITHIN_MAX: Duration = Duration::from_secs(3600);
+/// The shortest pause between two summaries.
+pub const SUMMARY_EVERY_MIN: Duration = Duration::from_secs(1);
+/// The longest pause between two summaries.
+pub const SUMMARY_EVERY_MAX: Duration = Duration::from_secs(24 * 3600);
+/// The smallest queue of a sink, in bytes.
+pub const SINK_QUEUE_BYTES_MIN: usize = 64 * 1024;
+/// The largest queue of a sink, in bytes.
+pub const SINK_QUEUE_BYTES_MAX: usize = 1024 * 1024 * 1024;
+/// The shortest `user_timeout` and `keepalive`; the kernel counts keepalives in whole seconds.
+pub const KERNEL_TIMER_MIN: Duration = Duration::from_secs(1);
+/// The longest `keepalive` that Linux takes (`MAX_TCP_KEEPIDLE`).
+pub const KEEPALIVE_MAX: Duration = Duration::from_secs(32_767);
+/// The longest `user_timeout`: Linux takes milliseconds in 31 bits, which is a little more.
+pub const USER_TIMEOUT_MAX: Duration = Duration::from_secs(24 * 24 * 3600);
+/// The highest floor under what a peer sends, in bytes per second: above it a byte earns less than 1 ns.
+pub const MINIMUM_RATE_MAX: u64 = 1_000_000_000;
+
+/// A setting that can't be kept, or contradicts another.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{field}: {problem}; {mend}")]
+pub struct ConfigFault {
+    /// Which of the listeners it is about, from 0; `None`: the gateway as a whole.
+    pub listener: Option<usize>,
+    /// The key at fault, as files write it.
+    pub field: &'static str,
+    /// What is wrong.
+    pub problem: String,
+    /// What to do about it.
+    pub mend: String,
+}
+
+impl From<PolicyError> for ConfigFault {
+    fn from(error: PolicyError) -> Self {
+        Self { listener: None, field: error.field, problem: error.problem, mend: error.mend }
+    }
+}
+
+impl Config {
+    /// Says what of these settings can't be kept. `sinks` are the names of the sinks that there are.
+    ///
+    /// # Errors
+    /// The first setting that is unbounded, out of its range, or contradicts another.
+    pub fn check(&self, sinks: &[&str]) -> Result<(), ConfigFault> {
+        self.check_gateway()?;
+        for (index, listener) in self.listeners.iter().enumerate() {
+            let at = |fault| ConfigFault { listener: Some(index), ..fault };
+            self.check_address(index, listener).map_err(at)?;
+            listener.policy.check().map_err(|error| at(error.into()))?;
+            listener.check(sinks).map_err(at)?;
+        }
+        Ok(())
+    }
+
+    fn check_gateway(&self) -> Result<(), ConfigFault> {
+        if self.listeners.is_empty() {
+            return Err(fault(
+                "listener",
+                "there is no listener",
+                "add a [[listener]] table with listen = \"127.0.0.1:7373\"",
+            ));
+        }
+        if self.listeners.len() > LISTENERS_MAX {
+            return Err(fault("listener", "more than 1024 listeners are too many", "give it at most 1024"));
+        }
+        if self.shards.is_some_and(|shards| shards.get() > SHARDS_MAX) {
+            return Err(fault(
+                "shards",
+                "more than 1024 threads are no gain",
+                "give it at most 1024, or leave it out",
+            ));
+        }
+        counted("max_connections", self.max_connections)?;
+        within("drain_within", self.drain_within, Duration::ZERO, DRAIN_WITHIN_MAX)?;
+        within("summary_every", self.summary_every, SUMMARY_EVERY_MIN, SUMMARY_EVERY_MAX)?;
+        if !(SINK_QUEUE_BYTES_MIN..=SINK_QUEUE_BYTES_MAX).contains(&self.sink_queue_bytes_max) {
+            let problem = format!("{} bytes are out of range", self.sink_queue_bytes_max);
+            return Err(fault("sink_queue_bytes_max", &problem, "give it 64KiB to 1GiB"));
+        }
+        Ok(())
+    }
+
+    /// Port 0 stands for a free port, a different one each time.
+    fn check_address(&self, index: usize, listener: &ListenerConfig) -> Result<(), ConfigFault> {
+        let earlier = self.listeners.iter().take(index).any(|other| other.listen == listener.listen);
+        if earlier && listener.listen.port() != 0 {
+            let problem = format!("{} is the address of another listener too", listener.listen);
+            return Err(fault("listen", &problem, "give each listener an address of its own"));
+        }
+        Ok(())
+    }
+}
+
+impl ListenerConfig {
+    fn check(&self, sinks: &[&str]) -> Result<(), ConfigFault> {
+        if !sinks.contains(&self.sink.as_str()) {
+            let problem = format!("there is no sink {:?}", self.sink);
+            return Err(fault("sink", &problem, &format!("known sinks: {}", sinks.join(", "))));
+        }
+        counted("max_connections", self.max_connections)?;
+        counted("max_per_address", self.max_per_address)?;
+        counted("max_newcomers", self.max_newcomers)?;
+        if self.accept_rate == 0 {
+            return Err(fault("accept_rate", "zero lets nobody in", "give it at least 1 per second"));
+        }
+        within("user_timeout", self.user_timeout, KERNEL_TIMER_MIN, USER_TIMEOUT_MAX)?;
+        within("keepalive", self.keepalive, KERNEL_TIMER_MIN, KEEPALIVE_MAX)?;
+        if self.policy.minimum_rate.is_some_and(|rate| rate.bytes_per_second > MINIMUM_RATE_MAX) {
+            return Err(fault(
+                "minimum_rate",
+                "no peer sends more than 1 GB per second",
+                "give it at most 1GB",
+            ));
+        }
+        Ok(())
+    }
+}
+
+fn counted(field: &'static str, count: Option<usize>) -> Result<(), ConfigFault> {
+    if count == Some(0) {
+        return Err(fault(field, "zero lets nobody in", "give it at least 1, or leave it out"));
+    }
+    Ok(())
+}
+
+fn within(field: &'static str, value: Duration, min: Duration, max: Duration) -> Result<(), ConfigFault> {
+    if (min..=max).contains(&value) {
+        return Ok(());
+    }
+    let problem = format!("{} is out of range", humantime::format_duration(value));
+    let bounds =
+        format!("give it {} to {}", humantime::format_duration(min), humantime::format_duration(max));
+    Err(fault(field, &problem, &bounds))
+}
+
+fn fault(field: &'static str, problem: &str, mend: &str) -> ConfigFault {
+    ConfigFault { listener: None, field, problem: problem.to_owned(), mend: mend.to_owned() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::SINKS;
+    use std::net::SocketAddr;
+    use std::num::NonZeroUsize;
+
+    fn refused(change: impl FnOnce(&mut Config)) -> (Option<usize>, &'static str) {
+        let mut config = Config::default();
+        config.listeners.push(ListenerConfig {
+            listen: SocketAddr::from(([127, 0, 0, 1], 1)),
+            ..ListenerConfig::default()
+        });
+        change(&mut config);
+        let fault = config.check(&SINKS).expect_err("the settings can't be kept");
+        (fault.listener, fault.field)
+    }
+
+    #[test]
+    fn the_default_configuration_is_sound() {
+        assert_eq!(Config::default().check(&SINKS), Ok(()));
+    }
+
+    #[test]
+    fn settings_of_the_gateway_are_named() {
+        let second = Duration::from_secs(1);
+        assert_eq!(refused(|config| config.listeners.clear()), (None, "listener"));
+        assert_eq!(refused(|config| config.shards = NonZeroUsize::new(1025)), (None, "shards"));
+        assert_eq!(refused(|config| config.max_connections = Some(0)), (None, "max_connections"));
+        assert_eq!(refused(|config| config.drain_within = 3601 * second), (None, "drain_within"));
+        assert_eq!(refused(|config| config.summary_every = second / 2), (None, "summary_every"));
+        assert_eq!(refused(|config| config.sink_queue_bytes_max = 65_535), (None, "sink_queue_bytes_max"));
+        assert_eq!(
+            refused(|config| config.sink_queue_bytes_max = usize::MAX),
+            (None, "sink_queue_bytes_max")
+        );
+    }
+
+    #[test]
+    fn settings_of_a_listener_are_named_with_its_index() {
+        let of_second = |change: fn(&mut ListenerConfig)| refused(|config| change(&mut config.listeners[1]));
+        for (field, change) in [
+            ("listen", (|door| door.listen = ListenerConfig::default().listen) as fn(&mut ListenerConfig)),
+            ("linger", |door| door.policy.linger = Duration::ZERO),
+            ("sink", |door| door.sink = "strore".to_owned()),
+            ("max_connections", |door| door.max_connections = Some(0)),
+            ("max_per_address", |door| door.max_per_address = Some(0)),
+            ("max_newcomers", |door| door.max_newcomers = Some(0)),
+            ("accept_rate", |door| door.accept_rate = 0),
+            ("user_timeout", |door| door.user_timeout = Duration::from_millis(999)),
+            ("user_timeout", |door| door.user_timeout = Duration::from_secs(25 * 86_400)),
+            ("keepalive", |door| door.keepalive = Duration::ZERO),
+            ("keepalive", |door| door.keepalive = Duration::from_secs(32_768)),
+        ] {
+            assert_eq!(of_second(change), (Some(1), field));
+        }
+    }
+
+    #[test]
+    fn a_free_port_may_be_asked_for_twice() {
+        let free =
+            ListenerConfig { listen: SocketAddr::from(([127, 0, 0, 1], 0)), ..ListenerConfig::default() };
+        let config = Config { listeners: vec![free.clone(), free], ..Config::default() };
+        assert_eq!(config.check(&SINKS), Ok(()));
+    }
+
+    #[test]
+    fn a_sink_that_an_embedding_program_gave_is_known() {
+        let mut config = Config::default();
+        config.listeners[0].sink = "store".to_owned();
+        assert_eq!(config.check(&["print", "store"]), Ok(()));
+    }
+}

@@ -1,0 +1,49 @@
+//! Defaults that follow from another setting, the same for files and flags. Knows neither.
+
+use pulsegate_core::policy::{LifetimePolicy, Policy};
+use std::time::Duration;
+
+/// A long lifetime of which only a part may have been stated. The default heartbeat timeout never exceeds
+/// the maximum age.
+#[must_use]
+pub fn long(heartbeat_timeout: Option<Duration>, max_age: Option<Duration>) -> LifetimePolicy {
+    let (timeout_default, age_default) = match Policy::default().lifetime {
+        LifetimePolicy::Long { heartbeat_timeout, max_age } => (heartbeat_timeout, max_age),
+        LifetimePolicy::Short { deadline } => (deadline, deadline),
+    };
+    let max_age = max_age.unwrap_or(age_default);
+    LifetimePolicy::Long {
+        heartbeat_timeout: heartbeat_timeout.unwrap_or_else(|| timeout_default.min(max_age)),
+        max_age,
+    }
+}
+
+/// The default policy with another lifetime. Its deadline for the first message never exceeds the lifetime.
+#[must_use]
+pub fn policy(lifetime: LifetimePolicy) -> Policy {
+    let mut policy = Policy { lifetime, ..Policy::default() };
+    policy.first_message = policy.first_message.min(policy.age_max());
+    policy
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_stated_is_the_default_policy() {
+        assert_eq!(policy(long(None, None)), Policy::default());
+    }
+
+    #[test]
+    fn what_is_not_stated_gives_way_to_what_is() {
+        let seconds = Duration::from_secs;
+        let brief = policy(long(None, Some(seconds(2))));
+        let lifetime = LifetimePolicy::Long { heartbeat_timeout: seconds(2), max_age: seconds(2) };
+        assert_eq!((brief.lifetime, brief.first_message), (lifetime, seconds(2)));
+        let short = policy(LifetimePolicy::Short { deadline: seconds(3) });
+        assert_eq!(short.first_message, seconds(3));
+        let patient = policy(LifetimePolicy::Short { deadline: seconds(60) });
+        assert_eq!(patient.first_message, seconds(10));
+    }
+}

@@ -1,0 +1,230 @@
+//! Reads a configuration file: TOML text becomes raw tables, raw tables become a [`Config`], and every error
+//! on the way says line and column. Knows no flags, and opens nothing but the one file.
+
+mod error;
+mod explain;
+mod raw;
+#[cfg(test)]
+mod tests;
+
+pub use error::ConfigError;
+
+use super::units::{WrittenCount, WrittenDuration, WrittenSize};
+use super::{Config, ListenerConfig, defaults};
+use error::Fault;
+use pulsegate_core::policy::{Framing, Heartbeat, LifetimePolicy, MinimumRate, Policy};
+use raw::{RawFile, RawFraming, RawLifetime, RawListener};
+use std::io::Read;
+use std::ops::Range;
+use std::path::Path;
+use std::time::Duration;
+use toml::Spanned;
+
+/// The largest file that is read, in bytes.
+pub const FILE_BYTES_MAX: usize = 1024 * 1024;
+
+/// How long a peer may send nothing at all, where a minimum rate is set and nothing else is said.
+const MINIMUM_RATE_GRACE: Duration = Duration::from_secs(10);
+
+const TEXT_EXPECTED: &str = "save the file as UTF-8 text";
+
+/// Reads a configuration file. `sinks` are the names of the sinks that there are.
+///
+/// # Errors
+/// A file that can't be read, is larger than [`FILE_BYTES_MAX`] or is not UTF-8, and whatever [`parse`]
+/// refuses.
+pub fn read(path: &Path, sinks: &[&str]) -> Result<Config, ConfigError> {
+    let name = path.display().to_string();
+    let unread = |error: std::io::Error| {
+        ConfigError::unread(
+            &name,
+            &format!("can't be read: {error}"),
+            "give the path of a file that may be read",
+        )
+    };
+    let file = std::fs::File::open(path).map_err(unread)?;
+    let mut bytes = Vec::new();
+    // One byte more than allowed tells a file that is too large from one that just fits, whatever its
+    // metadata say; a device or a pipe has no length.
+    file.take(FILE_BYTES_MAX as u64 + 1).read_to_end(&mut bytes).map_err(unread)?;
+    if bytes.len() > FILE_BYTES_MAX {
+        return Err(ConfigError::unread(
+            &name,
+            "is larger than 1 MiB",
+            "give the path of a configuration file",
+        ));
+    }
+    match std::str::from_utf8(&bytes) {
+        Ok(text) => parse(text, &name, sinks),
+        Err(error) => {
+            let start = error.valid_up_to();
+            let span = start..start + char::REPLACEMENT_CHARACTER.len_utf8();
+            let fault = Fault::new(span, "this is not UTF-8", TEXT_EXPECTED);
+            Err(ConfigError::at(&name, &String::from_utf8_lossy(&bytes), &fault))
+        }
+    }
+}
+
+/// Reads the text of a configuration file. `name` is what errors call it; `sinks` are the names of the sinks
+/// that there are.
+///
+/// # Errors
+/// The first of: what is not TOML, an unknown key, a value of the wrong type, and settings that can't be
+/// kept or contradict each other.
+pub fn parse(text: &str, name: &str, sinks: &[&str]) -> Result<Config, ConfigError> {
+    // A byte order mark takes no column.
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    resolve(text, sinks).map_err(|fault| ConfigError::at(name, text, &fault))
+}
+
+fn resolve(text: &str, sinks: &[&str]) -> Result<Config, Fault> {
+    // TOML refuses a NUL byte too, but may find something else wrong before it.
+    if let Some(start) = text.find('\0') {
+        return Err(Fault::new(start..start + 1, "this is not text", TEXT_EXPECTED));
+    }
+    let file: RawFile = toml::from_str(text).map_err(|error| explain::explain(text, &error))?;
+    let tables = file.listener.as_ref().map_or(&[][..], |tables| tables.get_ref().as_slice());
+    let default = Config::default();
+    let config = Config {
+        listeners: tables.iter().map(listener).collect::<Result<_, _>>()?,
+        shards: value(&file.shards).map(|WrittenCount(count)| count),
+        max_connections: count(&file.max_connections),
+        drain_within: duration(&file.drain_within).unwrap_or(default.drain_within),
+        summary_every: duration(&file.summary_every).unwrap_or(default.summary_every),
+        sink_queue_bytes_max: size(&file.sink_queue_bytes_max).unwrap_or(default.sink_queue_bytes_max),
+        print: value(&file.print).unwrap_or(default.print),
+        log: value(&file.log).unwrap_or(default.log),
+    };
+    config.check(sinks).map_err(|fault| {
+        let span = match fault.listener.and_then(|index| tables.get(index)) {
+            Some(table) => place(table, fault.field),
+            None => file.span(fault.field).unwrap_or_default(),
+        };
+        Fault::new(span, format!("{}: {}", fault.field, fault.problem), fault.mend)
+    })?;
+    Ok(config)
+}
+
+/// Where a key of a listener stands, or the listener's header if the key is absent.
+fn place(table: &Spanned<RawListener>, key: &str) -> Range<usize> {
+    table.get_ref().span(key).unwrap_or_else(|| table.span())
+}
+
+fn listener(table: &Spanned<RawListener>) -> Result<ListenerConfig, Fault> {
+    let raw = table.get_ref();
+    let default = ListenerConfig::default();
+    let Some(listen) = &raw.listen else {
+        return Err(Fault::new(
+            table.span(),
+            "this listener has no address",
+            "add listen = \"127.0.0.1:7373\"",
+        ));
+    };
+    Ok(ListenerConfig {
+        listen: listen.get_ref().0,
+        policy: policy(table)?,
+        sink: value(&raw.sink).unwrap_or(default.sink),
+        max_connections: count(&raw.max_connections),
+        max_per_address: count(&raw.max_per_address),
+        max_newcomers: count(&raw.max_newcomers),
+        accept_rate: match &raw.accept_rate {
+            Some(rate) => u32::try_from(rate.get_ref().0.get()).map_err(|_| {
+                Fault::new(
+                    rate.span(),
+                    "accept_rate: that is more than can be counted",
+                    "give it at most 4294967295",
+                )
+            })?,
+            None => default.accept_rate,
+        },
+        user_timeout: duration(&raw.user_timeout).unwrap_or(default.user_timeout),
+        keepalive: duration(&raw.keepalive).unwrap_or(default.keepalive),
+    })
+}
+
+fn policy(table: &Spanned<RawListener>) -> Result<Policy, Fault> {
+    let raw = table.get_ref();
+    let default = defaults::policy(lifetime(table)?);
+    Ok(Policy {
+        lifetime: default.lifetime,
+        first_message: duration(&raw.first_message).unwrap_or(default.first_message),
+        heartbeat: match value(&raw.heartbeat) {
+            None => default.heartbeat,
+            Some(any) if any == "any" => Heartbeat::Any,
+            Some(line) => Heartbeat::Line(line.into_bytes().into()),
+        },
+        framing: match value(&raw.framing) {
+            None => default.framing,
+            Some(RawFraming::Chunks) => Framing::Chunks,
+            Some(RawFraming::Lines) => Framing::Lines,
+        },
+        message_bytes_max: size(&raw.message_bytes_max).unwrap_or(default.message_bytes_max),
+        output_bytes_max: size(&raw.output_bytes_max).unwrap_or(default.output_bytes_max),
+        write_stall: duration(&raw.write_stall).unwrap_or(default.write_stall),
+        half_close: duration(&raw.half_close).unwrap_or(default.half_close),
+        sink_stall: duration(&raw.sink_stall).unwrap_or(default.sink_stall),
+        minimum_rate: minimum_rate(raw)?,
+        reply: value(&raw.reply).map(String::into_boxed_str),
+        farewell: value(&raw.farewell).map(String::into_boxed_str),
+        flush: duration(&raw.flush).unwrap_or(default.flush),
+        linger: duration(&raw.linger).unwrap_or(default.linger),
+        linger_bytes_max: size(&raw.linger_bytes_max).unwrap_or(default.linger_bytes_max),
+    })
+}
+
+fn lifetime(table: &Spanned<RawListener>) -> Result<LifetimePolicy, Fault> {
+    let raw = table.get_ref();
+    let lifetime = value(&raw.lifetime).unwrap_or(RawLifetime::Long);
+    let (foreign, this, other): (&[&str], _, _) = match lifetime {
+        RawLifetime::Short => (&["heartbeat_timeout", "max_age"], "short", "long"),
+        RawLifetime::Long => (&["deadline"], "long", "short"),
+    };
+    for key in foreign {
+        if let Some(span) = raw.span(key) {
+            let problem = format!("{key} belongs to lifetime = \"{other}\", but this listener is {this}");
+            return Err(Fault::new(span, problem, format!("take it out, or set lifetime = \"{other}\"")));
+        }
+    }
+    match lifetime {
+        RawLifetime::Long => Ok(defaults::long(duration(&raw.heartbeat_timeout), duration(&raw.max_age))),
+        RawLifetime::Short => match duration(&raw.deadline) {
+            Some(deadline) => Ok(LifetimePolicy::Short { deadline }),
+            None => {
+                let span = place(table, "lifetime");
+                Err(Fault::new(span, "a short listener needs a deadline", "add deadline = \"30s\""))
+            }
+        },
+    }
+}
+
+fn minimum_rate(raw: &RawListener) -> Result<Option<MinimumRate>, Fault> {
+    let grace = duration(&raw.minimum_rate_grace);
+    if let Some(WrittenSize(bytes_per_second)) = value(&raw.minimum_rate) {
+        return Ok(Some(MinimumRate { bytes_per_second, grace: grace.unwrap_or(MINIMUM_RATE_GRACE) }));
+    }
+    match raw.span("minimum_rate_grace") {
+        Some(span) => Err(Fault::new(
+            span,
+            "minimum_rate_grace says nothing without minimum_rate",
+            "add minimum_rate = \"100B\", or take it out",
+        )),
+        None => Ok(None),
+    }
+}
+
+fn value<T: Clone>(field: &Option<Spanned<T>>) -> Option<T> {
+    field.as_ref().map(|value| value.get_ref().clone())
+}
+
+fn duration(field: &Option<Spanned<WrittenDuration>>) -> Option<Duration> {
+    value(field).map(|WrittenDuration(duration)| duration)
+}
+
+fn count(field: &Option<Spanned<WrittenCount>>) -> Option<usize> {
+    value(field).map(|WrittenCount(count)| count.get())
+}
+
+/// What is too large for this machine is also above every limit that is checked afterwards.
+fn size(field: &Option<Spanned<WrittenSize>>) -> Option<usize> {
+    value(field).map(|WrittenSize(bytes)| usize::try_from(bytes).unwrap_or(usize::MAX))
+}

@@ -1,0 +1,88 @@
+//! A configuration file as it is written: every key is optional and remembers where its value stands.
+//! Knows the types of the values, not which of them go together.
+
+use crate::config::units::{WrittenAddress, WrittenCount, WrittenDuration, WrittenSize};
+use crate::config::{LogFormat, PrintFormat};
+use std::ops::Range;
+use toml::Spanned;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum RawLifetime {
+    Short,
+    Long,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum RawFraming {
+    Chunks,
+    Lines,
+}
+
+/// One table of the file. The list of its keys and the way from a key to its place are made together with
+/// the struct, so that they can't drift apart.
+macro_rules! raw_table {
+    ($name:ident, $expected:literal, { $($key:ident: $type:ty,)* }) => {
+        #[derive(Debug, serde::Deserialize)]
+        #[serde(deny_unknown_fields, expecting = $expected)]
+        pub(super) struct $name { $(pub(super) $key: Option<Spanned<$type>>,)* }
+
+        impl $name {
+            pub(super) const KEYS: &[&str] = &[$(stringify!($key)),*];
+
+            /// Where the value of this key stands, in bytes; `None`: the key is absent.
+            pub(super) fn span(&self, key: &str) -> Option<Range<usize>> {
+                match key {
+                    $(stringify!($key) => self.$key.as_ref().map(Spanned::span),)*
+                    _ => None,
+                }
+            }
+        }
+    };
+}
+
+raw_table! {
+    RawFile, "a configuration", {
+        shards: WrittenCount,
+        max_connections: WrittenCount,
+        drain_within: WrittenDuration,
+        summary_every: WrittenDuration,
+        sink_queue_bytes_max: WrittenSize,
+        print: PrintFormat,
+        log: LogFormat,
+        listener: Vec<Spanned<RawListener>>,
+    }
+}
+
+raw_table! {
+    RawListener, "a listener table", {
+        listen: WrittenAddress,
+        lifetime: RawLifetime,
+        deadline: WrittenDuration,
+        heartbeat_timeout: WrittenDuration,
+        max_age: WrittenDuration,
+        first_message: WrittenDuration,
+        heartbeat: String,
+        framing: RawFraming,
+        sink: String,
+        message_bytes_max: WrittenSize,
+        output_bytes_max: WrittenSize,
+        write_stall: WrittenDuration,
+        half_close: WrittenDuration,
+        sink_stall: WrittenDuration,
+        minimum_rate: WrittenSize,
+        minimum_rate_grace: WrittenDuration,
+        reply: String,
+        farewell: String,
+        flush: WrittenDuration,
+        linger: WrittenDuration,
+        linger_bytes_max: WrittenSize,
+        max_connections: WrittenCount,
+        max_per_address: WrittenCount,
+        max_newcomers: WrittenCount,
+        accept_rate: WrittenCount,
+        user_timeout: WrittenDuration,
+        keepalive: WrittenDuration,
+    }
+}

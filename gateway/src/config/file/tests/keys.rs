@@ -1,0 +1,136 @@
+//! Each key of a configuration file: that it is read, and that the example shows it with its default.
+
+use super::parsed;
+use crate::config::file::*;
+use crate::config::{LogFormat, PrintFormat};
+
+const EXAMPLE: &str = include_str!("../../../../../pulsegate.example.toml");
+
+const EVERY_KEY: &str = r#"
+shards = 3
+max_connections = 1000
+drain_within = "0s"
+summary_every = "1m"
+sink_queue_bytes_max = "1MiB"
+print = "json"
+log = "json"
+[[listener]]
+listen = "[::1]:7"
+lifetime = "long"
+heartbeat_timeout = "1s"
+max_age = "1h"
+first_message = "2s"
+heartbeat = "PING"
+framing = "lines"
+sink = "echo"
+message_bytes_max = 1001
+output_bytes_max = 1002
+write_stall = "3s"
+half_close = "4s"
+sink_stall = "5s"
+minimum_rate = "100B"
+minimum_rate_grace = "6s"
+reply = "OK {n}"
+farewell = "BYE {reason}"
+flush = "7s"
+linger = "8s"
+linger_bytes_max = 1003
+max_connections = 11
+max_per_address = 12
+max_newcomers = 13
+accept_rate = 14
+user_timeout = "9s"
+keepalive = "10s"
+"#;
+
+#[test]
+fn every_key_reaches_its_setting() {
+    let config = parsed(EVERY_KEY);
+    let seconds = Duration::from_secs;
+    let listener = ListenerConfig {
+        listen: "[::1]:7".parse().expect("an address"),
+        policy: Policy {
+            lifetime: LifetimePolicy::Long { heartbeat_timeout: seconds(1), max_age: seconds(3600) },
+            first_message: seconds(2),
+            heartbeat: Heartbeat::Line(b"PING"[..].into()),
+            framing: Framing::Lines,
+            message_bytes_max: 1001,
+            output_bytes_max: 1002,
+            write_stall: seconds(3),
+            half_close: seconds(4),
+            sink_stall: seconds(5),
+            minimum_rate: Some(MinimumRate { bytes_per_second: 100, grace: seconds(6) }),
+            reply: Some("OK {n}".into()),
+            farewell: Some("BYE {reason}".into()),
+            flush: seconds(7),
+            linger: seconds(8),
+            linger_bytes_max: 1003,
+        },
+        sink: "echo".to_owned(),
+        max_connections: Some(11),
+        max_per_address: Some(12),
+        max_newcomers: Some(13),
+        accept_rate: 14,
+        user_timeout: seconds(9),
+        keepalive: seconds(10),
+    };
+    let expected = Config {
+        listeners: vec![listener],
+        shards: std::num::NonZeroUsize::new(3),
+        max_connections: Some(1000),
+        drain_within: Duration::ZERO,
+        summary_every: seconds(60),
+        sink_queue_bytes_max: 1024 * 1024,
+        print: PrintFormat::Json,
+        log: LogFormat::Json,
+    };
+    assert_eq!(config, expected);
+}
+
+/// The key that a line of the example sets, commented out or not.
+fn key_of(line: &str) -> Option<&str> {
+    let (key, _) = line.strip_prefix("# ").unwrap_or(line).split_once(" = ")?;
+    key.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_').then_some(key)
+}
+
+#[test]
+fn the_example_is_the_default() {
+    assert_eq!(parsed(EXAMPLE), Config::default());
+    assert_eq!(parsed("[[listener]]\nlisten = \"127.0.0.1:7373\"\n"), Config::default());
+}
+
+#[test]
+fn the_example_holds_with_everything_in_it_switched_on() {
+    let on = |line: &str| match line.strip_prefix("# ") {
+        Some(setting) if key_of(line).is_some() || setting == "[[listener]]" => format!("{setting}\n"),
+        _ => format!("{line}\n"),
+    };
+    let config = parsed(&EXAMPLE.lines().map(on).collect::<String>());
+    assert_eq!(config.listeners.len(), 2);
+    assert_eq!(config.listeners[1].policy.age_max(), Duration::from_secs(30));
+    assert_eq!(config.listeners[0].policy.minimum_rate.map(|rate| rate.grace), Some(MINIMUM_RATE_GRACE));
+    assert!(config.shards.is_some() && config.listeners[0].policy.farewell.is_some());
+}
+
+#[test]
+fn the_example_has_every_key() {
+    let (top, listeners) = EXAMPLE.split_at(EXAMPLE.find("\n[[listener]]").expect("a listener"));
+    for key in RawFile::KEYS.iter().filter(|key| **key != "listener") {
+        assert!(top.lines().any(|line| key_of(line) == Some(key)), "{key} is missing");
+    }
+    for key in RawListener::KEYS {
+        assert!(
+            listeners.lines().any(|line| key_of(line) == Some(key)),
+            "{key} is missing from the listener"
+        );
+    }
+}
+
+#[test]
+fn the_lists_of_keys_are_what_serde_takes() {
+    for (text, keys) in [("?=1", RawFile::KEYS), ("[[listener]]\n?=1", RawListener::KEYS)] {
+        let error = toml::from_str::<RawFile>(&text.replace('?', "unheard_of")).expect_err("an unknown key");
+        let (_, known) = error.message().split_once(", expected one of ").expect("a list");
+        assert_eq!(known.replace('`', ""), keys.join(", "));
+    }
+}

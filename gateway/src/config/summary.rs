@@ -1,0 +1,118 @@
+//! A listener in one plain sentence: where it listens, and by which rules. For the command line and the log.
+
+use super::ListenerConfig;
+use humantime::format_duration;
+use pulsegate_core::policy::{Framing, Heartbeat, LifetimePolicy};
+use std::fmt;
+
+/// Where it listens and by which rules; limits and lines are named where they are set.
+impl fmt::Display for ListenerConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let policy = &self.policy;
+        let first_message = format_duration(policy.first_message);
+        match policy.lifetime {
+            LifetimePolicy::Short { deadline } => {
+                let deadline = format_duration(deadline);
+                write!(
+                    f,
+                    "{} short: first message within {first_message}, closed after {deadline}",
+                    self.listen
+                )?;
+            }
+            LifetimePolicy::Long { heartbeat_timeout, max_age } => {
+                let (timeout, age) = (format_duration(heartbeat_timeout), format_duration(max_age));
+                write!(
+                    f,
+                    "{} long: first message within {first_message}, heartbeat timeout {timeout}, maximum age {age}",
+                    self.listen
+                )?;
+                match &policy.heartbeat {
+                    Heartbeat::Any => write!(f, ", any bytes are a heartbeat")?,
+                    Heartbeat::Line(line) => {
+                        write!(f, ", only the line {:?} is a heartbeat", String::from_utf8_lossy(line))?;
+                    }
+                }
+            }
+        }
+        if let Some(rate) = policy.minimum_rate {
+            let grace = format_duration(rate.grace);
+            write!(f, ", at least {} bytes per second with a grace of {grace}", rate.bytes_per_second)?;
+        }
+        let framing = match policy.framing {
+            Framing::Chunks => "chunks",
+            Framing::Lines => "lines",
+        };
+        write!(f, ", {framing} to {}", self.sink)?;
+        for (count, of) in [
+            (self.max_connections, "connections"),
+            (self.max_per_address, "per address"),
+            (self.max_newcomers, "newcomers"),
+        ] {
+            if let Some(count) = count {
+                write!(f, ", at most {count} {of}")?;
+            }
+        }
+        for (line, name) in [(&policy.reply, "reply"), (&policy.farewell, "farewell")] {
+            if let Some(line) = line {
+                write!(f, ", {name} {line:?}")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use pulsegate_core::policy::MinimumRate;
+    use std::time::Duration;
+
+    #[track_caller]
+    fn check(change: impl FnOnce(&mut ListenerConfig), said: &str) {
+        let mut listener = ListenerConfig::default();
+        change(&mut listener);
+        assert_eq!(listener.to_string(), said);
+    }
+
+    #[test]
+    fn the_default_in_a_sentence() {
+        check(
+            |_| (),
+            "127.0.0.1:7373 long: first message within 10s, heartbeat timeout 5s, maximum age 1day, \
+             any bytes are a heartbeat, chunks to print",
+        );
+    }
+
+    #[test]
+    fn a_short_listener_in_a_sentence() {
+        check(
+            |door| {
+                door.policy.lifetime = LifetimePolicy::Short { deadline: Duration::from_secs(90) };
+                door.policy.framing = Framing::Lines;
+                door.sink = "echo".to_owned();
+            },
+            "127.0.0.1:7373 short: first message within 10s, closed after 1m 30s, lines to echo",
+        );
+    }
+
+    #[test]
+    fn what_is_off_by_default_is_named_when_it_is_on() {
+        check(
+            |door| {
+                door.policy.heartbeat = Heartbeat::Line(b"PING"[..].into());
+                door.policy.framing = Framing::Lines;
+                door.policy.minimum_rate =
+                    Some(MinimumRate { bytes_per_second: 100, grace: Duration::from_secs(10) });
+                door.policy.reply = Some("OK {n}".into());
+                door.policy.farewell = Some("BYE {reason}".into());
+                door.max_connections = Some(1000);
+                door.max_per_address = Some(100);
+                door.max_newcomers = Some(10);
+            },
+            "127.0.0.1:7373 long: first message within 10s, heartbeat timeout 5s, maximum age 1day, \
+             only the line \"PING\" is a heartbeat, at least 100 bytes per second with a grace of 10s, \
+             lines to print, at most 1000 connections, at most 100 per address, at most 10 newcomers, \
+             reply \"OK {n}\", farewell \"BYE {reason}\"",
+        );
+    }
+}

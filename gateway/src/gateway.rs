@@ -1,0 +1,354 @@
+//! The gateway as a whole: builds the parts, starts the threads, drains and stops them.
+
+use crate::clock::Clock;
+use crate::config::check::ConfigFault;
+use crate::config::{Config, ListenerConfig, PrintFormat, SINKS};
+use crate::counters::{Counts, Published};
+use crate::limits::{Gauge, Limits};
+use crate::shard::acceptor::Acceptor;
+use crate::shard::door::{Delivery, Door};
+use crate::shard::event_loop::{EventLoop, WAKER, listener_token};
+use crate::shard::mailbox::{Command, Mailbox};
+use crate::shard::sockets::Sockets;
+use crate::shard::{Shard, Shared};
+use crate::sink::print::Print;
+use crate::sink::queue::SinkQueue;
+use crate::sink::{Sink, SinkError};
+use crate::{listening, machine};
+use mio::net::TcpListener;
+use mio::{Interest, Poll, Waker};
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+/// Why a gateway can't start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// A setting can't be kept.
+    #[error(transparent)]
+    Config(#[from] ConfigFault),
+    /// An address can't be listened on.
+    #[error("can't listen on {address}: {error}")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// What the kernel said.
+        error: io::Error,
+    },
+    /// The kernel gave no poller, timer or thread.
+    #[error("the kernel denies what a shard needs: {0}")]
+    Kernel(#[from] io::Error),
+}
+
+/// A part of a running gateway has failed.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// A shard's poller failed.
+    #[error("a shard has failed: {0}")]
+    Shard(#[from] io::Error),
+    /// A thread panicked: a fault in pulsegate, or in an application's sink.
+    #[error("thread {0} has panicked")]
+    Panic(String),
+    /// A sink's flush failed.
+    #[error("sink {name} has failed: {error}")]
+    Sink {
+        /// The sink's name.
+        name: String,
+        /// What it said.
+        error: SinkError,
+    },
+}
+
+/// Puts a gateway together.
+#[derive(Default)]
+pub struct Builder {
+    config: Config,
+    listeners: Vec<ListenerConfig>,
+    sinks: Vec<(String, Box<dyn Sink>)>,
+}
+
+impl Builder {
+    /// Takes all settings. Listeners added by [`listener`](Self::listener) replace those of the settings.
+    #[must_use]
+    pub fn config(mut self, config: Config) -> Self {
+        self.config = config;
+        self
+    }
+
+    /// Adds a listener.
+    #[must_use]
+    pub fn listener(mut self, listener: ListenerConfig) -> Self {
+        self.listeners.push(listener);
+        self
+    }
+
+    /// Adds a sink, which listeners refer to by this name.
+    #[must_use]
+    pub fn sink(mut self, name: &str, sink: impl Sink) -> Self {
+        self.sinks.push((name.to_owned(), Box::new(sink)));
+        self
+    }
+
+    /// Opens the listeners and starts the threads.
+    ///
+    /// # Errors
+    /// See [`StartError`]; nothing is left behind then.
+    pub fn start(mut self) -> Result<Gateway, StartError> {
+        if !self.listeners.is_empty() {
+            self.config.listeners = std::mem::take(&mut self.listeners);
+        }
+        self.add_print();
+        let names: Vec<String> = self.sinks.iter().map(|(name, _)| name.clone()).collect();
+        let deliveries = deliveries(&self.config, &names)?;
+        start(&self.config, deliveries, self.sinks)
+    }
+
+    /// The print sink has a thread only if a listener wants it.
+    fn add_print(&mut self) {
+        let given = self.sinks.iter().any(|(name, _)| name == "print");
+        if !given && self.config.listeners.iter().any(|listener| listener.sink == "print") {
+            self.sinks.push(("print".to_owned(), print_sink(self.config.print)));
+        }
+    }
+}
+
+fn print_sink(format: PrintFormat) -> Box<dyn Sink> {
+    Box::new(Print::new(io::stdout(), format))
+}
+
+/// Where each listener's messages go.
+fn deliveries(config: &Config, sinks: &[String]) -> Result<Vec<Delivery>, ConfigFault> {
+    let known: Vec<&str> = SINKS.into_iter().chain(sinks.iter().map(String::as_str)).collect();
+    config.check(&known)?;
+    let delivery = |listener: &ListenerConfig| match sinks.iter().position(|name| *name == listener.sink) {
+        Some(lane) => Delivery::Lane(lane),
+        None if listener.sink == "echo" => Delivery::Echo,
+        None => Delivery::Discard,
+    };
+    Ok(config.listeners.iter().map(delivery).collect())
+}
+
+/// A running gateway. Dropping it stops it at once; [`wait`](Self::wait) waits for its end.
+#[derive(Debug)]
+pub struct Gateway {
+    control: Control,
+    addresses: Vec<SocketAddr>,
+    max_connections: usize,
+    warnings: Vec<String>,
+    shards: Vec<JoinHandle<io::Result<()>>>,
+    sinks: Vec<SinkThread>,
+}
+
+#[derive(Debug)]
+struct SinkThread {
+    name: String,
+    queue: Arc<SinkQueue>,
+    thread: JoinHandle<Result<(), SinkError>>,
+}
+
+/// The way to a running gateway from any thread.
+#[derive(Clone, Debug)]
+pub struct Control {
+    mailboxes: Arc<[Arc<Mailbox>]>,
+    published: Arc<[Arc<Published>]>,
+}
+
+impl Control {
+    /// Stops gracefully: accepts nobody any more, ends the connections spread over `within`.
+    pub fn drain(&self, within: Duration) {
+        self.tell_all(|| Command::Drain(within));
+    }
+
+    /// Ends everything now.
+    pub fn stop(&self) {
+        self.tell_all(|| Command::Stop);
+    }
+
+    /// What was counted since the start, as of the shards' last turns.
+    #[must_use]
+    pub fn counts(&self) -> Counts {
+        let mut counts = Counts::default();
+        for published in self.published.iter() {
+            counts.add(&published.load());
+        }
+        counts
+    }
+
+    fn tell_all(&self, command: impl Fn() -> Command) {
+        for mailbox in self.mailboxes.iter() {
+            // Refused only by a shard that has ended.
+            let _ = mailbox.post(command());
+        }
+    }
+}
+
+impl Gateway {
+    /// Starts putting a gateway together.
+    #[must_use]
+    pub fn builder() -> Builder {
+        Builder::default()
+    }
+
+    /// The addresses it listens on, in the order of the listeners, with the ports that were taken.
+    #[must_use]
+    pub fn addresses(&self) -> &[SocketAddr] {
+        &self.addresses
+    }
+
+    /// The most connections that it holds.
+    #[must_use]
+    pub const fn max_connections(&self) -> usize {
+        self.max_connections
+    }
+
+    /// What of this machine is too small for the settings, each with the mend.
+    #[must_use]
+    pub fn warnings(&self) -> &[String] {
+        &self.warnings
+    }
+
+    /// The way to it from any thread.
+    #[must_use]
+    pub fn control(&self) -> Control {
+        self.control.clone()
+    }
+
+    /// Waits until it has been drained or stopped, and everything was handed to the sinks.
+    ///
+    /// # Errors
+    /// The first failure of a part; the other parts have been stopped then.
+    pub fn wait(mut self) -> Result<Counts, RunError> {
+        let mut failure = None;
+        for shard in std::mem::take(&mut self.shards) {
+            let name = shard.thread().name().unwrap_or("shard").to_owned();
+            let outcome = shard.join().map_err(|_| RunError::Panic(name)).and_then(|ran| Ok(ran?));
+            if let Err(error) = outcome {
+                // One shard less is a gateway that serves only some: better to end, and be started anew.
+                self.control.stop();
+                failure.get_or_insert(error);
+            }
+        }
+        for SinkThread { name, queue, thread } in std::mem::take(&mut self.sinks) {
+            queue.close();
+            let outcome = thread.join().map_err(|_| RunError::Panic(name.clone()));
+            if let Err(error) =
+                outcome.and_then(|served| served.map_err(|error| RunError::Sink { name, error }))
+            {
+                failure.get_or_insert(error);
+            }
+        }
+        self.control.mailboxes.iter().for_each(|mailbox| mailbox.close());
+        failure.map_or_else(|| Ok(self.control.counts()), Err)
+    }
+}
+
+impl Drop for Gateway {
+    fn drop(&mut self) {
+        self.control.stop();
+        for sink in &self.sinks {
+            sink.queue.close();
+        }
+    }
+}
+
+fn start(
+    config: &Config,
+    deliveries: Vec<Delivery>,
+    sinks: Vec<(String, Box<dyn Sink>)>,
+) -> Result<Gateway, StartError> {
+    let clock = Clock::start();
+    let shard_count =
+        config.shards.or_else(|| std::thread::available_parallelism().ok()).map_or(1, usize::from);
+    let machine::Allowance { connections, warnings } = machine::allowance(config, shard_count);
+
+    let polls = (0..shard_count).map(|_| Poll::new()).collect::<io::Result<Vec<Poll>>>()?;
+    let mailboxes = polls.iter().map(mailbox).collect::<io::Result<Vec<_>>>()?;
+    let (addresses, sockets) = open_listeners(config, &polls)?;
+    let queue = |_: &_| Arc::new(SinkQueue::new(config.sink_queue_bytes_max, &mailboxes));
+    let queues: Box<[Arc<SinkQueue>]> = sinks.iter().map(queue).collect();
+
+    let total = Arc::new(Gauge::new(connections));
+    let door = |(listener, delivery): (&ListenerConfig, Delivery)| Door {
+        policy: listener.policy.clone(),
+        limits: Limits::new(Arc::clone(&total), listener),
+        delivery,
+    };
+    let doors = config.listeners.iter().zip(deliveries).map(door).collect();
+    let shared = Arc::new(Shared { doors, queues: queues.clone(), numbers: AtomicU64::new(0) });
+
+    let published: Arc<[Arc<Published>]> = mailboxes.iter().map(|_| Arc::default()).collect();
+    let control = Control { mailboxes: mailboxes.into(), published };
+    // From here on, dropping the gateway stops the threads that have been started.
+    let mut gateway = Gateway {
+        control: control.clone(),
+        addresses,
+        max_connections: connections,
+        warnings,
+        shards: Vec::new(),
+        sinks: Vec::new(),
+    };
+    for ((name, sink), queue) in sinks.into_iter().zip(queues) {
+        gateway.sinks.push(start_sink(name, sink, queue, clock)?);
+    }
+    for (index, (poll, sockets)) in polls.into_iter().zip(sockets).enumerate() {
+        let rim = Sockets { registry: poll.registry().try_clone()?, clock };
+        let mailbox = Arc::clone(&control.mailboxes[index]);
+        let published = Arc::clone(&control.published[index]);
+        let shard = Shard::new(index, rim, Arc::clone(&shared), mailbox, published);
+        let event_loop = EventLoop::new(poll, clock, Acceptor::new(sockets), shard)?;
+        let thread = std::thread::Builder::new().name(format!("shard-{index}"));
+        gateway.shards.push(thread.spawn(move || event_loop.run())?);
+    }
+    Ok(gateway)
+}
+
+fn mailbox(poll: &Poll) -> io::Result<Arc<Mailbox>> {
+    let waker = Waker::new(poll.registry(), WAKER)?;
+    Ok(Arc::new(Mailbox::new(move || {
+        // It fails only when the shard's poller is gone, and with it everybody who could be woken.
+        let _ = waker.wake();
+    })))
+}
+
+/// Per shard: its sockets, each with the number of its listener.
+type ShardSockets = Vec<(u16, TcpListener)>;
+
+fn open_listeners(
+    config: &Config,
+    polls: &[Poll],
+) -> Result<(Vec<SocketAddr>, Vec<ShardSockets>), StartError> {
+    let mut addresses = Vec::new();
+    let mut of_shards: Vec<ShardSockets> = polls.iter().map(|_| Vec::new()).collect();
+    for (door, listener) in config.listeners.iter().enumerate() {
+        let (address, sockets) = listening::open(listener, polls.len())
+            .map_err(|error| StartError::Listen { address: listener.listen, error })?;
+        addresses.push(address);
+        for ((mut socket, poll), of_shard) in sockets.into_iter().zip(polls).zip(&mut of_shards) {
+            poll.registry().register(&mut socket, listener_token(door), Interest::READABLE)?;
+            of_shard.push((door as u16, socket));
+        }
+    }
+    Ok((addresses, of_shards))
+}
+
+fn start_sink(
+    name: String,
+    sink: Box<dyn Sink>,
+    queue: Arc<SinkQueue>,
+    clock: Clock,
+) -> io::Result<SinkThread> {
+    let thread = std::thread::Builder::new().name(format!("sink-{name}"));
+    let served = Arc::clone(&queue);
+    let sink_name = name.clone();
+    let thread = thread.spawn(move || {
+        let outcome = served.serve(sink, clock);
+        if let Err(error) = &outcome {
+            tracing::error!(sink = sink_name, %error, "a sink has failed; its connections end, others go on");
+        }
+        outcome
+    })?;
+    Ok(SinkThread { name, queue, thread })
+}

@@ -1,0 +1,52 @@
+//! pulsegate: a connection gateway, as a program and as a library.
+//!
+//! It accepts very many TCP connections, keeps each one exactly as long as its listener's
+//! [`Policy`] says, and hands what they send to a [`Sink`].
+//!
+//! ```no_run
+//! use pulsegate::{Gateway, Handle, ListenerConfig, Sink};
+//!
+//! struct Greeter;
+//!
+//! impl Sink for Greeter {
+//!     fn handle_message(&mut self, connection: &Handle, number: u64, payload: &[u8]) {
+//!         println!("#{} says {}", connection.number(), String::from_utf8_lossy(payload));
+//!         let _ = connection.send(*b"welcome\n");
+//!         if number == 10 {
+//!             let _ = connection.finish();
+//!         }
+//!     }
+//! }
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let listener = ListenerConfig { sink: "greeter".to_owned(), ..ListenerConfig::default() };
+//! let gateway = Gateway::builder().listener(listener).sink("greeter", Greeter).start()?;
+//! println!("listening on {}", gateway.addresses()[0]);
+//! gateway.wait()?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Modules, each using only those after it: `gateway`, `listening`, `shard`, `limits`, `sink`, `handle`,
+//! `machine`, `counters`, `config`, `peer`, `clock`.
+
+mod clock;
+pub mod config;
+mod counters;
+mod gateway;
+mod handle;
+mod limits;
+mod listening;
+mod machine;
+mod peer;
+mod shard;
+mod sink;
+
+pub use config::{Config, ListenerConfig};
+pub use counters::Counts;
+pub use gateway::{Builder, Control, Gateway, RunError, StartError};
+pub use handle::{Handle, HandleError};
+pub use pulsegate_core::close::{CloseReason, Retry, Who};
+pub use pulsegate_core::connection::Totals;
+pub use pulsegate_core::policy::{Framing, Heartbeat, LifetimePolicy, MinimumRate, Policy};
+pub use sink::{Ended, Sink, SinkError};

@@ -1,0 +1,75 @@
+//! Opens listening sockets: one per shard and address, so that the kernel spreads the newcomers.
+
+use crate::config::ListenerConfig;
+use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+/// As long a queue as the kernel allows.
+const BACKLOG: i32 = 65_535;
+/// Between two keepalive probes.
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
+/// How many probes may go unanswered.
+const KEEPALIVE_PROBES: u32 = 3;
+
+/// `count` sockets that listen on one address, and that address, with its port if a free one was taken.
+///
+/// The first is bound alone, without sharing, so that a second gateway on the same address is refused
+/// instead of taking half of the newcomers; only then it is shared with the others.
+pub(crate) fn open(
+    config: &ListenerConfig,
+    count: usize,
+) -> io::Result<(SocketAddr, Vec<mio::net::TcpListener>)> {
+    let first = socket(config)?;
+    first.bind(&config.listen.into())?;
+    first.set_reuse_port(true)?;
+    let address = first.local_addr()?.as_socket().unwrap_or(config.listen);
+    let mut sockets = vec![first];
+    for _ in 1..count {
+        let other = socket(config)?;
+        other.set_reuse_port(true)?;
+        other.bind(&address.into())?;
+        sockets.push(other);
+    }
+    let mut listeners = Vec::with_capacity(count);
+    for socket in sockets {
+        socket.listen(BACKLOG)?;
+        listeners.push(mio::net::TcpListener::from_std(socket.into()));
+    }
+    Ok((address, listeners))
+}
+
+/// Accepted connections inherit these options, which spares a call for each.
+fn socket(config: &ListenerConfig) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::for_address(config.listen), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_nonblocking(true)?;
+    socket.set_reuse_address(true)?;
+    socket.set_tcp_nodelay(true)?;
+    socket.set_tcp_user_timeout(Some(config.user_timeout))?;
+    let keepalive = TcpKeepalive::new()
+        .with_time(config.keepalive)
+        .with_interval(KEEPALIVE_INTERVAL)
+        .with_retries(KEEPALIVE_PROBES);
+    socket.set_tcp_keepalive(&keepalive)?;
+    Ok(socket)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn anywhere() -> ListenerConfig {
+        ListenerConfig { listen: ([127, 0, 0, 1], 0).into(), ..ListenerConfig::default() }
+    }
+
+    #[test]
+    fn several_sockets_share_an_address_that_nobody_else_can_take() {
+        let (address, sockets) = open(&anywhere(), 3).expect("a free port");
+        assert_eq!(sockets.len(), 3);
+        assert!(sockets.iter().all(|socket| socket.local_addr().is_ok_and(|local| local == address)));
+        let again = ListenerConfig { listen: address, ..anywhere() };
+        let refused = open(&again, 1).expect_err("the address is taken");
+        assert_eq!(refused.kind(), io::ErrorKind::AddrInUse);
+    }
+}

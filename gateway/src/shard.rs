@@ -1,0 +1,283 @@
+//! A shard: a part of the connections, with their sockets, their state and their deadlines.
+//!
+//! What a shard decides is plain logic over its table and its wheel; sockets and the clock lie behind
+//! [`Rim`]. Whoever drives it (the event loop, or a simulation) calls, in each turn and in this order:
+//! [`Shard::expire`], then what became ready, then [`Shard::handle_commands`], [`Shard::read_listed`],
+//! [`Shard::judge`], [`Shard::end_turn`]. Each is bounded, so that one loud peer, or ten thousand deadlines at
+//! once, can't keep the others waiting.
+
+pub(crate) mod acceptor;
+mod commands;
+mod deadlines;
+pub(crate) mod door;
+mod drain;
+pub(crate) mod entry;
+pub(crate) mod event_loop;
+pub(crate) mod mailbox;
+mod reading;
+pub(crate) mod rim;
+mod settling;
+pub(crate) mod sockets;
+pub(crate) mod table;
+
+use crate::counters::{Counts, Published};
+use crate::peer::Peer;
+use crate::shard::door::{After, Courier, Delivery, Door, Lane};
+use crate::shard::drain::Drain;
+use crate::shard::entry::{Entry, Marks, Waiting};
+use crate::shard::mailbox::{Command, Mailbox};
+use crate::shard::rim::Rim;
+use crate::shard::table::{ConnectionId, Table};
+use crate::sink::Ended;
+use crate::sink::queue::SinkQueue;
+use pulsegate_core::close::CloseReason;
+use pulsegate_core::connection::Connection;
+use pulsegate_core::policy::Policy;
+use pulsegate_core::stall::StallGuard;
+use pulsegate_core::time::{Instant, Now};
+use pulsegate_core::wheel::{Node, Wheel};
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+/// The one read buffer of a shard; idle connections own none.
+const READ_BUFFER_BYTES: usize = 64 * 1024;
+
+/// What all shards of a gateway share.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    /// The listeners, in the order of the configuration.
+    pub(crate) doors: Box<[Door]>,
+    /// The sinks that have a thread.
+    pub(crate) queues: Box<[Arc<SinkQueue>]>,
+    /// The number of the last accepted connection.
+    pub(crate) numbers: AtomicU64,
+}
+
+/// A part of the connections of a gateway.
+pub(crate) struct Shard<R: Rim> {
+    index: usize,
+    rim: R,
+    shared: Arc<Shared>,
+    mailbox: Arc<Mailbox>,
+    published: Arc<Published>,
+    guard: StallGuard,
+    table: Table<Entry<R::Stream>>,
+    wheel: Wheel,
+    lanes: Box<[Lane]>,
+    buffer: Vec<u8>,
+    /// Bytes for the peer of the connection that is being served; empty between calls.
+    transmit: Vec<u8>,
+    /// Taken out of the mailbox; empty between turns.
+    commands: Vec<Command>,
+    /// To be read on without being told by the poller.
+    listed: VecDeque<ConnectionId>,
+    /// Their time for silence or for writing is over, unless a last try says otherwise.
+    suspects: VecDeque<ConnectionId>,
+    drain: Option<Drain>,
+    counts: Counts,
+}
+
+impl<R: Rim> Shard<R> {
+    /// An empty shard.
+    pub(crate) fn new(
+        index: usize,
+        mut rim: R,
+        shared: Arc<Shared>,
+        mailbox: Arc<Mailbox>,
+        published: Arc<Published>,
+    ) -> Self {
+        let now = rim.now();
+        let lanes = shared.queues.iter().map(|queue| Lane::new(Arc::clone(queue))).collect();
+        Self {
+            index,
+            rim,
+            shared,
+            mailbox,
+            published,
+            guard: StallGuard::new(now),
+            table: Table::new(),
+            wheel: Wheel::new(now),
+            lanes,
+            buffer: vec![0; READ_BUFFER_BYTES],
+            transmit: Vec::new(),
+            commands: Vec::new(),
+            listed: VecDeque::new(),
+            suspects: VecDeque::new(),
+            drain: None,
+            counts: Counts::default(),
+        }
+    }
+
+    /// Reads the clock.
+    pub(crate) fn now(&mut self) -> Now {
+        let instant = self.rim.now();
+        self.guard.handle_reading(instant)
+    }
+
+    /// Takes in a connection, or gives it back with the reason for which it can't be kept.
+    pub(crate) fn admit(
+        &mut self,
+        stream: R::Stream,
+        peer: Peer,
+        listener: u16,
+    ) -> Result<(), (R::Stream, CloseReason)> {
+        let now = self.now();
+        self.counts.accepted += 1;
+        let outcome = self.try_admit(now, stream, peer, listener);
+        if let Err((_, reason)) = &outcome {
+            self.count_refusal(peer, *reason);
+        }
+        outcome
+    }
+
+    /// A connection was accepted only to be told that it can't be kept.
+    pub(crate) fn count_refused(&mut self, peer: Peer, reason: CloseReason) {
+        self.counts.accepted += 1;
+        self.count_refusal(peer, reason);
+    }
+
+    fn count_refusal(&mut self, peer: Peer, reason: CloseReason) {
+        self.counts.count_end(reason);
+        tracing::debug!(peer = %peer.address(), %reason, "refused");
+    }
+
+    fn try_admit(
+        &mut self,
+        now: Now,
+        stream: R::Stream,
+        peer: Peer,
+        listener: u16,
+    ) -> Result<(), (R::Stream, CloseReason)> {
+        let shared = Arc::clone(&self.shared);
+        let door = &shared.doors[usize::from(listener)];
+        let obstacle = match (self.drain.is_some(), door.delivery) {
+            (true, _) => Some(CloseReason::Drain),
+            (false, Delivery::Lane(lane)) => self.lanes[lane].obstacle(),
+            (false, Delivery::Discard | Delivery::Echo) => None,
+        };
+        if let Some(reason) = obstacle {
+            return Err((stream, reason));
+        }
+        if let Err(reason) = door.limits.enter(now.instant, peer.source()) {
+            return Err((stream, reason));
+        }
+        let number = self.shared.numbers.fetch_add(1, Relaxed) + 1;
+        let key = self.table.insert(Entry {
+            connection: Connection::new(now, &door.policy),
+            waiting: Waiting::default(),
+            number,
+            node: Node::UNFILED,
+            stream,
+            peer,
+            listener,
+            marks: Marks { newcomer: true, ..Marks::default() },
+        });
+        if !self.watch(key) {
+            door.limits.leave(peer.source(), true);
+            return match self.table.remove(key) {
+                Some(entry) => Err((entry.stream, CloseReason::OutOfDescriptors)),
+                None => Ok(()),
+            };
+        }
+        self.file(key, now);
+        self.act(key, now, |_, _, courier| courier.announce());
+        Ok(())
+    }
+
+    fn watch(&mut self, key: u32) -> bool {
+        let Some(entry) = self.table.at(key) else { return false };
+        let id = entry.id(key);
+        self.rim.watch(&mut entry.stream, id).is_ok()
+    }
+
+    /// Hands over what the turn has gathered for the sinks, and publishes the counts.
+    pub(crate) fn end_turn(&mut self) {
+        for lane in &mut self.lanes {
+            if !lane.batch.is_empty() {
+                lane.queue.push(self.index, std::mem::take(&mut lane.batch));
+            }
+        }
+        self.counts.stalled_ms = self.guard.stalled().as_millis() as u64;
+        self.published.store(&self.counts);
+    }
+
+    /// When the next turn is due though nothing becomes ready: now if work is left, `None` if nothing is
+    /// to come. The shard counts as asleep until then.
+    pub(crate) fn sleep(&mut self) -> Option<Instant> {
+        let wake = if self.has_work() { Some(Instant::ORIGIN) } else { self.next_wake() };
+        self.guard.handle_sleep(wake);
+        wake
+    }
+
+    fn has_work(&self) -> bool {
+        !self.listed.is_empty() || !self.suspects.is_empty()
+    }
+
+    fn next_wake(&self) -> Option<Instant> {
+        let drain = self.drain.as_ref().and_then(Drain::next);
+        [self.wheel.next_wake(), drain].into_iter().flatten().min()
+    }
+
+    /// Whether it has been told to stop and holds nothing any more.
+    pub(crate) fn is_done(&self) -> bool {
+        self.drain.is_some() && self.table.is_empty()
+    }
+
+    /// Whether it takes no newcomers any more.
+    pub(crate) const fn is_draining(&self) -> bool {
+        self.drain.is_some()
+    }
+
+    /// The line that a refused connection is told, if its listener tells anything.
+    pub(crate) fn farewell(&self, listener: u16, reason: CloseReason) -> Option<String> {
+        let farewell = self.shared.doors[usize::from(listener)].policy.farewell.as_deref()?;
+        Some(pulsegate_core::connection::farewell_line(farewell, reason) + "\n")
+    }
+
+    /// Changes a connection by one call, and does what the call leaves to be done, but for the socket:
+    /// that is [`settle`](Self::settle)'s.
+    fn act(&mut self, key: u32, now: Now, call: impl FnOnce(&mut Connection, &Policy, &mut Courier<'_>)) {
+        let Some(entry) = self.table.at(key) else { return };
+        let door = &self.shared.doors[usize::from(entry.listener)];
+        let mut courier = Courier {
+            transmit: &mut self.transmit,
+            delivery: door.delivery,
+            lanes: &mut self.lanes,
+            from: entry.from(key),
+            waiting: entry.waiting.len(),
+            after: After::default(),
+        };
+        call(&mut entry.connection, &door.policy, &mut courier);
+        if courier.after.finish {
+            entry.connection.finish(now, &door.policy, courier.waiting, &mut courier);
+        }
+        if entry.marks.newcomer && entry.connection.lifetime().has_spoken() {
+            entry.marks.newcomer = false;
+            door.limits.speak();
+        }
+        self.counts.messages += courier.after.messages;
+        if let Some(reason) = courier.after.closed {
+            let age = now.instant.since(entry.connection.lifetime().opened());
+            let ended = Ended { reason, age, totals: entry.connection.totals() };
+            courier.report(ended);
+            self.counts.count_end(reason);
+            log_end(entry, &ended);
+        }
+    }
+}
+
+fn log_end<S>(entry: &Entry<S>, ended: &Ended) {
+    let Ended { reason, age, totals } = ended;
+    tracing::debug!(
+        connection = entry.number,
+        peer = %entry.peer.address(),
+        %reason,
+        who = reason.who().as_str(),
+        age_ms = age.as_millis() as u64,
+        messages = totals.messages,
+        bytes_in = totals.bytes_in,
+        bytes_out = totals.bytes_out,
+        "ended"
+    );
+}

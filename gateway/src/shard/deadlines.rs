@@ -1,0 +1,99 @@
+//! Deadlines: fixed ones act at once, before anything is read; for silence the socket is read first.
+
+use crate::shard::Shard;
+use crate::shard::door::Delivery;
+use crate::shard::reading::Reach;
+use crate::shard::rim::Rim;
+use pulsegate_core::close::CloseReason;
+use pulsegate_core::connection::Connection;
+use pulsegate_core::time::Now;
+use pulsegate_core::timer::Before;
+
+/// How many connections are ended, or put on trial, in one turn.
+const VERDICTS_PER_TURN: usize = 256;
+/// How many keys the wheel hands out in one turn; most are only filed again.
+const KEYS_PER_TURN: usize = 4096;
+
+impl<R: Rim> Shard<R> {
+    /// Ends those whose fixed deadline has come, and notes the suspects.
+    pub(crate) fn expire(&mut self) {
+        let now = self.now();
+        let mut verdicts = 0;
+        for _ in 0..KEYS_PER_TURN {
+            if verdicts == VERDICTS_PER_TURN {
+                return;
+            }
+            let Some(key) = self.wheel.poll(&mut self.table, now.instant) else { return };
+            match self.due(key, now) {
+                None => self.file(key, now),
+                Some(Before::Nothing) => {
+                    verdicts += 1;
+                    self.time_out(key, now);
+                }
+                Some(Before::Reading | Before::Writing) => {
+                    verdicts += 1;
+                    if let Some(entry) = self.table.at(key) {
+                        let id = entry.id(key);
+                        self.suspects.push_back(id);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Ends the suspects that a last try doesn't clear.
+    pub(crate) fn judge(&mut self) {
+        while let Some(id) = self.suspects.pop_front() {
+            let Some(key) = self.table.find(id) else { continue };
+            let now = self.now();
+            match self.due(key, now) {
+                None => {}
+                Some(Before::Nothing) => self.time_out(key, now),
+                Some(Before::Writing) => {
+                    self.settle(key, now);
+                    self.end_if_due(key);
+                }
+                Some(Before::Reading) if self.is_silent_behind_a_full_sink(key) => self.time_out(key, now),
+                Some(Before::Reading) => {
+                    self.read(key, Reach::End);
+                    self.end_if_due(key);
+                }
+            }
+            if self.table.find(id).is_some() {
+                let now = self.now();
+                self.file(key, now);
+            }
+        }
+    }
+
+    fn end_if_due(&mut self, key: u32) {
+        let now = self.now();
+        // If it had more to read than its share of a turn, the verdict waits.
+        let listed = self.table.at(key).is_some_and(|entry| entry.marks.listed);
+        if !listed && self.due(key, now).is_some() {
+            self.time_out(key, now);
+        }
+    }
+
+    fn time_out(&mut self, key: u32, now: Now) {
+        self.act(key, now, |connection, policy, courier| connection.handle_timeout(now, policy, courier));
+        self.settle(key, now);
+    }
+
+    fn due(&mut self, key: u32, now: Now) -> Option<Before> {
+        let entry = self.table.at(key)?;
+        Connection::due(&entry.connection, now, &self.shared.doors[usize::from(entry.listener)].policy)
+    }
+
+    /// Nothing may be read because the sink is full, but there is nothing to be read either.
+    fn is_silent_behind_a_full_sink(&mut self, key: u32) -> bool {
+        let Some(entry) = self.table.at(key) else { return false };
+        match self.shared.doors[usize::from(entry.listener)].delivery {
+            Delivery::Lane(lane) => {
+                self.lanes[lane].obstacle() == Some(CloseReason::SinkStalled)
+                    && !self.rim.has_unread(&entry.stream)
+            }
+            Delivery::Discard | Delivery::Echo => false,
+        }
+    }
+}

@@ -1,0 +1,120 @@
+//! One connection as its shard keeps it: the socket, the pure state, and a place in the wheel.
+
+use crate::peer::Peer;
+use crate::shard::table::{ConnectionId, Numbered, Table};
+use crate::sink::queue::From;
+use pulsegate_core::close::CloseReason;
+use pulsegate_core::connection::Connection;
+use pulsegate_core::wheel::{Node, Nodes};
+
+/// An entry of a shard's table.
+#[derive(Debug)]
+pub(crate) struct Entry<S> {
+    pub(crate) connection: Connection,
+    pub(crate) waiting: Waiting,
+    pub(crate) number: u64,
+    pub(crate) node: Node,
+    pub(crate) stream: S,
+    pub(crate) peer: Peer,
+    pub(crate) listener: u16,
+    pub(crate) marks: Marks,
+}
+
+/// A million of these are held; a raw idle connection has nothing else in user memory. (mio's debug builds
+/// keep an extra word beside each descriptor.)
+#[cfg(not(debug_assertions))]
+const _: () = assert!(size_of::<Option<Entry<mio::net::TcpStream>>>() <= 120);
+
+/// Small facts about a connection's socket.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Marks {
+    /// The first message is not complete, so the connection counts as a newcomer.
+    pub(crate) newcomer: bool,
+    /// The last read found nothing more.
+    pub(crate) drained: bool,
+    /// Stands in the shard's list of those to be read on without being told by the poller.
+    pub(crate) listed: bool,
+    /// The poller says when it becomes writable.
+    pub(crate) watches_writable: bool,
+    /// Our side is shut down.
+    pub(crate) shut: bool,
+    /// Writing failed for this reason: output is void, and only what is left to read keeps the socket.
+    pub(crate) void: Option<CloseReason>,
+}
+
+impl<S> Entry<S> {
+    /// Its id, at this place.
+    pub(crate) const fn id(&self, key: u32) -> ConnectionId {
+        ConnectionId::new(key, self.number)
+    }
+
+    /// How a sink gets to know it.
+    pub(crate) const fn from(&self, key: u32) -> From {
+        From { id: self.id(key), number: self.number, peer: self.peer }
+    }
+}
+
+impl<S> Numbered for Entry<S> {
+    fn number(&self) -> u64 {
+        self.number
+    }
+}
+
+impl<S> Nodes for Table<Entry<S>> {
+    /// A key in the wheel always has its entry: an entry leaves the wheel before it leaves the table.
+    #[expect(clippy::expect_used, reason = "an invariant of the shard, not anybody's input")]
+    fn node(&mut self, key: u32) -> &mut Node {
+        &mut self.at(key).expect("a filed key has an entry").node
+    }
+}
+
+/// Output that the kernel did not take yet. Nothing is allocated while there is none.
+#[derive(Debug, Default)]
+pub(crate) struct Waiting {
+    bytes: Option<Box<Unsent>>,
+}
+
+#[derive(Debug)]
+struct Unsent {
+    bytes: Vec<u8>,
+    sent: usize,
+}
+
+impl Waiting {
+    /// How many bytes wait.
+    pub(crate) fn len(&self) -> usize {
+        self.bytes.as_ref().map_or(0, |unsent| unsent.bytes.len() - unsent.sent)
+    }
+
+    /// What waits, oldest first.
+    pub(crate) fn as_slice(&self) -> &[u8] {
+        self.bytes.as_ref().map_or(&[], |unsent| &unsent.bytes[unsent.sent..])
+    }
+
+    /// Adds to the end.
+    pub(crate) fn append(&mut self, bytes: &[u8]) {
+        if bytes.is_empty() {
+            return;
+        }
+        let unsent = self.bytes.get_or_insert_with(|| Box::new(Unsent { bytes: Vec::new(), sent: 0 }));
+        if unsent.sent > unsent.bytes.len() / 2 {
+            unsent.bytes.drain(..unsent.sent);
+            unsent.sent = 0;
+        }
+        unsent.bytes.extend_from_slice(bytes);
+    }
+
+    /// `count` bytes have left.
+    pub(crate) fn advance(&mut self, count: usize) {
+        let Some(unsent) = &mut self.bytes else { return };
+        unsent.sent += count;
+        if unsent.sent >= unsent.bytes.len() {
+            self.bytes = None;
+        }
+    }
+
+    /// Throws everything away.
+    pub(crate) fn clear(&mut self) {
+        self.bytes = None;
+    }
+}

@@ -1,0 +1,150 @@
+//! The thread of a shard: waits for sockets, commands and deadlines, and runs turns. It carries and asks
+//! the clock; what is decided is decided in [`Shard`].
+
+use crate::clock::Clock;
+use crate::shard::Shard;
+use crate::shard::acceptor::Acceptor;
+use crate::shard::sockets::Sockets;
+use crate::shard::table::ConnectionId;
+use mio::unix::SourceFd;
+use mio::{Events, Interest, Poll, Registry, Token};
+use nix::sys::time::TimeSpec;
+use nix::sys::timerfd::{ClockId, Expiration, TimerFd, TimerFlags, TimerSetTimeFlags};
+use pulsegate_core::time::Instant;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd};
+use std::time::Duration;
+
+/// How many events one turn takes from the poller.
+const EVENTS_PER_TURN: usize = 1024;
+
+/// The upper half of the tokens that are not connections'; no table grows that far.
+const OTHERS: usize = (u32::MAX as usize) << 32;
+const TIMER: Token = Token(OTHERS);
+/// The token of the mailbox's waker.
+pub(crate) const WAKER: Token = Token(OTHERS + 1);
+const LISTENERS: usize = OTHERS + 2;
+
+/// The token of a shard's n-th listening socket.
+pub(crate) const fn listener_token(index: usize) -> Token {
+    Token(LISTENERS + index)
+}
+
+/// A shard with what it waits on.
+pub(crate) struct EventLoop {
+    poll: Poll,
+    alarm: Alarm,
+    clock: Clock,
+    acceptor: Acceptor,
+    shard: Shard<Sockets>,
+}
+
+impl EventLoop {
+    /// A loop around this shard. `poll` is the one in which its waker and its listeners are registered.
+    ///
+    /// # Errors
+    /// When the kernel gives no timer.
+    pub(crate) fn new(
+        poll: Poll,
+        clock: Clock,
+        acceptor: Acceptor,
+        shard: Shard<Sockets>,
+    ) -> io::Result<Self> {
+        let alarm = Alarm::new(poll.registry())?;
+        Ok(Self { poll, alarm, clock, acceptor, shard })
+    }
+
+    /// Runs until it was told to drain or stop and holds nothing any more.
+    ///
+    /// # Errors
+    /// When the poller fails, which no peer can cause.
+    pub(crate) fn run(mut self) -> io::Result<()> {
+        let mut events = Events::with_capacity(EVENTS_PER_TURN);
+        while !(self.shard.is_done() && self.acceptor.is_closed()) {
+            self.wait(&mut events)?;
+            self.turn(&events);
+        }
+        Ok(())
+    }
+
+    fn wait(&mut self, events: &mut Events) -> io::Result<()> {
+        let accept = self.acceptor.next_wake();
+        let wake = [self.shard.sleep(), accept].into_iter().flatten().min();
+        let timeout = self.alarm.set(&self.clock, wake)?;
+        match self.poll.poll(events, timeout) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {
+                events.clear();
+                Ok(())
+            }
+            outcome => outcome,
+        }
+    }
+
+    fn turn(&mut self, events: &Events) {
+        self.shard.expire();
+        for event in events {
+            match event.token() {
+                TIMER => self.alarm.handle_ring(),
+                WAKER => {}
+                Token(token) if token >= LISTENERS => self.acceptor.handle_ready(token - LISTENERS),
+                Token(token) => {
+                    let id = ConnectionId::from_bits(token as u64);
+                    if event.is_writable() {
+                        self.shard.handle_writable(id);
+                    }
+                    let hangup = event.is_read_closed() || event.is_error();
+                    if event.is_readable() || hangup {
+                        self.shard.handle_readable(id, hangup);
+                    }
+                }
+            }
+        }
+        self.acceptor.accept(&mut self.shard);
+        self.shard.handle_commands();
+        self.shard.read_listed();
+        self.shard.judge();
+        if self.shard.is_draining() {
+            self.acceptor.close_when_empty();
+            self.shard.drain_step();
+        }
+        self.shard.end_turn();
+    }
+}
+
+/// A timer finer than the poller's own milliseconds.
+#[derive(Debug)]
+struct Alarm {
+    timer: TimerFd,
+    /// When it rings; an earlier ring than needed does no harm and saves setting it anew.
+    rings: Option<Instant>,
+}
+
+impl Alarm {
+    fn new(registry: &Registry) -> io::Result<Self> {
+        let timer =
+            TimerFd::new(ClockId::CLOCK_MONOTONIC, TimerFlags::TFD_NONBLOCK | TimerFlags::TFD_CLOEXEC)?;
+        registry.register(&mut SourceFd(&timer.as_fd().as_raw_fd()), TIMER, Interest::READABLE)?;
+        Ok(Self { timer, rings: None })
+    }
+
+    /// Makes sure that the poller wakes at `wake`, and returns the time-out to poll with.
+    fn set(&mut self, clock: &Clock, wake: Option<Instant>) -> io::Result<Option<Duration>> {
+        let Some(wake) = wake else { return Ok(None) };
+        if self.rings.is_some_and(|rings| rings <= wake) {
+            return Ok(None);
+        }
+        let span = clock.until(wake);
+        if span.is_zero() {
+            return Ok(Some(Duration::ZERO));
+        }
+        let expiration = Expiration::OneShot(TimeSpec::from_duration(span));
+        self.timer.set(expiration, TimerSetTimeFlags::empty())?;
+        self.rings = Some(wake);
+        Ok(None)
+    }
+
+    /// Its ring needs no reading: setting it anew clears it, and the poller tells each ring once.
+    const fn handle_ring(&mut self) {
+        self.rings = None;
+    }
+}

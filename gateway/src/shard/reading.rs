@@ -1,0 +1,207 @@
+//! Reading: what the poller, an unfinished turn or a verdict asks to be read, each time a bounded piece.
+
+use crate::shard::Shard;
+use crate::shard::door::Delivery;
+use crate::shard::rim::Rim;
+use crate::shard::table::ConnectionId;
+use pulsegate_core::close::CloseReason;
+use pulsegate_core::lifetime::{Pause, Phase};
+use std::io::ErrorKind;
+
+/// How often one connection is read in one go; the rest waits for the next turn.
+const READS_AT_ONCE: usize = 4;
+/// How many connections of the list are read on in one turn.
+const LISTED_PER_TURN: usize = 256;
+/// The most that is read at once where each line is answered, so that many short lines can't make us hold
+/// many times more output than the limit.
+const READ_BYTES_ANSWERED: usize = 1024;
+
+/// How far a connection is to be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Reach {
+    /// Until a read returns less than it could: the poller tells of what comes later.
+    ShortRead,
+    /// Until there is nothing more: an end may stand behind the bytes, and nobody will tell again.
+    End,
+}
+
+impl<R: Rim> Shard<R> {
+    /// The poller says that there is something to read; `hangup`: an end or an error too.
+    pub(crate) fn handle_readable(&mut self, id: ConnectionId, hangup: bool) {
+        let Some(key) = self.table.find(id) else { return };
+        if let Some(entry) = self.table.at(key) {
+            entry.marks.drained = false;
+            if hangup && !entry.connection.wants_read() {
+                return self.handle_hangup(key);
+            }
+        }
+        self.read(key, if hangup { Reach::End } else { Reach::ShortRead });
+    }
+
+    /// The poller says that there is room to write.
+    pub(crate) fn handle_writable(&mut self, id: ConnectionId) {
+        let Some(key) = self.table.find(id) else { return };
+        let now = self.now();
+        self.settle(key, now);
+    }
+
+    /// Reads on where the last turn stopped.
+    pub(crate) fn read_listed(&mut self) {
+        for _ in 0..LISTED_PER_TURN.min(self.listed.len()) {
+            let Some(id) = self.listed.pop_front() else { return };
+            let Some(key) = self.table.find(id) else { continue };
+            if let Some(entry) = self.table.at(key) {
+                entry.marks.listed = false;
+            }
+            self.read(key, Reach::End);
+        }
+    }
+
+    /// Remembers that a connection has to be read without being told by the poller.
+    pub(crate) fn list(&mut self, key: u32) {
+        let Some(entry) = self.table.at(key) else { return };
+        if !entry.marks.listed {
+            entry.marks.listed = true;
+            self.listed.push_back(entry.id(key));
+        }
+    }
+
+    /// Reads a connection, if it wants to be read, until there is nothing more or it has had its share.
+    pub(crate) fn read(&mut self, key: u32, reach: Reach) {
+        let mut buffer = std::mem::take(&mut self.buffer);
+        let finished = (0..READS_AT_ONCE).any(|_| !self.read_once(key, reach, &mut buffer));
+        self.buffer = buffer;
+        if !finished {
+            self.list(key);
+        }
+    }
+
+    /// Returns whether there may be more to read now.
+    fn read_once(&mut self, key: u32, reach: Reach, buffer: &mut [u8]) -> bool {
+        let room = self.room(key).min(buffer.len());
+        let Some(entry) = self.table.at(key).filter(|_| room > 0) else { return false };
+        let outcome = self.rim.read(&mut entry.stream, &mut buffer[..room]);
+        let now = self.now();
+        match outcome {
+            Ok(0) => {
+                self.mark_drained(key);
+                self.act(key, now, |connection, policy, courier| {
+                    connection.handle_discarded(policy, None);
+                    connection.handle_input_end(now, policy, courier);
+                });
+                self.settle(key, now);
+                self.give_up_void(key);
+                false
+            }
+            Ok(count) => {
+                self.counts.bytes_in += count as u64;
+                self.act(key, now, |connection, policy, courier| {
+                    if connection.lifetime().phase() == Phase::Lingering {
+                        connection.handle_discarded(policy, Some(count));
+                    } else {
+                        connection.handle_input(now, policy, &buffer[..count], courier);
+                    }
+                });
+                let more = count == room || reach == Reach::End;
+                if !more {
+                    self.mark_drained(key);
+                }
+                self.settle(key, now);
+                more
+            }
+            Err(error) if error.kind() == ErrorKind::Interrupted => true,
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                self.mark_drained(key);
+                self.give_up_void(key);
+                false
+            }
+            Err(error) => {
+                self.fail(key, failure_reason(&error));
+                false
+            }
+        }
+    }
+
+    /// How much may be read of this connection now. Zero holds it back until what stands in the way is gone.
+    fn room(&mut self, key: u32) -> usize {
+        let Some(entry) = self.table.at(key).filter(|entry| entry.connection.wants_read()) else { return 0 };
+        if entry.connection.lifetime().phase() != Phase::Open {
+            return usize::MAX;
+        }
+        let door = &self.shared.doors[usize::from(entry.listener)];
+        let answered = if door.policy.reply.is_some() { READ_BYTES_ANSWERED } else { usize::MAX };
+        match door.delivery {
+            Delivery::Discard => answered,
+            Delivery::Echo if entry.marks.void.is_some() => answered,
+            Delivery::Echo => answered.min(door.policy.output_bytes_max.saturating_sub(entry.waiting.len())),
+            Delivery::Lane(lane) => match self.lanes[lane].obstacle() {
+                None => answered,
+                Some(obstacle) => {
+                    self.hold(key, lane, obstacle);
+                    0
+                }
+            },
+        }
+    }
+
+    /// The sink takes nothing: reading rests, and with it the clocks of silence. A failed sink ends it.
+    fn hold(&mut self, key: u32, lane: usize, obstacle: CloseReason) {
+        let now = self.now();
+        if obstacle == CloseReason::SinkFailed {
+            self.act(key, now, |connection, policy, courier| {
+                connection.close(now, policy, obstacle, courier)
+            });
+        } else if let Some(entry) = self.table.at(key) {
+            entry.connection.pause(now, Pause::Sink);
+            let id = entry.id(key);
+            let lane = &mut self.lanes[lane];
+            lane.paused.push(id);
+            if !lane.queue.wait(self.index) {
+                self.release_lanes(now);
+            }
+        }
+        self.settle(key, now);
+    }
+
+    /// Reading is stopped, but the socket has come to an error: that is seen all the same.
+    fn handle_hangup(&mut self, key: u32) {
+        let Some(entry) = self.table.at(key) else { return };
+        if let Some(error) = self.rim.failure(&entry.stream) {
+            self.fail(key, failure_reason(&error));
+        }
+    }
+
+    /// Writing has failed before, and now everything is read too.
+    fn give_up_void(&mut self, key: u32) {
+        if let Some(reason) = self.table.at(key).and_then(|entry| entry.marks.void) {
+            self.fail(key, reason);
+        }
+    }
+
+    fn fail(&mut self, key: u32, reason: CloseReason) {
+        let now = self.now();
+        self.act(key, now, |connection, policy, courier| {
+            connection.handle_failure(now, policy, reason, courier)
+        });
+        self.settle(key, now);
+    }
+
+    fn mark_drained(&mut self, key: u32) {
+        if let Some(entry) = self.table.at(key) {
+            entry.marks.drained = true;
+        }
+    }
+}
+
+/// Whose doing an error of a socket is.
+pub(crate) fn failure_reason(error: &std::io::Error) -> CloseReason {
+    match error.kind() {
+        ErrorKind::ConnectionReset | ErrorKind::ConnectionAborted | ErrorKind::BrokenPipe => {
+            CloseReason::PeerReset
+        }
+        ErrorKind::TimedOut | ErrorKind::HostUnreachable | ErrorKind::NetworkUnreachable => {
+            CloseReason::PeerVanished
+        }
+        _ => CloseReason::SocketError,
+    }
+}

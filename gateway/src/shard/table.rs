@@ -1,0 +1,226 @@
+//! Where a shard keeps its connections: a slab in chunks, lowest place first, so that memory is given back
+//! when connections leave. Knows nothing of what it keeps but its number.
+
+use std::collections::BTreeSet;
+
+/// Places per chunk.
+const CHUNK: usize = 1024;
+const WORDS: usize = CHUNK / 64;
+
+/// Names one connection of a shard for ever: its place in the table and the low half of its number. A place
+/// is used again, a number is not, so a stale id finds nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) struct ConnectionId(u64);
+
+impl ConnectionId {
+    /// The id of the connection with this number at this place.
+    pub(crate) const fn new(key: u32, number: u64) -> Self {
+        Self((key as u64) << 32 | number & 0xFFFF_FFFF)
+    }
+
+    /// Its place.
+    pub(crate) const fn key(self) -> u32 {
+        (self.0 >> 32) as u32
+    }
+
+    /// As one machine word, for the poller.
+    pub(crate) const fn to_bits(self) -> u64 {
+        self.0
+    }
+
+    /// From the poller's word.
+    pub(crate) const fn from_bits(bits: u64) -> Self {
+        Self(bits)
+    }
+}
+
+/// What a table keeps.
+pub(crate) trait Numbered {
+    /// Its number, never used twice.
+    fn number(&self) -> u64;
+}
+
+/// A slab of `T` in chunks.
+#[derive(Debug)]
+pub(crate) struct Table<T> {
+    chunks: Vec<Option<Box<Chunk<T>>>>,
+    /// Chunks with a free place, those without memory too.
+    roomy: BTreeSet<usize>,
+    len: usize,
+}
+
+#[derive(Debug)]
+struct Chunk<T> {
+    used: [u64; WORDS],
+    /// Grows as places are first used, so that a small gateway touches little memory.
+    slots: Vec<Option<T>>,
+    len: usize,
+}
+
+impl<T: Numbered> Table<T> {
+    /// An empty table.
+    pub(crate) const fn new() -> Self {
+        Self { chunks: Vec::new(), roomy: BTreeSet::new(), len: 0 }
+    }
+
+    /// How many it holds.
+    pub(crate) const fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether it holds none.
+    pub(crate) const fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Puts `value` at the lowest free place, which is returned.
+    pub(crate) fn insert(&mut self, value: T) -> u32 {
+        let index = self.roomy.first().copied().unwrap_or(self.chunks.len());
+        if index == self.chunks.len() {
+            self.chunks.push(None);
+            self.roomy.insert(index);
+        }
+        let chunk = self.chunks[index].get_or_insert_with(|| Box::new(Chunk::new()));
+        let place = chunk.insert(value);
+        if chunk.len == CHUNK {
+            self.roomy.remove(&index);
+        }
+        self.len += 1;
+        (index * CHUNK + place) as u32
+    }
+
+    /// What stands at `key`.
+    pub(crate) fn at(&mut self, key: u32) -> Option<&mut T> {
+        let chunk = self.chunks.get_mut(key as usize / CHUNK)?.as_mut()?;
+        chunk.slots.get_mut(key as usize % CHUNK)?.as_mut()
+    }
+
+    /// The place of `id`, if it is still the same connection.
+    pub(crate) fn find(&mut self, id: ConnectionId) -> Option<u32> {
+        let key = id.key();
+        let same = ConnectionId::new(key, self.at(key)?.number()) == id;
+        same.then_some(key)
+    }
+
+    /// Takes out what stands at `key`.
+    pub(crate) fn remove(&mut self, key: u32) -> Option<T> {
+        let index = key as usize / CHUNK;
+        let chunk = self.chunks.get_mut(index)?.as_mut()?;
+        let value = chunk.remove(key as usize % CHUNK)?;
+        self.len -= 1;
+        self.roomy.insert(index);
+        if chunk.len == 0 {
+            self.chunks[index] = None;
+        }
+        Some(value)
+    }
+
+    /// The first occupied place at or after `from`.
+    pub(crate) fn next_key(&self, from: u32) -> Option<u32> {
+        let first = from as usize / CHUNK;
+        for (index, chunk) in self.chunks.iter().enumerate().skip(first) {
+            let start = if index == first { from as usize % CHUNK } else { 0 };
+            if let Some(place) = chunk.as_ref().and_then(|chunk| chunk.next_used(start)) {
+                return Some((index * CHUNK + place) as u32);
+            }
+        }
+        None
+    }
+}
+
+impl<T> Chunk<T> {
+    fn new() -> Self {
+        Self { used: [0; WORDS], slots: Vec::with_capacity(CHUNK), len: 0 }
+    }
+
+    fn insert(&mut self, value: T) -> usize {
+        let word = self.used.iter().position(|&word| word != u64::MAX).unwrap_or(0);
+        let place = word * 64 + self.used[word].trailing_ones() as usize;
+        self.used[word] |= 1 << (place % 64);
+        self.len += 1;
+        if place == self.slots.len() {
+            self.slots.push(Some(value));
+        } else {
+            self.slots[place] = Some(value);
+        }
+        place
+    }
+
+    fn remove(&mut self, place: usize) -> Option<T> {
+        let value = self.slots.get_mut(place)?.take()?;
+        self.used[place / 64] &= !(1 << (place % 64));
+        self.len -= 1;
+        Some(value)
+    }
+
+    fn next_used(&self, from: usize) -> Option<usize> {
+        let mut mask = u64::MAX << (from % 64);
+        for (word, used) in self.used.iter().enumerate().skip(from / 64) {
+            let found = used & mask;
+            if found != 0 {
+                return Some(word * 64 + found.trailing_zeros() as usize);
+            }
+            mask = u64::MAX;
+        }
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    impl Numbered for u64 {
+        fn number(&self) -> u64 {
+            *self
+        }
+    }
+
+    #[test]
+    fn the_lowest_free_place_is_taken_and_a_stale_id_finds_nothing() {
+        let mut table = Table::new();
+        let keys: Vec<u32> = (0..3000u64).map(|number| table.insert(number)).collect();
+        assert_eq!(keys, (0..3000).collect::<Vec<u32>>());
+        assert_eq!(table.remove(7), Some(7));
+        assert_eq!(table.remove(7), None);
+        assert_eq!(table.find(ConnectionId::new(7, 7)), None);
+        assert_eq!(table.insert(5000), 7);
+        assert_eq!(table.find(ConnectionId::new(7, 7)), None);
+        assert_eq!(table.find(ConnectionId::new(7, 5000)), Some(7));
+        assert_eq!(table.len(), 3000);
+    }
+
+    #[test]
+    fn an_empty_chunk_is_given_back_and_used_again() {
+        let mut table = Table::new();
+        for number in 0..2 * CHUNK as u64 {
+            table.insert(number);
+        }
+        for key in 0..CHUNK as u32 {
+            table.remove(key);
+        }
+        assert!(table.chunks[0].is_none());
+        assert_eq!(table.next_key(0), Some(CHUNK as u32));
+        assert_eq!(table.insert(9999), 0);
+        assert_eq!(table.next_key(1), Some(CHUNK as u32));
+        assert_eq!(table.next_key(2 * CHUNK as u32), None);
+    }
+
+    #[test]
+    fn walking_by_next_key_sees_each_once() {
+        let mut table = Table::new();
+        for number in 0..200u64 {
+            table.insert(number);
+        }
+        for key in (0..200).step_by(3) {
+            table.remove(key);
+        }
+        let mut seen = Vec::new();
+        let mut from = 0;
+        while let Some(key) = table.next_key(from) {
+            seen.push(key);
+            from = key + 1;
+        }
+        assert_eq!(seen, (0..200).filter(|key| key % 3 != 0).collect::<Vec<u32>>());
+    }
+}

@@ -1,0 +1,61 @@
+//! Where messages go. A sink lives on a thread of its own and gets what the shards have gathered, in batches;
+//! the built-in `echo` and `discard` need no thread, a shard does them on the spot.
+
+pub(crate) mod print;
+pub(crate) mod queue;
+
+use crate::handle::Handle;
+use pulsegate_core::close::CloseReason;
+use pulsegate_core::connection::Totals;
+use std::time::Duration;
+
+/// A destination for messages and connection events, written by whoever embeds the gateway.
+///
+/// All calls come from one thread, in the order in which things happened on each connection. While a call
+/// takes its time, the gateway goes on; when too much waits, it stops reading from the connections
+/// concerned, and their silence doesn't count. A sink that panics ends its connections with the reason
+/// "sink failed".
+pub trait Sink: Send + 'static {
+    /// A connection was accepted.
+    fn handle_opened(&mut self, connection: &Handle) {
+        let _ = connection;
+    }
+
+    /// A message has arrived. `number` counts the connection's messages from 1.
+    fn handle_message(&mut self, connection: &Handle, number: u64, payload: &[u8]);
+
+    /// The peer has closed its side and will send no more. What the sink still sends reaches it within the
+    /// listener's half-close time. If this is not overridden, the connection ends as soon as everything is
+    /// sent.
+    fn handle_input_end(&mut self, connection: &Handle) {
+        // Refused only by a gateway that is stopping, or so busy that the half-close deadline has to do it.
+        let _ = connection.finish();
+    }
+
+    /// A connection has ended. Nothing more comes of it.
+    fn handle_closed(&mut self, connection: &Handle, ended: &Ended) {
+        let _ = (connection, ended);
+    }
+
+    /// Everything that was there for now has been handed over: a good moment to write out what was gathered.
+    ///
+    /// # Errors
+    /// An error means that the sink can't go on: its connections end with the reason "sink failed".
+    fn flush(&mut self) -> Result<(), SinkError> {
+        Ok(())
+    }
+}
+
+/// Why a sink can't go on.
+pub type SinkError = Box<dyn std::error::Error + Send + Sync>;
+
+/// How a connection ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ended {
+    /// Why.
+    pub reason: CloseReason,
+    /// From accept to the end.
+    pub age: Duration,
+    /// Bytes and messages.
+    pub totals: Totals,
+}

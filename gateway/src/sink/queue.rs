@@ -1,0 +1,233 @@
+//! Between the shards and a sink's thread: batches, bounded in bytes by stopping to read, never by waiting.
+
+use crate::clock::Clock;
+use crate::handle::Handle;
+use crate::peer::Peer;
+use crate::shard::mailbox::{Command, Mailbox};
+use crate::shard::table::ConnectionId;
+use crate::sink::{Ended, Sink, SinkError};
+use parking_lot::{Condvar, Mutex};
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
+
+/// What a record counts beside its payload.
+const RECORD_BYTES: usize = size_of::<Record>();
+
+/// Who a record is about.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct From {
+    pub(crate) id: ConnectionId,
+    pub(crate) number: u64,
+    pub(crate) peer: Peer,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Kind {
+    Opened,
+    Message { number: u64, length: usize },
+    InputEnd,
+    Closed(Ended),
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Record {
+    from: From,
+    kind: Kind,
+}
+
+/// What one shard has gathered for one sink in one turn.
+#[derive(Debug, Default)]
+pub(crate) struct Batch {
+    records: Vec<Record>,
+    payloads: Vec<u8>,
+}
+
+impl Batch {
+    pub(crate) fn push_opened(&mut self, from: From) {
+        self.records.push(Record { from, kind: Kind::Opened });
+    }
+
+    pub(crate) fn push_message(&mut self, from: From, number: u64, payload: &[u8]) {
+        self.records.push(Record { from, kind: Kind::Message { number, length: payload.len() } });
+        self.payloads.extend_from_slice(payload);
+    }
+
+    pub(crate) fn push_input_end(&mut self, from: From) {
+        self.records.push(Record { from, kind: Kind::InputEnd });
+    }
+
+    pub(crate) fn push_closed(&mut self, from: From, ended: Ended) {
+        self.records.push(Record { from, kind: Kind::Closed(ended) });
+    }
+
+    pub(crate) fn bytes(&self) -> usize {
+        self.payloads.len() + self.records.len() * RECORD_BYTES
+    }
+
+    pub(crate) const fn is_empty(&self) -> bool {
+        self.records.is_empty()
+    }
+}
+
+/// One sink's queue, shared by all shards and the sink's thread.
+#[derive(Debug)]
+pub(crate) struct SinkQueue {
+    bytes_max: usize,
+    bytes: AtomicUsize,
+    inbox: Mutex<Inbox>,
+    filled: Condvar,
+    failed: AtomicBool,
+    shards: Vec<Waiter>,
+}
+
+#[derive(Debug, Default)]
+struct Inbox {
+    batches: VecDeque<(usize, Batch)>,
+    closed: bool,
+}
+
+/// A shard that has stopped reading for this sink, and wants to hear when there is room again.
+#[derive(Debug)]
+struct Waiter {
+    waits: AtomicBool,
+    mailbox: Arc<Mailbox>,
+}
+
+impl SinkQueue {
+    /// A queue of at most `bytes_max` bytes, overrun by no more than what a shard reads at once.
+    pub(crate) fn new(bytes_max: usize, mailboxes: &[Arc<Mailbox>]) -> Self {
+        let waiter =
+            |mailbox: &Arc<Mailbox>| Waiter { waits: AtomicBool::new(false), mailbox: Arc::clone(mailbox) };
+        Self {
+            bytes_max,
+            bytes: AtomicUsize::new(0),
+            inbox: Mutex::default(),
+            filled: Condvar::new(),
+            failed: AtomicBool::new(false),
+            shards: mailboxes.iter().map(waiter).collect(),
+        }
+    }
+
+    /// Whether there is no room, `more` bytes of a batch that is still being filled counted in.
+    pub(crate) fn is_full(&self, more: usize) -> bool {
+        self.bytes.load(SeqCst) + more >= self.bytes_max
+    }
+
+    /// Whether the sink's thread has died.
+    pub(crate) fn has_failed(&self) -> bool {
+        self.failed.load(SeqCst)
+    }
+
+    /// Shard `shard` wants a [`Command::SinkReady`] when half of the queue is free. `false` if that is so
+    /// already.
+    pub(crate) fn wait(&self, shard: usize) -> bool {
+        self.shards[shard].waits.store(true, SeqCst);
+        // The sink may have caught up before it could see the mark.
+        if self.bytes.load(SeqCst) <= self.bytes_max / 2 || self.has_failed() {
+            self.shards[shard].waits.store(false, SeqCst);
+            return false;
+        }
+        true
+    }
+
+    /// Hands over what shard `shard` has gathered.
+    pub(crate) fn push(&self, shard: usize, batch: Batch) {
+        if self.has_failed() {
+            return;
+        }
+        self.bytes.fetch_add(batch.bytes(), SeqCst);
+        self.inbox.lock().batches.push_back((shard, batch));
+        self.filled.notify_one();
+    }
+
+    /// No more batches will come: the thread ends when it has taken all.
+    pub(crate) fn close(&self) {
+        self.inbox.lock().closed = true;
+        self.filled.notify_one();
+    }
+
+    /// The body of the sink's thread.
+    ///
+    /// # Errors
+    /// What the sink's flush said: the sink has failed.
+    pub(crate) fn serve(&self, mut sink: Box<dyn Sink>, clock: Clock) -> Result<(), SinkError> {
+        let mut alarm = Alarm { queue: self, failed: true };
+        while let Some((shard, batch)) = self.next(&mut *sink)? {
+            self.hand_over(&mut *sink, shard, &batch, clock);
+            let before = self.bytes.fetch_sub(batch.bytes(), SeqCst);
+            if before - batch.bytes() <= self.bytes_max / 2 {
+                self.wake_waiters();
+            }
+        }
+        alarm.failed = false;
+        Ok(())
+    }
+
+    fn next(&self, sink: &mut dyn Sink) -> Result<Option<(usize, Batch)>, SinkError> {
+        if let Some(next) = self.inbox.lock().batches.pop_front() {
+            return Ok(Some(next));
+        }
+        sink.flush()?;
+        let mut inbox = self.inbox.lock();
+        loop {
+            if let Some(next) = inbox.batches.pop_front() {
+                return Ok(Some(next));
+            }
+            if inbox.closed {
+                return Ok(None);
+            }
+            self.filled.wait(&mut inbox);
+        }
+    }
+
+    fn hand_over(&self, sink: &mut dyn Sink, shard: usize, batch: &Batch, clock: Clock) {
+        let mut payloads = batch.payloads.as_slice();
+        let mailbox = &self.shards[shard].mailbox;
+        for Record { from, kind } in &batch.records {
+            let handle = Handle {
+                mailbox: Arc::clone(mailbox),
+                clock,
+                id: from.id,
+                number: from.number,
+                peer: from.peer,
+            };
+            match kind {
+                Kind::Opened => sink.handle_opened(&handle),
+                Kind::Message { number, length } => {
+                    let (payload, rest) = payloads.split_at(*length);
+                    payloads = rest;
+                    sink.handle_message(&handle, *number, payload);
+                }
+                Kind::InputEnd => sink.handle_input_end(&handle),
+                Kind::Closed(ended) => sink.handle_closed(&handle, ended),
+            }
+        }
+    }
+
+    fn wake_waiters(&self) {
+        for waiter in &self.shards {
+            if waiter.waits.swap(false, SeqCst) {
+                // A shard that has ended waits for nothing.
+                let _ = waiter.mailbox.post(Command::SinkReady);
+            }
+        }
+    }
+}
+
+/// Tells the shards if the sink's thread ends before its time, be it by an error or by a panic.
+struct Alarm<'a> {
+    queue: &'a SinkQueue,
+    failed: bool,
+}
+
+impl Drop for Alarm<'_> {
+    fn drop(&mut self) {
+        if self.failed {
+            self.queue.failed.store(true, SeqCst);
+            for waiter in &self.queue.shards {
+                let _ = waiter.mailbox.post(Command::SinkReady);
+            }
+        }
+    }
+}

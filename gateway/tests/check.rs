@@ -1,0 +1,136 @@
+//! `pulsegate check` as people run it: what it prints, where, and its exit codes.
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+fn pulsegate(folder: &Path, arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_pulsegate"))
+        .args(arguments)
+        .current_dir(folder)
+        .output()
+        .expect("the program starts")
+}
+
+/// Runs `check` on a file of these bytes and compares exit code, stdout and stderr.
+#[track_caller]
+fn check(bytes: &[u8], code: i32, stdout: &str, stderr: &str) {
+    let folder = tempfile::tempdir().expect("a folder");
+    std::fs::write(folder.path().join("gate.toml"), bytes).expect("written");
+    let output = pulsegate(folder.path(), &["check", "gate.toml"]);
+    assert_eq!(String::from_utf8_lossy(&output.stdout), stdout);
+    assert_eq!(String::from_utf8_lossy(&output.stderr), stderr);
+    assert_eq!(output.status.code(), Some(code));
+}
+
+#[test]
+fn a_sound_file_is_told_in_a_line_per_listener() {
+    check(
+        b"[[listener]]\nlisten = \"127.0.0.1:7373\"\n\n\
+          [[listener]]\nlisten = \"[::1]:7374\"\nlifetime = \"short\"\ndeadline = \"30s\"\n\
+          framing = \"lines\"\nsink = \"echo\"\n",
+        0,
+        "127.0.0.1:7373 long: first message within 10s, heartbeat timeout 5s, maximum age 1day, \
+         any bytes are a heartbeat, chunks to print\n\
+         [::1]:7374 short: first message within 10s, closed after 30s, lines to echo\n",
+        "",
+    );
+}
+
+#[test]
+fn the_example_is_sound() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let output = pulsegate(&root, &["check", "pulsegate.example.toml"]);
+    assert_eq!(String::from_utf8_lossy(&output.stderr), "");
+    assert_eq!(output.status.code(), Some(0));
+}
+
+#[test]
+fn a_contradiction_is_shown_in_its_place() {
+    check(
+        b"[[listener]]\nlisten = \"127.0.0.1:7373\"\nmax_age = \"8s\"\nfirst_message = \"10s\"\n",
+        2,
+        "",
+        "pulsegate: gate.toml:4:17: first_message: 10s is longer than max_age, 8s, so it could never come\n  \
+           4 | first_message = \"10s\"\n    \
+             |                 ^^^^^\n\
+         help: lower first_message to 8s or less, or raise max_age\n",
+    );
+}
+
+#[test]
+fn an_unknown_key_is_shown_in_its_place() {
+    check(
+        b"drain-within = \"1s\"\n",
+        2,
+        "",
+        "pulsegate: gate.toml:1:1: unknown key `drain-within`\n  \
+           1 | drain-within = \"1s\"\n    \
+             | ^^^^^^^^^^^^\n\
+         help: did you mean `drain_within`? known keys of the top level: shards, max_connections, drain_within, \
+         summary_every, sink_queue_bytes_max, print, log, listener\n",
+    );
+}
+
+#[test]
+fn a_file_without_a_listener_is_refused() {
+    check(
+        b"",
+        2,
+        "",
+        "pulsegate: gate.toml:1:1: listener: there is no listener\n  \
+           1 |\n    \
+             | ^\n\
+         help: add a [[listener]] table with listen = \"127.0.0.1:7373\"\n",
+    );
+}
+
+#[test]
+fn bytes_that_are_no_text_are_refused() {
+    check(
+        b"log = \"\xff\"\n",
+        2,
+        "",
+        "pulsegate: gate.toml:1:8: this is not UTF-8\n  \
+           1 | log = \"\u{fffd}\"\n    \
+             |        ^\n\
+         help: save the file as UTF-8 text\n",
+    );
+}
+
+#[test]
+fn what_can_not_be_read_is_refused() {
+    let folder = tempfile::tempdir().expect("a folder");
+    for (path, why) in
+        [("absent.toml", "No such file or directory (os error 2)"), (".", "Is a directory (os error 21)")]
+    {
+        let output = pulsegate(folder.path(), &["check", path]);
+        assert_eq!(
+            String::from_utf8_lossy(&output.stderr),
+            format!(
+                "pulsegate: {path}: can't be read: {why}\nhelp: give the path of a file that may be read\n"
+            )
+        );
+        assert_eq!(output.status.code(), Some(2));
+    }
+}
+
+#[test]
+fn flags_of_serve_that_contradict_each_other_exit_with_2() {
+    let folder = tempfile::tempdir().expect("a folder");
+    for (arguments, said) in [
+        (
+            ["serve", "--short", "5s", "--first-message", "8s"],
+            "pulsegate: --first-message: 8s is longer than --short, 5s, so it could never come; \
+             lower --first-message to 5s or less, or raise --short\n",
+        ),
+        (
+            ["serve", "--config", "absent.toml", "--log", "json"],
+            "pulsegate: absent.toml: can't be read: No such file or directory (os error 2)\n\
+             help: give the path of a file that may be read\n",
+        ),
+    ] {
+        let output = pulsegate(folder.path(), &arguments);
+        assert_eq!(String::from_utf8_lossy(&output.stderr), said);
+        assert_eq!(output.status.code(), Some(2));
+    }
+}
