@@ -171,7 +171,7 @@ impl<R: Rim> Shard<R> {
             stream,
             peer,
             listener,
-            marks: Marks { newcomer: true, ..Marks::default() },
+            marks: Marks::default(),
         });
         if !self.watch(key) {
             door.limits.leave(peer.source(), true);
@@ -248,12 +248,12 @@ impl<R: Rim> Shard<R> {
             waiting: entry.waiting.len(),
             after: After::default(),
         };
+        let was_newcomer = !entry.connection.lifetime().has_spoken();
         call(&mut entry.connection, &door.policy, &mut courier);
         if courier.after.finish {
             entry.connection.finish(now, &door.policy, courier.waiting, &mut courier);
         }
-        if entry.marks.newcomer && entry.connection.lifetime().has_spoken() {
-            entry.marks.newcomer = false;
+        if was_newcomer && entry.connection.lifetime().has_spoken() {
             door.limits.speak();
         }
         self.counts.messages += courier.after.messages;

@@ -28,16 +28,12 @@ const _: () = assert!(size_of::<Option<Entry<mio::net::TcpStream>>>() <= 120);
 /// Small facts about a connection's socket.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Marks {
-    /// The first message is not complete, so the connection counts as a newcomer.
-    pub(crate) newcomer: bool,
     /// The last read found nothing more.
     pub(crate) drained: bool,
     /// Stands in the shard's list of those to be read on without being told by the poller.
     pub(crate) listed: bool,
     /// The poller says when it becomes writable.
     pub(crate) watches_writable: bool,
-    /// Our side is shut down.
-    pub(crate) shut: bool,
     /// Writing failed for this reason: output is void, and only what is left to read keeps the socket.
     pub(crate) void: Option<CloseReason>,
 }

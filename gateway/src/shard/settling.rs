@@ -16,13 +16,6 @@ impl<R: Rim> Shard<R> {
         match entry.connection.lifetime().phase() {
             Phase::Closed => return self.release(key, false),
             Phase::Aborted => return self.release(key, true),
-            Phase::Lingering if !entry.marks.shut => {
-                entry.marks.shut = true;
-                self.rim.shut_down(&entry.stream);
-                if !entry.marks.drained {
-                    self.list(key);
-                }
-            }
             Phase::Open => self.balance(key, now),
             Phase::Flushing | Phase::Lingering => {}
         }
@@ -58,7 +51,18 @@ impl<R: Rim> Shard<R> {
                 connection.handle_written(now, policy, written, courier);
             });
             if self.transmit.is_empty() {
-                return;
+                return self.begin_lingering(key);
+            }
+        }
+    }
+
+    /// If the last byte has just left for good: ends our side, and reads on what the peer still sends.
+    fn begin_lingering(&mut self, key: u32) {
+        let Some(entry) = self.table.at(key) else { return };
+        if entry.connection.lifetime().phase() == Phase::Lingering {
+            self.rim.shut_down(&entry.stream);
+            if !entry.marks.drained {
+                self.list(key);
             }
         }
     }
@@ -125,7 +129,7 @@ impl<R: Rim> Shard<R> {
         self.wheel.remove(&mut self.table, key);
         let Some(entry) = self.table.remove(key) else { return };
         let door = &self.shared.doors[usize::from(entry.listener)];
-        door.limits.leave(entry.peer.source(), entry.marks.newcomer);
+        door.limits.leave(entry.peer.source(), !entry.connection.lifetime().has_spoken());
         self.rim.close(entry.stream, abort);
     }
 }

@@ -3,9 +3,10 @@
 
 use std::collections::BTreeSet;
 
-/// Places per chunk.
-const CHUNK: usize = 1024;
-const WORDS: usize = CHUNK / 64;
+/// A chunk is larger than this, so that the C library's allocator maps it on its own and unmaps it when it
+/// is freed (its threshold for that grows with use, up to here). A smaller one would stay in the process
+/// when the connections have left. Pages of a chunk that were never used cost nothing.
+const CHUNK_BYTES_MIN: usize = 32 * 1024 * 1024;
 
 /// Names one connection of a shard for ever: its place in the table and the low half of its number. A place
 /// is used again, a number is not, so a stale id finds nothing.
@@ -51,10 +52,18 @@ pub(crate) struct Table<T> {
 
 #[derive(Debug)]
 struct Chunk<T> {
-    used: [u64; WORDS],
-    /// Grows as places are first used, so that a small gateway touches little memory.
+    /// A bit per place; grows with `slots`.
+    used: Vec<u64>,
+    /// No word before this one has a free bit.
+    roomy_word: usize,
+    /// Grows as places are first used, within memory that is reserved as a whole.
     slots: Vec<Option<T>>,
     len: usize,
+}
+
+impl<T> Chunk<T> {
+    /// Places per chunk.
+    const PLACES: usize = (CHUNK_BYTES_MIN / size_of::<Option<T>>() + 1).next_power_of_two();
 }
 
 impl<T: Numbered> Table<T> {
@@ -82,17 +91,17 @@ impl<T: Numbered> Table<T> {
         }
         let chunk = self.chunks[index].get_or_insert_with(|| Box::new(Chunk::new()));
         let place = chunk.insert(value);
-        if chunk.len == CHUNK {
+        if chunk.len == Chunk::<T>::PLACES {
             self.roomy.remove(&index);
         }
         self.len += 1;
-        (index * CHUNK + place) as u32
+        (index * Chunk::<T>::PLACES + place) as u32
     }
 
     /// What stands at `key`.
     pub(crate) fn at(&mut self, key: u32) -> Option<&mut T> {
-        let chunk = self.chunks.get_mut(key as usize / CHUNK)?.as_mut()?;
-        chunk.slots.get_mut(key as usize % CHUNK)?.as_mut()
+        let (index, place) = split::<T>(key);
+        self.chunks.get_mut(index)?.as_mut()?.slots.get_mut(place)?.as_mut()
     }
 
     /// The place of `id`, if it is still the same connection.
@@ -104,9 +113,9 @@ impl<T: Numbered> Table<T> {
 
     /// Takes out what stands at `key`.
     pub(crate) fn remove(&mut self, key: u32) -> Option<T> {
-        let index = key as usize / CHUNK;
+        let (index, place) = split::<T>(key);
         let chunk = self.chunks.get_mut(index)?.as_mut()?;
-        let value = chunk.remove(key as usize % CHUNK)?;
+        let value = chunk.remove(place)?;
         self.len -= 1;
         self.roomy.insert(index);
         if chunk.len == 0 {
@@ -117,26 +126,37 @@ impl<T: Numbered> Table<T> {
 
     /// The first occupied place at or after `from`.
     pub(crate) fn next_key(&self, from: u32) -> Option<u32> {
-        let first = from as usize / CHUNK;
+        let (first, place) = split::<T>(from);
         for (index, chunk) in self.chunks.iter().enumerate().skip(first) {
-            let start = if index == first { from as usize % CHUNK } else { 0 };
+            let start = if index == first { place } else { 0 };
             if let Some(place) = chunk.as_ref().and_then(|chunk| chunk.next_used(start)) {
-                return Some((index * CHUNK + place) as u32);
+                return Some((index * Chunk::<T>::PLACES + place) as u32);
             }
         }
         None
     }
 }
 
+/// The chunk of a key, and the place in it.
+const fn split<T>(key: u32) -> (usize, usize) {
+    (key as usize / Chunk::<T>::PLACES, key as usize % Chunk::<T>::PLACES)
+}
+
 impl<T> Chunk<T> {
     fn new() -> Self {
-        Self { used: [0; WORDS], slots: Vec::with_capacity(CHUNK), len: 0 }
+        Self { used: Vec::new(), roomy_word: 0, slots: Vec::with_capacity(Self::PLACES), len: 0 }
     }
 
     fn insert(&mut self, value: T) -> usize {
-        let word = self.used.iter().position(|&word| word != u64::MAX).unwrap_or(0);
-        let place = word * 64 + self.used[word].trailing_ones() as usize;
-        self.used[word] |= 1 << (place % 64);
+        while self.used.get(self.roomy_word) == Some(&u64::MAX) {
+            self.roomy_word += 1;
+        }
+        if self.roomy_word == self.used.len() {
+            self.used.push(0);
+        }
+        let word = &mut self.used[self.roomy_word];
+        let place = self.roomy_word * 64 + word.trailing_ones() as usize;
+        *word |= 1 << (place % 64);
         self.len += 1;
         if place == self.slots.len() {
             self.slots.push(Some(value));
@@ -149,6 +169,7 @@ impl<T> Chunk<T> {
     fn remove(&mut self, place: usize) -> Option<T> {
         let value = self.slots.get_mut(place)?.take()?;
         self.used[place / 64] &= !(1 << (place % 64));
+        self.roomy_word = self.roomy_word.min(place / 64);
         self.len -= 1;
         Some(value)
     }
@@ -190,20 +211,30 @@ mod tests {
         assert_eq!(table.len(), 3000);
     }
 
+    /// So large that a chunk has few places.
+    struct Large(u64, [u64; 4096]);
+
+    impl Numbered for Large {
+        fn number(&self) -> u64 {
+            self.0
+        }
+    }
+
     #[test]
     fn an_empty_chunk_is_given_back_and_used_again() {
+        let places = Chunk::<Large>::PLACES as u32;
         let mut table = Table::new();
-        for number in 0..2 * CHUNK as u64 {
-            table.insert(number);
+        for number in 0..places + 3 {
+            table.insert(Large(number.into(), [0; 4096]));
         }
-        for key in 0..CHUNK as u32 {
-            table.remove(key);
+        for key in 0..places {
+            assert_eq!(table.remove(key).map(|large| (large.0, large.1[7])), Some((key.into(), 0)));
         }
         assert!(table.chunks[0].is_none());
-        assert_eq!(table.next_key(0), Some(CHUNK as u32));
-        assert_eq!(table.insert(9999), 0);
-        assert_eq!(table.next_key(1), Some(CHUNK as u32));
-        assert_eq!(table.next_key(2 * CHUNK as u32), None);
+        assert_eq!(table.next_key(0), Some(places));
+        assert_eq!(table.insert(Large(9999, [0; 4096])), 0);
+        assert_eq!(table.next_key(1), Some(places));
+        assert_eq!(table.next_key(places + 3), None);
     }
 
     #[test]
