@@ -61,7 +61,8 @@ pub struct Written {
     pub drained: bool,
 }
 
-/// A command came too late: the connection has ended, or is past its deadline for writing.
+/// A command came too late: the connection has ended, was told that nothing more is to be sent, or is past
+/// its deadline for writing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ended;
 
@@ -99,7 +100,7 @@ impl Connection {
         let before = output.transmit().len();
         match policy.framing {
             Framing::Chunks => {
-                for chunk in input.chunks(policy.message_bytes_max) {
+                for chunk in input.chunks(policy.message_bytes_max.max(1)) {
                     self.handle_message(now, policy, chunk, output);
                 }
             }
@@ -170,8 +171,10 @@ impl Connection {
 
     /// While lingering: `bytes` arrived and were thrown away, or the peer's side ended (`None`).
     pub fn handle_discarded(&mut self, policy: &Policy, bytes: Option<usize>) {
-        let enough = bytes.is_none_or(|bytes| self.lifetime.discard(bytes) >= policy.linger_bytes_max);
-        if enough && self.lifetime.phase() == Phase::Lingering {
+        if self.lifetime.phase() != Phase::Lingering {
+            return;
+        }
+        if bytes.is_none_or(|bytes| self.lifetime.discard(bytes) >= policy.linger_bytes_max) {
             self.lifetime.enter(Phase::Closed, None);
         }
     }
@@ -189,7 +192,7 @@ impl Connection {
         waiting: usize,
         output: &mut impl Output,
     ) -> Result<(), Ended> {
-        if self.lifetime.phase() != Phase::Open {
+        if self.lifetime.phase() != Phase::Open || self.lifetime.is_finishing() {
             return Err(Ended);
         }
         if self.lifetime.write_deadline_passed(now) {

@@ -89,8 +89,8 @@ impl Wheel {
         self.filed == 0
     }
 
-    /// Files `key` to come up at `deadline`, wherever it stood before. A deadline in the past comes up at
-    /// the next [`poll`](Self::poll).
+    /// Files `key` to come up at `deadline`, wherever it stood before. A deadline in the past comes up
+    /// within a tick.
     pub fn file(&mut self, nodes: &mut impl Nodes, key: u32, deadline: Instant) {
         self.remove(nodes, key);
         let tick = tick_at_or_after(deadline).max(self.tick);
@@ -129,16 +129,13 @@ impl Wheel {
     /// The next key whose slot has come by `now`, taken out of the wheel; `None` when there is no more.
     ///
     /// The owner compares the key's deadline with `now` and either acts on it or files the key again.
-    /// Filing a key with a deadline later than `now` never makes it come up again within the same `now`,
-    /// so a loop over `poll` ends.
+    /// Filing a key with a deadline later than `now` lets it come up again within the same `now` at most once
+    /// per level, so a loop over `poll` ends.
     pub fn poll(&mut self, nodes: &mut impl Nodes, now: Instant) -> Option<u32> {
         let end = now.as_nanos() >> TICK_SHIFT;
-        let (tick, level) = self.next_occupied()?;
-        if tick > end {
-            self.tick = self.tick.max(end);
-            return None;
-        }
-        self.tick = self.tick.max(tick);
+        let next = self.next_occupied().filter(|&(tick, _)| tick <= end);
+        self.tick = self.tick.max(next.map_or(end, |(tick, _)| tick));
+        let (tick, level) = next?;
         let key = self.heads[level][slot_of(tick, level)];
         self.remove(nodes, key);
         Some(key)
