@@ -64,6 +64,15 @@ impl Limits {
         Ok(())
     }
 
+    /// Nobody is counted any more.
+    #[cfg(test)]
+    pub(crate) fn assert_empty(&self) {
+        for gauge in [&*self.total, &self.listener, &self.newcomers] {
+            assert_eq!(gauge.count.load(Relaxed), 0);
+        }
+        assert!(self.per_address.stripes.iter().all(|stripe| stripe.lock().is_empty()));
+    }
+
     /// A newcomer has completed its first message.
     pub(crate) fn speak(&self) {
         self.newcomers.give_back();
@@ -205,9 +214,7 @@ mod tests {
         limits.leave(a, false);
         limits.leave(b, true);
         limits.leave(c, true);
-        assert_eq!(limits.total.count.load(Relaxed), 0);
-        assert_eq!(limits.newcomers.count.load(Relaxed), 0);
-        assert!(limits.per_address.stripes.iter().all(|stripe| stripe.lock().is_empty()));
+        limits.assert_empty();
     }
 
     #[test]

@@ -17,6 +17,8 @@ pub(crate) mod mailbox;
 mod reading;
 pub(crate) mod rim;
 mod settling;
+#[cfg(test)]
+mod simulation;
 pub(crate) mod sockets;
 pub(crate) mod table;
 
@@ -74,6 +76,8 @@ pub(crate) struct Shard<R: Rim> {
     listed: VecDeque<ConnectionId>,
     /// Their time for silence or for writing is over, unless a last try says otherwise.
     suspects: VecDeque<ConnectionId>,
+    /// A sink for which reading was stopped has room again.
+    lanes_free: bool,
     drain: Option<Drain>,
     counts: Counts,
 }
@@ -104,6 +108,7 @@ impl<R: Rim> Shard<R> {
             commands: Vec::new(),
             listed: VecDeque::new(),
             suspects: VecDeque::new(),
+            lanes_free: false,
             drain: None,
             counts: Counts::default(),
         }
@@ -197,6 +202,10 @@ impl<R: Rim> Shard<R> {
             if !lane.batch.is_empty() {
                 lane.queue.push(self.index, std::mem::take(&mut lane.batch));
             }
+            // Only now the queue counts all that stands in the way of those who are held back.
+            if !lane.paused.is_empty() && !lane.queue.wait(self.index) {
+                self.lanes_free = true;
+            }
         }
         self.counts.stalled_ms = self.guard.stalled().as_millis() as u64;
         self.published.store(&self.counts);
@@ -211,7 +220,7 @@ impl<R: Rim> Shard<R> {
     }
 
     fn has_work(&self) -> bool {
-        !self.listed.is_empty() || !self.suspects.is_empty()
+        self.lanes_free || !self.listed.is_empty() || !self.suspects.is_empty()
     }
 
     fn next_wake(&self) -> Option<Instant> {

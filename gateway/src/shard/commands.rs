@@ -22,6 +22,10 @@ impl<R: Rim> Shard<R> {
             self.handle_command(now, command);
         }
         self.commands = commands;
+        if self.lanes_free {
+            let now = self.now();
+            self.release_lanes(now);
+        }
     }
 
     fn handle_command(&mut self, now: Now, command: Command) {
@@ -39,7 +43,7 @@ impl<R: Rim> Shard<R> {
             Command::SetDeadline(id, direction, deadline) => self.command(id, now, |connection, _, _| {
                 connection.set_deadline(direction, deadline);
             }),
-            Command::SinkReady => self.release_lanes(now),
+            Command::SinkReady => self.lanes_free = true,
             Command::Drain(within) => {
                 let total = self.table.len();
                 self.drain.get_or_insert_with(|| Drain::new(now.instant, within, total));
@@ -60,7 +64,8 @@ impl<R: Rim> Shard<R> {
     }
 
     /// Lets those read on that a full sink has held back.
-    pub(crate) fn release_lanes(&mut self, now: Now) {
+    fn release_lanes(&mut self, now: Now) {
+        self.lanes_free = false;
         for lane in 0..self.lanes.len() {
             if self.lanes[lane].obstacle() == Some(CloseReason::SinkStalled) {
                 continue;

@@ -154,11 +154,7 @@ impl<R: Rim> Shard<R> {
         } else if let Some(entry) = self.table.at(key) {
             entry.connection.pause(now, Pause::Sink);
             let id = entry.id(key);
-            let lane = &mut self.lanes[lane];
-            lane.paused.push(id);
-            if !lane.queue.wait(self.index) {
-                self.release_lanes(now);
-            }
+            self.lanes[lane].paused.push(id);
         }
         self.settle(key, now);
     }

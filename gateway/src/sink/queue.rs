@@ -14,6 +14,9 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 /// What a record counts beside its payload.
 const RECORD_BYTES: usize = size_of::<Record>();
 
+/// How many batches a busy sink takes between two flushes.
+const BATCHES_PER_FLUSH: usize = 64;
+
 /// Who a record is about.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct From {
@@ -153,32 +156,35 @@ impl SinkQueue {
     /// What the sink's flush said: the sink has failed.
     pub(crate) fn serve(&self, mut sink: Box<dyn Sink>, clock: Clock) -> Result<(), SinkError> {
         let mut alarm = Alarm { queue: self, failed: true };
-        while let Some((shard, batch)) = self.next(&mut *sink)? {
-            self.hand_over(&mut *sink, shard, &batch, clock);
-            let before = self.bytes.fetch_sub(batch.bytes(), SeqCst);
-            if before - batch.bytes() <= self.bytes_max / 2 {
-                self.wake_waiters();
+        loop {
+            // Flushed now and then even if the queue never gets empty: that is how a sink says that it failed.
+            let emptied = (0..BATCHES_PER_FLUSH).any(|_| !self.serve_one(&mut *sink, clock));
+            sink.flush()?;
+            if emptied && !self.wait_for_more() {
+                alarm.failed = false;
+                return Ok(());
             }
         }
-        alarm.failed = false;
-        Ok(())
     }
 
-    fn next(&self, sink: &mut dyn Sink) -> Result<Option<(usize, Batch)>, SinkError> {
-        if let Some(next) = self.inbox.lock().batches.pop_front() {
-            return Ok(Some(next));
+    /// Hands the oldest batch over to the sink, if there is one.
+    pub(crate) fn serve_one(&self, sink: &mut dyn Sink, clock: Clock) -> bool {
+        let Some((shard, batch)) = self.inbox.lock().batches.pop_front() else { return false };
+        self.hand_over(sink, shard, &batch, clock);
+        let left = self.bytes.fetch_sub(batch.bytes(), SeqCst) - batch.bytes();
+        if left <= self.bytes_max / 2 {
+            self.wake_waiters();
         }
-        sink.flush()?;
+        true
+    }
+
+    /// Waits for a batch; `false` when none will come any more.
+    fn wait_for_more(&self) -> bool {
         let mut inbox = self.inbox.lock();
-        loop {
-            if let Some(next) = inbox.batches.pop_front() {
-                return Ok(Some(next));
-            }
-            if inbox.closed {
-                return Ok(None);
-            }
+        while inbox.batches.is_empty() && !inbox.closed {
             self.filled.wait(&mut inbox);
         }
+        !inbox.batches.is_empty()
     }
 
     fn hand_over(&self, sink: &mut dyn Sink, shard: usize, batch: &Batch, clock: Clock) {

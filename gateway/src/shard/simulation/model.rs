@@ -1,0 +1,378 @@
+//! What must hold, whatever happens: the clients' side of the story, compared with the gateway's.
+
+use super::world::World;
+use crate::counters::Counts;
+use crate::handle::Handle;
+use crate::shard::door::Delivery;
+use crate::shard::mailbox::Command;
+use crate::sink::{Ended, Sink};
+use fastrand::Rng;
+use parking_lot::Mutex;
+use pulsegate_core::close::CloseReason;
+use pulsegate_core::lifetime::Direction;
+use pulsegate_core::policy::{Framing, Heartbeat, LifetimePolicy, MinimumRate, Policy};
+use pulsegate_core::time::Instant;
+use pulsegate_core::wheel::TICK;
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+const TIMEOUT: Duration = Duration::from_secs(2);
+const FIRST_MESSAGE: Duration = Duration::from_secs(3);
+const DEADLINE: Duration = Duration::from_secs(3);
+const SINK_STALL: Duration = Duration::from_secs(5);
+const WRITE_STALL: Duration = Duration::from_secs(2);
+const MAX_AGE: Duration = Duration::from_secs(9);
+
+/// A door of the simulated gateway.
+pub(super) struct Rule {
+    pub(super) policy: fn() -> Policy,
+    pub(super) delivery: Delivery,
+}
+
+const SHORT: usize = 1;
+const NAMED: usize = 2;
+
+/// The doors: lines to the sink, the two above, an echo, and one with everything switched on.
+pub(super) const RULES: [Rule; 5] = [
+    Rule { policy: lines, delivery: Delivery::Lane(0) },
+    Rule { policy: short, delivery: Delivery::Lane(0) },
+    Rule { policy: named, delivery: Delivery::Discard },
+    Rule { policy: echo, delivery: Delivery::Echo },
+    Rule { policy: demanding, delivery: Delivery::Lane(0) },
+];
+
+fn lines() -> Policy {
+    Policy {
+        lifetime: LifetimePolicy::Long { heartbeat_timeout: TIMEOUT, max_age: MAX_AGE },
+        first_message: FIRST_MESSAGE,
+        framing: Framing::Lines,
+        sink_stall: SINK_STALL,
+        ..Policy::default()
+    }
+}
+
+fn short() -> Policy {
+    Policy { lifetime: LifetimePolicy::Short { deadline: DEADLINE }, ..lines() }
+}
+
+fn named() -> Policy {
+    Policy { heartbeat: Heartbeat::Line(b"PING"[..].into()), ..lines() }
+}
+
+fn echo() -> Policy {
+    Policy { framing: Framing::Chunks, output_bytes_max: 4096, write_stall: WRITE_STALL, ..lines() }
+}
+
+fn demanding() -> Policy {
+    Policy {
+        minimum_rate: Some(MinimumRate { bytes_per_second: 20, grace: Duration::from_secs(4) }),
+        message_bytes_max: 200,
+        reply: Some("ok {n}".into()),
+        farewell: Some("bye {reason}".into()),
+        output_bytes_max: 4096,
+        write_stall: WRITE_STALL,
+        ..lines()
+    }
+}
+
+/// What a client has done.
+struct Client {
+    door: usize,
+    opened: Instant,
+    refused: Option<CloseReason>,
+    unfinished: Vec<u8>,
+    lines: Vec<(Instant, Vec<u8>)>,
+    /// When it sent something, accept included.
+    bytes: Vec<Instant>,
+    /// The last heartbeat, as the named door counts it, with all stalls until then.
+    last_beat: Option<(Instant, Duration)>,
+    hung_up: bool,
+    reset: bool,
+}
+
+/// What the sink was told of a client.
+#[derive(Default)]
+struct Told {
+    handle: Option<Handle>,
+    messages: Vec<Vec<u8>>,
+    ended: Option<Ended>,
+}
+
+type Records = Arc<Mutex<BTreeMap<usize, Told>>>;
+
+pub(super) struct Model {
+    world: Rc<RefCell<World>>,
+    clients: Vec<Client>,
+    records: Records,
+    /// When the sink had taken everything.
+    idle: Vec<Instant>,
+    stalls: Duration,
+    last_stalls: [Duration; 2],
+}
+
+impl Model {
+    pub(super) fn new(world: Rc<RefCell<World>>) -> Self {
+        Self {
+            world,
+            clients: Vec::new(),
+            records: Records::default(),
+            idle: Vec::new(),
+            stalls: Duration::ZERO,
+            last_stalls: [Duration::ZERO; 2],
+        }
+    }
+
+    pub(super) fn sink(&self) -> Recorder {
+        Recorder(Arc::clone(&self.records))
+    }
+
+    fn now(&self) -> Instant {
+        self.world.borrow().now
+    }
+
+    pub(super) fn handle_connect(&mut self, client: usize, door: usize, refused: Option<CloseReason>) {
+        let opened = self.now();
+        if refused.is_some() {
+            self.world.borrow_mut().touch(client, |link| link.closed = true);
+        }
+        self.clients.push(Client {
+            door,
+            opened,
+            refused,
+            unfinished: Vec::new(),
+            lines: Vec::new(),
+            bytes: vec![opened],
+            last_beat: None,
+            hung_up: false,
+            reset: false,
+        });
+    }
+
+    /// The client sends something: a line, a heartbeat, a piece of a line, or a lot.
+    pub(super) fn send(&mut self, client: usize, random: &mut Rng) {
+        let (now, stalls) = (self.now(), self.stalls);
+        let Some(state) = self.clients.get_mut(client).filter(|state| !state.hung_up && !state.reset) else {
+            return;
+        };
+        let number = state.lines.len();
+        let bytes = match random.u32(..20) {
+            0..8 => format!("{client} says {number}\n"),
+            8..14 => "PING\n".to_owned(),
+            14..18 => "drip".to_owned(),
+            18 => format!("{client} says {number}\n").repeat(random.usize(1..300)),
+            _ => "x".repeat(random.usize(1..3000)),
+        };
+        let bytes = bytes.as_bytes();
+        let mut world = self.world.borrow_mut();
+        let counts = world.links.get(&client).is_some_and(|link| link.ended.is_none());
+        world.touch(client, |link| link.inbound.extend(bytes));
+        if !counts {
+            return;
+        }
+        state.bytes.push(now);
+        for &byte in bytes {
+            if byte == b'\n' {
+                let line = std::mem::take(&mut state.unfinished);
+                if line == b"PING" || state.lines.is_empty() {
+                    state.last_beat = Some((now, stalls));
+                }
+                state.lines.push((now, line));
+            } else {
+                state.unfinished.push(byte);
+            }
+        }
+    }
+
+    /// The clients that the gateway has not ended.
+    pub(super) fn living(&self) -> Vec<usize> {
+        let world = self.world.borrow();
+        (0..self.clients.len())
+            .filter(|client| world.links[client].ended.is_none() && !world.links[client].closed)
+            .collect()
+    }
+
+    pub(super) fn hang_up(&mut self, client: usize) {
+        if let Some(state) = self.clients.get_mut(client) {
+            state.hung_up = true;
+            self.world.borrow_mut().touch(client, |link| link.fin = true);
+        }
+    }
+
+    pub(super) fn reset(&mut self, client: usize) {
+        if let Some(state) = self.clients.get_mut(client) {
+            state.reset = true;
+            self.world.borrow_mut().touch(client, |link| link.reset = true);
+        }
+    }
+
+    pub(super) fn drink(&self, client: usize) {
+        self.world.borrow_mut().drink(client);
+    }
+
+    /// The application does something with a connection that the sink knows.
+    pub(super) fn command(&self, random: &mut Rng) {
+        let records = self.records.lock();
+        let handles: Vec<&Handle> = records.values().filter_map(|told| told.handle.as_ref()).collect();
+        let Some(handle) = random.choice(&handles) else { return };
+        let deadline = random.bool().then(|| self.now().after(Duration::from_millis(random.u64(..3_000))));
+        let command = match random.u32(..6) {
+            0 | 1 => Command::Send(handle.id, vec![b'a'; random.usize(..5_000)].into()),
+            2 => Command::Finish(handle.id),
+            3 => Command::Close(handle.id),
+            4 => Command::SetDeadline(handle.id, Direction::Read, deadline),
+            _ => Command::SetDeadline(handle.id, Direction::Write, deadline),
+        };
+        handle.mailbox.post(command).expect("the shard runs");
+    }
+
+    pub(super) fn handle_stall(&mut self, span: Duration) {
+        self.stalls += span;
+        self.last_stalls = [self.last_stalls[1], span];
+    }
+
+    pub(super) fn handle_sink_idle(&mut self) {
+        self.idle.push(self.now());
+    }
+
+    /// Nobody is kept past what a door allows: the lateness is a tick, and what the shard itself stood still.
+    pub(super) fn check_bounds(&mut self) {
+        let world = self.world.borrow();
+        for (client, state) in self.clients.iter().enumerate().filter(|(_, state)| state.refused.is_none()) {
+            if world.links[&client].ended.is_some() {
+                continue;
+            }
+            let latest = match state.door {
+                SHORT => state.opened.after(DEADLINE),
+                NAMED if state.hung_up || state.reset => continue,
+                NAMED => state.last_beat.map_or_else(
+                    || state.opened.after(FIRST_MESSAGE).after(self.stalls),
+                    |(beat, stalls)| {
+                        beat.after(TIMEOUT).after((self.stalls - stalls) * 2).after(self.last_stalls[1])
+                    },
+                ),
+                _ => state.opened.after(MAX_AGE),
+            };
+            // What a client doesn't take may still be on its way out for a moment after the end, which itself
+            // came late if the shard stood still, and so may the look after it.
+            let stuck = world.links[&client].is_stuck();
+            let flush = if stuck {
+                Policy::default().flush + self.last_stalls[0] + self.last_stalls[1]
+            } else {
+                Duration::ZERO
+            };
+            let late = world.now.since(latest.after(flush));
+            assert!(late <= TICK, "client {client} of door {} is kept {late:?} too long", state.door);
+        }
+    }
+
+    /// Everything is over: the two stories agree.
+    pub(super) fn check_end(&self, counts: &Counts) {
+        let records = self.records.lock();
+        let world = self.world.borrow();
+        assert_eq!(counts.accepted, self.clients.len() as u64);
+        assert_eq!(counts.open(), 0);
+        for (client, state) in self.clients.iter().enumerate() {
+            assert!(world.links[&client].closed, "client {client} is left over");
+            let told = records.get(&client);
+            if state.refused.is_some()
+                || matches!(RULES[state.door].delivery, Delivery::Discard | Delivery::Echo)
+            {
+                assert!(told.is_none(), "the sink hears nothing of client {client}");
+                continue;
+            }
+            let told = told.unwrap_or_else(|| panic!("the sink hears of client {client}"));
+            let ended = told.ended.unwrap_or_else(|| panic!("the sink hears of the end of client {client}"));
+            check_messages(client, state, told, &ended);
+            check_reason(client, state, &ended, &self.idle);
+        }
+    }
+}
+
+/// What the sink got is what the client sent, in order, without a gap; all of it if the client closed.
+fn check_messages(client: usize, state: &Client, told: &Told, ended: &Ended) {
+    let sent: Vec<&[u8]> = state.lines.iter().map(|(_, line)| line.as_slice()).collect();
+    let got: Vec<&[u8]> = told.messages.iter().map(Vec::as_slice).collect();
+    assert!(sent.starts_with(&got), "client {client} sent something else");
+    assert_eq!(ended.totals.messages, got.len() as u64);
+    if ended.reason == CloseReason::PeerClosed {
+        assert_eq!(got.len(), sent.len(), "client {client} closed, and a message is lost");
+    }
+    if let (SHORT, Some((last, _))) =
+        (state.door, got.len().checked_sub(1).and_then(|place| state.lines.get(place)))
+    {
+        assert!(*last < state.opened.after(DEADLINE), "client {client}: a message came after the deadline");
+    }
+}
+
+/// The reason is true, and no deadline was early.
+fn check_reason(client: usize, state: &Client, ended: &Ended, sink_idle: &[Instant]) {
+    let at = state.opened.after(ended.age);
+    // While the last bytes are on their way to it, the client may still send: that changes nothing.
+    let last = |instants: &[Instant]| {
+        instants.iter().copied().filter(|instant| *instant <= at).max().unwrap_or(state.opened)
+    };
+    let last_bytes = last(&state.bytes);
+    let true_reason = match ended.reason {
+        CloseReason::HeartbeatTimeout => state.door != SHORT && at.since(last_bytes) >= TIMEOUT,
+        CloseReason::FirstMessageTimeout => ended.age >= FIRST_MESSAGE && ended.totals.messages == 0,
+        CloseReason::ShortDeadline => state.door == SHORT && ended.age >= DEADLINE,
+        CloseReason::MaxAge => ended.age >= MAX_AGE,
+        CloseReason::MinimumRate => state.door > NAMED && ended.age >= Duration::from_secs(4),
+        CloseReason::MessageTooLarge => state.door > NAMED || state.unfinished.len() > 1000,
+        CloseReason::PeerClosed | CloseReason::HalfCloseTimeout => state.hung_up,
+        CloseReason::PeerReset => state.reset,
+        CloseReason::SinkStalled => at.since(last(sink_idle)) >= SINK_STALL,
+        CloseReason::WriteStall => ended.age >= WRITE_STALL && ended.totals.bytes_out > 0,
+        CloseReason::ReadDeadline
+        | CloseReason::WriteDeadline
+        | CloseReason::Application
+        | CloseReason::OutputFull
+        | CloseReason::Drain => true,
+        CloseReason::PeerVanished
+        | CloseReason::SocketError
+        | CloseReason::SinkFailed
+        | CloseReason::AtCapacity
+        | CloseReason::AddressLimit
+        | CloseReason::NewcomerLimit
+        | CloseReason::AcceptRate
+        | CloseReason::OutOfDescriptors
+        | CloseReason::Stopped => false,
+    };
+    assert!(true_reason, "client {client} of door {} can't have ended with {ended:?}", state.door);
+}
+
+/// The simulated application: it notes what it is told, and that nothing is told twice or too late.
+pub(super) struct Recorder(Records);
+
+impl Recorder {
+    fn with(&self, connection: &Handle, note: impl FnOnce(&mut Told)) {
+        let client = usize::from(connection.peer().port());
+        let mut records = self.0.lock();
+        let told = records.entry(client).or_default();
+        assert!(told.ended.is_none(), "client {client} has ended, and something comes after it");
+        note(told);
+    }
+}
+
+impl Sink for Recorder {
+    fn handle_opened(&mut self, connection: &Handle) {
+        self.with(connection, |told| {
+            assert!(told.handle.is_none(), "a connection is announced once");
+            told.handle = Some(connection.clone());
+        });
+    }
+
+    fn handle_message(&mut self, connection: &Handle, number: u64, payload: &[u8]) {
+        self.with(connection, |told| {
+            told.messages.push(payload.to_vec());
+            assert_eq!(told.messages.len() as u64, number);
+        });
+    }
+
+    fn handle_closed(&mut self, connection: &Handle, ended: &Ended) {
+        self.with(connection, |told| told.ended = Some(*ended));
+    }
+}

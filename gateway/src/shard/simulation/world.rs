@@ -1,0 +1,182 @@
+//! A world without a kernel: sockets are buffers, the clock stands until it is moved, and what the poller
+//! would say is kept in order, edge by edge.
+
+use crate::shard::rim::Rim;
+use crate::shard::table::ConnectionId;
+use pulsegate_core::time::Instant;
+use std::cell::RefCell;
+use std::collections::{BTreeMap, VecDeque};
+use std::io::{self, ErrorKind};
+use std::rc::Rc;
+
+/// The most that a simulated kernel keeps for a client that doesn't read.
+const SEND_BUFFER: usize = 4096;
+
+/// One connection's socket, with both ends.
+#[derive(Debug, Default)]
+pub(crate) struct Link {
+    /// Sent by the client, not yet read.
+    pub(crate) inbound: VecDeque<u8>,
+    /// The client has ended its side.
+    pub(crate) fin: bool,
+    /// The client has reset the connection.
+    pub(crate) reset: bool,
+    /// Sent by the gateway, not yet read by the client.
+    pub(crate) outbound: Vec<u8>,
+    /// When the gateway ended its side, or closed the socket.
+    pub(crate) ended: Option<Instant>,
+    /// The gateway has closed the socket.
+    pub(crate) closed: bool,
+    id: Option<ConnectionId>,
+    wants_writable: bool,
+}
+
+impl Link {
+    /// The client doesn't read, and the kernel takes no more for it.
+    pub(crate) fn is_stuck(&self) -> bool {
+        self.outbound.len() >= SEND_BUFFER
+    }
+}
+
+/// What the poller says.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Ready {
+    pub(crate) id: ConnectionId,
+    pub(crate) writable: bool,
+    pub(crate) hangup: bool,
+}
+
+/// All sockets and the clock.
+#[derive(Debug)]
+pub(crate) struct World {
+    pub(crate) now: Instant,
+    pub(crate) links: BTreeMap<usize, Link>,
+    pub(crate) ready: VecDeque<Ready>,
+}
+
+impl World {
+    pub(crate) fn new() -> Rc<RefCell<Self>> {
+        let now = Instant::from_nanos(1_000_000_000);
+        Rc::new(RefCell::new(Self { now, links: BTreeMap::new(), ready: VecDeque::new() }))
+    }
+
+    /// A client does something to its end; the poller tells.
+    pub(crate) fn touch(&mut self, client: usize, change: impl FnOnce(&mut Link)) {
+        let Some(link) = self.links.get_mut(&client) else { return };
+        if link.closed {
+            return;
+        }
+        change(link);
+        self.tell(client);
+    }
+
+    /// The client reads what there is.
+    pub(crate) fn drink(&mut self, client: usize) -> Vec<u8> {
+        let Some(link) = self.links.get_mut(&client) else { return Vec::new() };
+        let bytes = std::mem::take(&mut link.outbound);
+        if link.wants_writable && !link.closed {
+            self.tell(client);
+        }
+        bytes
+    }
+
+    fn tell(&mut self, client: usize) {
+        let Some(link) = self.links.get(&client) else { return };
+        if let Some(id) = link.id {
+            let writable = link.wants_writable && !link.is_stuck();
+            self.ready.push_back(Ready { id, writable, hangup: link.fin || link.reset });
+        }
+    }
+}
+
+/// A shard's view of the world. A stream is the number of its client.
+#[derive(Clone, Debug)]
+pub(crate) struct SimulatedRim(pub(crate) Rc<RefCell<World>>);
+
+impl SimulatedRim {
+    fn with<T>(&self, client: usize, call: impl FnOnce(&mut Link) -> T) -> T {
+        call(self.0.borrow_mut().links.get_mut(&client).expect("a socket is used only while it is there"))
+    }
+}
+
+impl Rim for SimulatedRim {
+    type Stream = usize;
+
+    fn now(&mut self) -> Instant {
+        self.0.borrow().now
+    }
+
+    fn watch(&mut self, stream: &mut usize, id: ConnectionId) -> io::Result<()> {
+        self.with(*stream, |link| link.id = Some(id));
+        let mut world = self.0.borrow_mut();
+        let has_something =
+            world.links.get(stream).is_some_and(|link| !link.inbound.is_empty() || link.fin || link.reset);
+        if has_something {
+            world.tell(*stream);
+        }
+        Ok(())
+    }
+
+    fn watch_writable(&mut self, stream: &mut usize, _: ConnectionId, wanted: bool) -> io::Result<()> {
+        self.with(*stream, |link| link.wants_writable = wanted);
+        // Changing what is watched tells the present state, as epoll does.
+        self.0.borrow_mut().tell(*stream);
+        Ok(())
+    }
+
+    fn read(&mut self, stream: &mut usize, buffer: &mut [u8]) -> io::Result<usize> {
+        self.with(*stream, |link| {
+            if link.reset {
+                return Err(ErrorKind::ConnectionReset.into());
+            }
+            let count = link.inbound.len().min(buffer.len());
+            if count == 0 {
+                return if link.fin { Ok(0) } else { Err(ErrorKind::WouldBlock.into()) };
+            }
+            for (place, byte) in buffer.iter_mut().zip(link.inbound.drain(..count)) {
+                *place = byte;
+            }
+            Ok(count)
+        })
+    }
+
+    fn has_unread(&mut self, stream: &usize) -> bool {
+        self.with(*stream, |link| !link.inbound.is_empty() || link.fin || link.reset)
+    }
+
+    fn write(&mut self, stream: &mut usize, bytes: &[u8]) -> io::Result<usize> {
+        self.with(*stream, |link| {
+            if link.reset {
+                return Err(ErrorKind::BrokenPipe.into());
+            }
+            let room = SEND_BUFFER.saturating_sub(link.outbound.len());
+            if room == 0 {
+                return Err(ErrorKind::WouldBlock.into());
+            }
+            let count = room.min(bytes.len());
+            link.outbound.extend_from_slice(&bytes[..count]);
+            Ok(count)
+        })
+    }
+
+    fn shut_down(&mut self, stream: &usize) {
+        let now = self.now();
+        self.with(*stream, |link| {
+            assert!(!link.closed, "a closed socket is not used any more");
+            link.ended.get_or_insert(now);
+        });
+    }
+
+    fn failure(&mut self, stream: &usize) -> Option<io::Error> {
+        self.with(*stream, |link| link.reset.then(|| ErrorKind::ConnectionReset.into()))
+    }
+
+    fn close(&mut self, stream: usize, _: bool) {
+        let now = self.now();
+        self.with(stream, |link| {
+            assert!(!link.closed, "a socket is closed once");
+            link.closed = true;
+            link.ended.get_or_insert(now);
+        });
+    }
+}
