@@ -5,10 +5,10 @@ use crate::config::check::ConfigFault;
 use crate::config::{Config, ListenerConfig, PrintFormat, SINKS};
 use crate::counters::{Counts, Published};
 use crate::limits::{Gauge, Limits};
+use crate::mailbox::{Command, Mailbox};
 use crate::shard::acceptor::Acceptor;
 use crate::shard::door::{Delivery, Door};
 use crate::shard::event_loop::{EventLoop, WAKER, listener_token};
-use crate::shard::mailbox::{Command, Mailbox};
 use crate::shard::sockets::Sockets;
 use crate::shard::{Shard, Shared};
 use crate::sink::print::Print;
@@ -17,6 +17,7 @@ use crate::sink::{Sink, SinkError};
 use crate::{listening, machine};
 use mio::net::TcpListener;
 use mio::{Interest, Poll, Waker};
+use pulsegate_core::policy::Framing;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -125,7 +126,10 @@ fn deliveries(config: &Config, sinks: &[String]) -> Result<Vec<Delivery>, Config
     config.check(&known)?;
     let delivery = |listener: &ListenerConfig| match sinks.iter().position(|name| *name == listener.sink) {
         Some(lane) => Delivery::Lane(lane),
-        None if listener.sink == "echo" => Delivery::Echo,
+        None if listener.sink == "echo" => Delivery::Echo(match listener.policy.framing {
+            Framing::Chunks => b"",
+            Framing::Lines => b"\n",
+        }),
         None => Delivery::Discard,
     };
     Ok(config.listeners.iter().map(delivery).collect())
@@ -226,8 +230,6 @@ impl Gateway {
             let name = shard.thread().name().unwrap_or("shard").to_owned();
             let outcome = shard.join().map_err(|_| RunError::Panic(name)).and_then(|ran| Ok(ran?));
             if let Err(error) = outcome {
-                // One shard less is a gateway that serves only some: better to end, and be started anew.
-                self.control.stop();
                 failure.get_or_insert(error);
             }
         }
@@ -240,7 +242,6 @@ impl Gateway {
                 failure.get_or_insert(error);
             }
         }
-        self.control.mailboxes.iter().for_each(|mailbox| mailbox.close());
         failure.map_or_else(|| Ok(self.control.counts()), Err)
     }
 }
@@ -248,8 +249,34 @@ impl Gateway {
 impl Drop for Gateway {
     fn drop(&mut self) {
         self.control.stop();
+        for shard in self.shards.drain(..) {
+            // What it failed at, only those learn who wait.
+            let _ = shard.join();
+        }
         for sink in &self.sinks {
             sink.queue.close();
+        }
+    }
+}
+
+/// Stops all shards if one ends before its time: a gateway that serves only some is worse than none.
+struct AllOrNone {
+    control: Control,
+    failed: bool,
+}
+
+impl AllOrNone {
+    fn run(mut self, event_loop: EventLoop) -> io::Result<()> {
+        event_loop.run()?;
+        self.failed = false;
+        Ok(())
+    }
+}
+
+impl Drop for AllOrNone {
+    fn drop(&mut self) {
+        if self.failed {
+            self.control.stop();
         }
     }
 }
@@ -300,7 +327,8 @@ fn start(
         let shard = Shard::new(index, rim, Arc::clone(&shared), mailbox, published);
         let event_loop = EventLoop::new(poll, clock, Acceptor::new(sockets), shard)?;
         let thread = std::thread::Builder::new().name(format!("shard-{index}"));
-        gateway.shards.push(thread.spawn(move || event_loop.run())?);
+        let all_or_none = AllOrNone { control: control.clone(), failed: true };
+        gateway.shards.push(thread.spawn(move || all_or_none.run(event_loop))?);
     }
     Ok(gateway)
 }

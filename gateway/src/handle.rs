@@ -2,9 +2,9 @@
 //! deadlines from any thread. Knows the mailbox of the connection's shard and nothing of the shard.
 
 use crate::clock::Clock;
+use crate::id::ConnectionId;
+use crate::mailbox::{Command, Mailbox, Refused};
 use crate::peer::Peer;
-use crate::shard::mailbox::{Command, Mailbox, Refused};
-use crate::shard::table::ConnectionId;
 use pulsegate_core::lifetime::Direction;
 use std::net::SocketAddr;
 use std::sync::Arc;

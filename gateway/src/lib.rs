@@ -27,17 +27,19 @@
 //! # }
 //! ```
 //!
-//! Modules, each using only those after it: `gateway`, `listening`, `shard`, `limits`, `sink`, `handle`,
-//! `machine`, `counters`, `config`, `peer`, `clock`.
+//! Modules, each using only those after it: `gateway`, `listening`, `shard`, `limits`, `sink`, `handle`, `mailbox`,
+//! `id`, `machine`, `counters`, `config`, `peer`, `clock`.
 
 mod clock;
 pub mod config;
 mod counters;
 mod gateway;
 mod handle;
+mod id;
 mod limits;
 mod listening;
 mod machine;
+mod mailbox;
 mod peer;
 mod shard;
 mod sink;

@@ -13,7 +13,6 @@ pub(crate) mod door;
 mod drain;
 pub(crate) mod entry;
 pub(crate) mod event_loop;
-pub(crate) mod mailbox;
 mod reading;
 pub(crate) mod rim;
 mod settling;
@@ -23,13 +22,14 @@ pub(crate) mod sockets;
 pub(crate) mod table;
 
 use crate::counters::{Counts, Published};
+use crate::id::ConnectionId;
+use crate::mailbox::{Command, Mailbox};
 use crate::peer::Peer;
 use crate::shard::door::{After, Courier, Delivery, Door, Lane};
 use crate::shard::drain::Drain;
 use crate::shard::entry::{Entry, Marks, Waiting};
-use crate::shard::mailbox::{Command, Mailbox};
 use crate::shard::rim::Rim;
-use crate::shard::table::{ConnectionId, Table};
+use crate::shard::table::Table;
 use crate::sink::Ended;
 use crate::sink::queue::SinkQueue;
 use pulsegate_core::close::CloseReason;
@@ -159,7 +159,7 @@ impl<R: Rim> Shard<R> {
         let obstacle = match (self.drain.is_some(), door.delivery) {
             (true, _) => Some(CloseReason::Drain),
             (false, Delivery::Lane(lane)) => self.lanes[lane].obstacle(),
-            (false, Delivery::Discard | Delivery::Echo) => None,
+            (false, Delivery::Discard | Delivery::Echo(_)) => None,
         };
         if let Some(reason) = obstacle {
             return Err((stream, reason));
@@ -273,6 +273,13 @@ impl<R: Rim> Shard<R> {
             self.counts.count_end(reason);
             log_end(entry, &ended);
         }
+    }
+}
+
+/// However a shard ends, nobody may go on writing to it.
+impl<R: Rim> Drop for Shard<R> {
+    fn drop(&mut self) {
+        self.mailbox.close();
     }
 }
 

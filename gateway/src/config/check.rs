@@ -19,6 +19,8 @@ pub const SUMMARY_EVERY_MAX: Duration = Duration::from_secs(24 * 3600);
 pub const SINK_QUEUE_BYTES_MIN: usize = 64 * 1024;
 /// The largest queue of a sink, in bytes.
 pub const SINK_QUEUE_BYTES_MAX: usize = 1024 * 1024 * 1024;
+/// The highest rate of accepting, in connections per second.
+pub const ACCEPT_RATE_MAX: u32 = 1_000_000;
 /// The shortest `user_timeout` and `keepalive`; the kernel counts keepalives in whole seconds.
 pub const KERNEL_TIMER_MIN: Duration = Duration::from_secs(1);
 /// The longest `keepalive` that Linux takes (`MAX_TCP_KEEPIDLE`).
@@ -114,6 +116,13 @@ impl ListenerConfig {
         counted("max_newcomers", self.max_newcomers)?;
         if self.accept_rate == 0 {
             return Err(fault("accept_rate", "zero lets nobody in", "give it at least 1 per second"));
+        }
+        if self.accept_rate > ACCEPT_RATE_MAX {
+            return Err(fault(
+                "accept_rate",
+                "no machine accepts so many",
+                "give it at most 1000000 per second",
+            ));
         }
         within("user_timeout", self.user_timeout, KERNEL_TIMER_MIN, USER_TIMEOUT_MAX)?;
         within("keepalive", self.keepalive, KERNEL_TIMER_MIN, KEEPALIVE_MAX)?;

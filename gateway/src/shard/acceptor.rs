@@ -129,6 +129,7 @@ impl Acceptor {
         }
     }
 
+    #[expect(clippy::wildcard_enum_match_arm, reason = "an open enum: what is not known is a shortage")]
     fn handle_error(
         &mut self,
         index: usize,

@@ -1,11 +1,11 @@
 //! What comes through the mailbox.
 
+use crate::id::ConnectionId;
+use crate::mailbox::Command;
 use crate::shard::Shard;
 use crate::shard::door::{Courier, Lane};
 use crate::shard::drain::Drain;
-use crate::shard::mailbox::Command;
 use crate::shard::rim::Rim;
-use crate::shard::table::ConnectionId;
 use pulsegate_core::close::CloseReason;
 use pulsegate_core::connection::Connection;
 use pulsegate_core::lifetime::Pause;

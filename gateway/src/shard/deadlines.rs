@@ -93,7 +93,7 @@ impl<R: Rim> Shard<R> {
                 self.lanes[lane].obstacle() == Some(CloseReason::SinkStalled)
                     && !self.rim.has_unread(&entry.stream)
             }
-            Delivery::Discard | Delivery::Echo => false,
+            Delivery::Discard | Delivery::Echo(_) => false,
         }
     }
 }

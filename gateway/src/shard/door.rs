@@ -1,7 +1,7 @@
 //! What a shard knows of a listener: its rules, its limits, and the way to its sink.
 
+use crate::id::ConnectionId;
 use crate::limits::Limits;
-use crate::shard::table::ConnectionId;
 use crate::sink::Ended;
 use crate::sink::queue::{Batch, From, SinkQueue};
 use pulsegate_core::close::CloseReason;
@@ -22,8 +22,8 @@ pub(crate) struct Door {
 pub(crate) enum Delivery {
     /// It is counted and forgotten.
     Discard,
-    /// It goes back to its sender.
-    Echo,
+    /// It goes back to its sender, with this line end.
+    Echo(&'static [u8]),
     /// It goes to the sink with this place in the shard's lanes.
     Lane(usize),
 }
@@ -100,12 +100,15 @@ impl Output for Courier<'_> {
                 self.after.messages += 1;
                 match self.delivery {
                     Delivery::Discard => {}
-                    Delivery::Echo => self.transmit.extend_from_slice(payload),
+                    Delivery::Echo(line_end) => {
+                        self.transmit.extend_from_slice(payload);
+                        self.transmit.extend_from_slice(line_end);
+                    }
                     Delivery::Lane(lane) => self.lanes[lane].batch.push_message(self.from, number, payload),
                 }
             }
             Event::InputEnded => match self.delivery {
-                Delivery::Discard | Delivery::Echo => self.after.finish = true,
+                Delivery::Discard | Delivery::Echo(_) => self.after.finish = true,
                 Delivery::Lane(lane) => self.lanes[lane].batch.push_input_end(self.from),
             },
             Event::Closed(reason) => self.after.closed = Some(reason),

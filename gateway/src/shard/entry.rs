@@ -1,7 +1,8 @@
 //! One connection as its shard keeps it: the socket, the pure state, and a place in the wheel.
 
+use crate::id::ConnectionId;
 use crate::peer::Peer;
-use crate::shard::table::{ConnectionId, Numbered, Table};
+use crate::shard::table::{Numbered, Table};
 use crate::sink::queue::From;
 use pulsegate_core::close::CloseReason;
 use pulsegate_core::connection::Connection;

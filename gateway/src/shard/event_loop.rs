@@ -2,10 +2,10 @@
 //! the clock; what is decided is decided in [`Shard`].
 
 use crate::clock::Clock;
+use crate::id::ConnectionId;
 use crate::shard::Shard;
 use crate::shard::acceptor::Acceptor;
 use crate::shard::sockets::Sockets;
-use crate::shard::table::ConnectionId;
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Registry, Token};
 use nix::sys::time::TimeSpec;

@@ -1,9 +1,9 @@
 //! Reading: what the poller, an unfinished turn or a verdict asks to be read, each time a bounded piece.
 
+use crate::id::ConnectionId;
 use crate::shard::Shard;
 use crate::shard::door::Delivery;
 use crate::shard::rim::Rim;
-use crate::shard::table::ConnectionId;
 use pulsegate_core::close::CloseReason;
 use pulsegate_core::lifetime::{Pause, Phase};
 use std::io::ErrorKind;
@@ -132,8 +132,10 @@ impl<R: Rim> Shard<R> {
         let answered = if door.policy.reply.is_some() { READ_BYTES_ANSWERED } else { usize::MAX };
         match door.delivery {
             Delivery::Discard => answered,
-            Delivery::Echo if entry.marks.void.is_some() => answered,
-            Delivery::Echo => answered.min(door.policy.output_bytes_max.saturating_sub(entry.waiting.len())),
+            Delivery::Echo(_) if entry.marks.void.is_some() => answered,
+            Delivery::Echo(_) => {
+                answered.min(door.policy.output_bytes_max.saturating_sub(entry.waiting.len()))
+            }
             Delivery::Lane(lane) => match self.lanes[lane].obstacle() {
                 None => answered,
                 Some(obstacle) => {
@@ -190,6 +192,7 @@ impl<R: Rim> Shard<R> {
 }
 
 /// Whose doing an error of a socket is.
+#[expect(clippy::wildcard_enum_match_arm, reason = "an open enum, and any other error is just that")]
 pub(crate) fn failure_reason(error: &std::io::Error) -> CloseReason {
     match error.kind() {
         ErrorKind::ConnectionReset | ErrorKind::ConnectionAborted | ErrorKind::BrokenPipe => {

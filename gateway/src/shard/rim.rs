@@ -1,7 +1,7 @@
 //! The seam between a shard's decisions and the world: sockets and the clock. The real one is
 //! [`Sockets`](crate::shard::sockets::Sockets); a simulation brings its own, and runs in virtual time.
 
-use crate::shard::table::ConnectionId;
+use crate::id::ConnectionId;
 use pulsegate_core::time::Instant;
 use std::io;
 

@@ -9,9 +9,9 @@ use crate::clock::Clock;
 use crate::config::ListenerConfig;
 use crate::counters::{Counts, Published};
 use crate::limits::{Gauge, Limits};
+use crate::mailbox::{Command, Mailbox};
 use crate::peer::Peer;
 use crate::shard::door::Door;
-use crate::shard::mailbox::{Command, Mailbox};
 use crate::shard::{Shard, Shared};
 use crate::sink::queue::SinkQueue;
 use fastrand::Rng;
@@ -216,7 +216,7 @@ impl Simulation {
         for door in &self.shard.shared.doors {
             door.limits.assert_empty();
         }
-        self.shard.counts
+        self.shard.counts.clone()
     }
 }
 

@@ -1,8 +1,8 @@
 //! The real rim: mio's sockets and poller, and the monotonic clock.
 
 use crate::clock::Clock;
+use crate::id::ConnectionId;
 use crate::shard::rim::Rim;
-use crate::shard::table::ConnectionId;
 use mio::net::TcpStream;
 use mio::{Interest, Registry, Token};
 use pulsegate_core::time::Instant;

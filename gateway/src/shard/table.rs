@@ -1,39 +1,13 @@
 //! Where a shard keeps its connections: a slab in chunks, lowest place first, so that memory is given back
 //! when connections leave. Knows nothing of what it keeps but its number.
 
+use crate::id::ConnectionId;
 use std::collections::BTreeSet;
 
 /// A chunk is larger than this, so that the C library's allocator maps it on its own and unmaps it when it
 /// is freed (its threshold for that grows with use, up to here). A smaller one would stay in the process
 /// when the connections have left. Pages of a chunk that were never used cost nothing.
 const CHUNK_BYTES_MIN: usize = 32 * 1024 * 1024;
-
-/// Names one connection of a shard for ever: its place in the table and the low half of its number. A place
-/// is used again, a number is not, so a stale id finds nothing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(crate) struct ConnectionId(u64);
-
-impl ConnectionId {
-    /// The id of the connection with this number at this place.
-    pub(crate) const fn new(key: u32, number: u64) -> Self {
-        Self((key as u64) << 32 | number & 0xFFFF_FFFF)
-    }
-
-    /// Its place.
-    pub(crate) const fn key(self) -> u32 {
-        (self.0 >> 32) as u32
-    }
-
-    /// As one machine word, for the poller.
-    pub(crate) const fn to_bits(self) -> u64 {
-        self.0
-    }
-
-    /// From the poller's word.
-    pub(crate) const fn from_bits(bits: u64) -> Self {
-        Self(bits)
-    }
-}
 
 /// What a table keeps.
 pub(crate) trait Numbered {

@@ -124,9 +124,9 @@ fn hex(payload: &[u8]) -> String {
 mod tests {
     use super::*;
     use crate::clock::Clock;
+    use crate::id::ConnectionId;
+    use crate::mailbox::Mailbox;
     use crate::peer::Peer;
-    use crate::shard::mailbox::Mailbox;
-    use crate::shard::table::ConnectionId;
     use pulsegate_core::close::CloseReason;
     use pulsegate_core::connection::Totals;
     use std::sync::Arc;

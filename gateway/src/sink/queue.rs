@@ -2,9 +2,9 @@
 
 use crate::clock::Clock;
 use crate::handle::Handle;
+use crate::id::ConnectionId;
+use crate::mailbox::{Command, Mailbox};
 use crate::peer::Peer;
-use crate::shard::mailbox::{Command, Mailbox};
-use crate::shard::table::ConnectionId;
 use crate::sink::{Ended, Sink, SinkError};
 use parking_lot::{Condvar, Mutex};
 use std::collections::VecDeque;

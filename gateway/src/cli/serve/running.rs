@@ -13,7 +13,10 @@ use tokio::time::{Instant, interval_at};
 
 /// Runs a gateway until it is told to stop.
 pub(crate) fn run_gateway(config: &Config) -> anyhow::Result<ExitCode> {
-    let log = Log::start(config.log)?;
+    let log = match Log::start(config.log) {
+        Ok(log) => log,
+        Err(error) => return Ok(refused(&error)),
+    };
     let gateway = match Gateway::builder().config(config.clone()).start() {
         Ok(gateway) => gateway,
         Err(error @ StartError::Config(_)) => return Ok(refused(&error)),

@@ -3,8 +3,8 @@
 use super::world::World;
 use crate::counters::Counts;
 use crate::handle::Handle;
+use crate::mailbox::Command;
 use crate::shard::door::Delivery;
-use crate::shard::mailbox::Command;
 use crate::sink::{Ended, Sink};
 use fastrand::Rng;
 use parking_lot::Mutex;
@@ -40,7 +40,7 @@ pub(super) const RULES: [Rule; 5] = [
     Rule { policy: lines, delivery: Delivery::Lane(0) },
     Rule { policy: short, delivery: Delivery::Lane(0) },
     Rule { policy: named, delivery: Delivery::Discard },
-    Rule { policy: echo, delivery: Delivery::Echo },
+    Rule { policy: echo, delivery: Delivery::Echo(b"") },
     Rule { policy: demanding, delivery: Delivery::Lane(0) },
 ];
 
@@ -278,7 +278,7 @@ impl Model {
             assert!(world.links[&client].closed, "client {client} is left over");
             let told = records.get(&client);
             if state.refused.is_some()
-                || matches!(RULES[state.door].delivery, Delivery::Discard | Delivery::Echo)
+                || matches!(RULES[state.door].delivery, Delivery::Discard | Delivery::Echo(_))
             {
                 assert!(told.is_none(), "the sink hears nothing of client {client}");
                 continue;

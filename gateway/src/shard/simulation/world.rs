@@ -1,8 +1,8 @@
 //! A world without a kernel: sockets are buffers, the clock stands until it is moved, and what the poller
 //! would say is kept in order, edge by edge.
 
+use crate::id::ConnectionId;
 use crate::shard::rim::Rim;
-use crate::shard::table::ConnectionId;
 use pulsegate_core::time::Instant;
 use std::cell::RefCell;
 use std::collections::{BTreeMap, VecDeque};

@@ -1,6 +1,6 @@
 //! The one way into a shard from other threads: a bounded queue of commands and a waker.
 
-use crate::shard::table::ConnectionId;
+use crate::id::ConnectionId;
 use parking_lot::Mutex;
 use pulsegate_core::lifetime::Direction;
 use pulsegate_core::time::Instant;
