@@ -55,7 +55,7 @@ impl std::fmt::Display for Retry {
 /// Declares the enum together with everything that has to be said of each reason, so that none can be
 /// added without its word, its author, its retry class and its sentence.
 macro_rules! close_reasons {
-    ($($(#[doc = $doc:literal])+ $name:ident = $word:literal, $who:ident, $retry:expr, $sentence:literal;)+) => {
+    ($($(#[doc = $doc:literal])+ $name:ident = $code:literal, $word:literal, $who:ident, $retry:expr, $sentence:literal;)+) => {
         /// Why a connection ended. Every connection ends with exactly one of these.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
         #[repr(u8)]
@@ -64,8 +64,14 @@ macro_rules! close_reasons {
         }
 
         impl CloseReason {
-            /// All reasons, in the order of their numbers.
+            /// All reasons, in the order of their declaration.
             pub const ALL: &'static [Self] = &[$(Self::$name),+];
+
+            /// The stable number for this reason on the wire (PROTOCOL.md section 8.3).
+            #[must_use]
+            pub const fn code(self) -> u16 {
+                match self { $(Self::$name => $code,)+ }
+            }
 
             /// The stable word for this reason.
             #[must_use]
@@ -99,59 +105,89 @@ const LATER: Retry = Retry::After(Duration::from_secs(5));
 
 close_reasons! {
     /// The peer closed its side and everything for it was sent.
-    PeerClosed = "peer closed", Peer, Retry::Now, "the client closed the connection";
+    PeerClosed = 90, "peer closed", Peer, Retry::Now, "the client closed the connection";
     /// The peer reset the connection.
-    PeerReset = "peer reset", Peer, Retry::Now, "the client reset the connection";
+    PeerReset = 91, "peer reset", Peer, Retry::Now, "the client reset the connection";
     /// The kernel gave the peer up: keepalive or unacknowledged data ran into their time-outs.
-    PeerVanished = "peer vanished", Kernel, Retry::Now, "the client could not be reached any more";
+    PeerVanished = 92, "peer vanished", Kernel, Retry::Now, "the client could not be reached any more";
     /// The socket failed in another way.
-    SocketError = "socket error", Kernel, Retry::Now, "the socket failed";
+    SocketError = 93, "socket error", Kernel, Retry::Now, "the socket failed";
     /// No complete first message in time.
-    FirstMessageTimeout = "first message timeout", Gateway, Retry::Now, "no complete message came in time after accept";
+    FirstMessageTimeout = 10, "first message timeout", Gateway, Retry::Now, "no complete message came in time after accept";
     /// No heartbeat for the heartbeat timeout.
-    HeartbeatTimeout = "heartbeat timeout", Gateway, Retry::Now, "no heartbeat came in time";
+    HeartbeatTimeout = 11, "heartbeat timeout", Gateway, Retry::Now, "no heartbeat came in time";
     /// The fixed deadline of a short connection.
-    ShortDeadline = "short deadline", Gateway, Retry::Now, "the fixed deadline of a short connection has come";
+    ShortDeadline = 12, "short deadline", Gateway, Retry::Now, "the fixed deadline of a short connection has come";
     /// The maximum age of a long connection.
-    MaxAge = "maximum age", Gateway, Retry::Now, "the connection has reached its maximum age";
+    MaxAge = 13, "maximum age", Gateway, Retry::Now, "the connection has reached its maximum age";
     /// The peer ended its side, and what was left to send took too long.
-    HalfCloseTimeout = "half-close timeout", Gateway, Retry::Now, "the client closed its side and the rest took too long";
+    HalfCloseTimeout = 14, "half-close timeout", Gateway, Retry::Now, "the client closed its side and the rest took too long";
     /// What we send made no progress.
-    WriteStall = "write stall", Gateway, SOON, "the client does not take what is sent to it";
+    WriteStall = 20, "write stall", Gateway, SOON, "the client does not take what is sent to it";
     /// Fewer bytes arrived than the listener's minimum rate asks for.
-    MinimumRate = "below minimum rate", Gateway, Retry::Never, "the client sends too slowly";
+    MinimumRate = 21, "below minimum rate", Gateway, Retry::Never, "the client sends too slowly";
     /// A message is longer than the listener allows.
-    MessageTooLarge = "message too large", Gateway, Retry::Never, "a message is longer than the listener allows";
+    MessageTooLarge = 41, "message too large", Gateway, Retry::Never, "a message is longer than the listener allows";
     /// More was to be sent than the listener's output limit holds.
-    OutputFull = "output full", Gateway, SOON, "more was to be sent than the client takes";
+    OutputFull = 22, "output full", Gateway, SOON, "more was to be sent than the client takes";
     /// The read deadline that the application set.
-    ReadDeadline = "read deadline", Operator, Retry::Now, "the application's deadline for reading has come";
+    ReadDeadline = 73, "read deadline", Operator, Retry::Now, "the application's deadline for reading has come";
     /// The write deadline that the application set.
-    WriteDeadline = "write deadline", Operator, Retry::Now, "the application's deadline for writing has come";
+    WriteDeadline = 74, "write deadline", Operator, Retry::Now, "the application's deadline for writing has come";
     /// The application closed the connection.
-    Application = "application", Operator, Retry::Now, "the application closed the connection";
+    Application = 72, "application", Operator, Retry::Now, "the application closed the connection";
     /// The sink took nothing for too long.
-    SinkStalled = "sink stalled", Gateway, LATER, "the gateway could not pass messages on for too long";
+    SinkStalled = 65, "sink stalled", Gateway, LATER, "the gateway could not pass messages on for too long";
     /// The sink failed for good.
-    SinkFailed = "sink failed", Gateway, LATER, "the gateway's sink failed";
+    SinkFailed = 66, "sink failed", Gateway, LATER, "the gateway's sink failed";
+    /// The first bytes are not the preface, and the listener takes nothing else.
+    BadPreface = 30, "bad preface", Gateway, Retry::Never, "this port speaks the pulse protocol only";
+    /// A version of the protocol that the gateway doesn't know.
+    UnsupportedVersion = 31, "unsupported version", Gateway, Retry::Never, "this gateway speaks version 1 of the protocol";
+    /// A frame whose length or fields don't fit its type.
+    MalformedFrame = 32, "malformed frame", Gateway, Retry::Never, "a frame's length or fields do not fit its type";
+    /// A frame of a type that is not known, and not to be skipped.
+    UnknownFrame = 33, "unknown frame", Gateway, Retry::Never, "a frame has a type that does not exist";
+    /// A frame longer than allowed.
+    FrameTooLarge = 34, "frame too large", Gateway, Retry::Never, "a frame is longer than was told";
+    /// A frame that its sender may not send now.
+    FrameOutOfPlace = 35, "frame out of place", Gateway, Retry::Never, "this frame is not allowed here or now";
+    /// A second HELLO on one connection.
+    SecondHello = 36, "second hello", Gateway, Retry::Never, "a connection has one HELLO";
+    /// A message's number is not the next one.
+    SequenceGap = 37, "sequence gap", Gateway, Retry::Never, "the number of a message is not the next one";
+    /// More is in flight than the window allows.
+    WindowExceeded = 38, "window exceeded", Gateway, Retry::Never, "more is in flight than the window allows";
+    /// Text that is not UTF-8.
+    BadText = 39, "text is not utf-8", Gateway, Retry::Never, "a text in a frame is not UTF-8";
+    /// The peer's side ended inside a frame.
+    TruncatedFrame = 40, "truncated frame", Gateway, Retry::Now, "the stream ended inside a frame";
+    /// A token that is not the session's.
+    BadToken = 50, "bad token", Gateway, Retry::Never, "the token is not this session's";
+    /// A newer connection of the same session has come.
+    Replaced = 51, "replaced", Gateway, Retry::Never, "another connection of this session has come";
+    /// The session is attached elsewhere, and the listener doesn't let it be replaced.
+    SessionInUse = 52, "session in use", Gateway, LATER, "this session is attached to another connection";
+    /// The gateway holds as many sessions as it may.
+    SessionLimit = 53, "session limit", Gateway, LATER, "the gateway holds as many sessions as it may";
     /// The gateway holds as many connections as it may.
-    AtCapacity = "at capacity", Gateway, LATER, "the gateway is full";
+    AtCapacity = 60, "at capacity", Gateway, LATER, "the gateway is full";
     /// This source address holds as many connections as it may.
-    AddressLimit = "address limit", Gateway, LATER, "too many connections from this address";
+    AddressLimit = 61, "address limit", Gateway, LATER, "too many connections from this address";
     /// Too many connections have not said anything yet.
-    NewcomerLimit = "newcomer limit", Gateway, SOON, "too many connections have not said anything yet";
+    NewcomerLimit = 62, "newcomer limit", Gateway, SOON, "too many connections have not said anything yet";
     /// Connections come faster than the listener allows.
-    AcceptRate = "accept rate", Gateway, SOON, "connections come faster than the listener allows";
+    AcceptRate = 63, "accept rate", Gateway, SOON, "connections come faster than the listener allows";
     /// No descriptor was left.
-    OutOfDescriptors = "out of descriptors", Gateway, LATER, "the gateway has no file descriptor left";
+    OutOfDescriptors = 64, "out of descriptors", Gateway, LATER, "the gateway has no file descriptor left";
     /// The gateway is being stopped gracefully.
-    Drain = "drain", Operator, SOON, "the gateway is draining";
+    Drain = 70, "drain", Operator, SOON, "the gateway is draining";
     /// The gateway was stopped at once.
-    Stopped = "stopped", Operator, LATER, "the gateway was stopped";
+    Stopped = 71, "stopped", Operator, LATER, "the gateway was stopped";
 }
 
 impl CloseReason {
-    /// The reason's number: its place in [`CloseReason::ALL`].
+    /// The reason's place in [`CloseReason::ALL`].
     #[must_use]
     pub const fn index(self) -> usize {
         self as usize
@@ -176,7 +212,9 @@ mod tests {
     use std::collections::HashSet;
 
     #[test]
-    fn words_are_unique_and_numbers_are_places() {
+    fn words_and_codes_are_unique() {
+        let codes: HashSet<_> = CloseReason::ALL.iter().map(|reason| reason.code()).collect();
+        assert_eq!(codes.len(), CloseReason::ALL.len());
         let words: HashSet<_> = CloseReason::ALL.iter().map(|reason| reason.as_str()).collect();
         assert_eq!(words.len(), CloseReason::ALL.len());
         for (place, reason) in CloseReason::ALL.iter().enumerate() {

@@ -5,11 +5,15 @@
 //! which of very many connections have to be looked at now. A [`StallGuard`](stall::StallGuard) keeps the
 //! time in which nobody could listen apart from the time in which a peer was silent.
 //!
+//! [`frame`] and [`exchange`] are the parts of the pulse protocol (PROTOCOL.md) that are there so far.
+//!
 //! Modules, each using only those after it: `connection`, `lines`, `lifetime`, `timer`, `policy`, `close`,
-//! `wheel`, `stall`, `time`.
+//! `frame`, `exchange`, `wheel`, `stall`, `time`.
 
 pub mod close;
 pub mod connection;
+pub mod exchange;
+pub mod frame;
 pub mod lifetime;
 pub mod lines;
 pub mod policy;

@@ -105,7 +105,7 @@ impl Counts {
 }
 
 /// One shard's counts, readable from elsewhere.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Published {
     accepted: AtomicU64,
     messages: AtomicU64,
@@ -113,6 +113,19 @@ pub(crate) struct Published {
     bytes_out: AtomicU64,
     stalled_ms: AtomicU64,
     ended: [AtomicU64; REASONS],
+}
+
+impl Default for Published {
+    fn default() -> Self {
+        Self {
+            accepted: AtomicU64::new(0),
+            messages: AtomicU64::new(0),
+            bytes_in: AtomicU64::new(0),
+            bytes_out: AtomicU64::new(0),
+            stalled_ms: AtomicU64::new(0),
+            ended: std::array::from_fn(|_| AtomicU64::new(0)),
+        }
+    }
 }
 
 impl Published {

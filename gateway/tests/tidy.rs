@@ -215,14 +215,14 @@ fn retry_word(retry: Retry) -> String {
 
 #[test]
 fn every_close_reason_is_documented() {
-    let table = read("README.md");
+    let table = read("PROTOCOL.md");
     let rows: BTreeSet<&str> = table.lines().filter(|line| line.starts_with('|')).collect();
     let row = |reason: &CloseReason| {
         let (who, retry) = (reason.who().as_str(), retry_word(reason.retry()));
-        format!("| {reason} | {who} | {retry} | {} |", reason.sentence())
+        format!("| {} | {reason} | {who} | {retry} | {} |", reason.code(), reason.sentence())
     };
     let missing = CloseReason::ALL.iter().map(row).filter(|row| !rows.contains(row.as_str()));
-    let faults: Vec<String> = missing.map(|row| format!("README.md: no row {row}")).collect();
+    let faults: Vec<String> = missing.map(|row| format!("PROTOCOL.md: no row {row}")).collect();
     assert_tidy("each close reason stands in the table", &faults);
 }
 

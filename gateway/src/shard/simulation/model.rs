@@ -331,7 +331,23 @@ fn check_reason(client: usize, state: &Client, ended: &Ended, sink_idle: &[Insta
         | CloseReason::Application
         | CloseReason::OutputFull
         | CloseReason::Drain => true,
-        CloseReason::PeerVanished
+        // What a raw connection in a simulated world never meets.
+        CloseReason::BadPreface
+        | CloseReason::UnsupportedVersion
+        | CloseReason::MalformedFrame
+        | CloseReason::UnknownFrame
+        | CloseReason::FrameTooLarge
+        | CloseReason::FrameOutOfPlace
+        | CloseReason::SecondHello
+        | CloseReason::SequenceGap
+        | CloseReason::WindowExceeded
+        | CloseReason::BadText
+        | CloseReason::TruncatedFrame
+        | CloseReason::BadToken
+        | CloseReason::Replaced
+        | CloseReason::SessionInUse
+        | CloseReason::SessionLimit
+        | CloseReason::PeerVanished
         | CloseReason::SocketError
         | CloseReason::SinkFailed
         | CloseReason::AtCapacity

@@ -1,0 +1,386 @@
+//! The exchange of messages in three legs (PROTOCOL.md section 7): one sending half and one receiving half,
+//! used in both directions by both sides, and the rule by which a committer judges what is new. Knows no
+//! frames, no time and no store.
+//!
+//! Numbers begin at 1; 0 stands for "none yet". A session outlives its connections, and so do these.
+
+use std::collections::VecDeque;
+
+/// What the peer has done that the exchange doesn't allow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Violation {
+    /// A message's number is not the next one.
+    SequenceGap,
+    /// More is in flight than the window allows.
+    WindowExceeded,
+    /// A receipt, refusal or confirmation for something that was never sent.
+    NeverSent,
+}
+
+/// How much may be in flight, as the receiver has said.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Window {
+    /// Messages; at least 1.
+    pub messages: u32,
+    /// Bytes of payload; at least one largest message.
+    pub bytes: u32,
+}
+
+/// The sending half: what has a number, and whose fate is not known yet.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Sending<P> {
+    /// Everything up to here is committed or refused, and we know it.
+    settled: u64,
+    /// Everything up to here was sent on the present connection, or settled before it.
+    sent: u64,
+    /// The highest number that we have confirmed on the present connection.
+    confirmed: u64,
+    /// The payloads above `settled`, in the order of their numbers.
+    kept: VecDeque<P>,
+    /// The bytes of those in flight: above `settled`, up to `sent`.
+    bytes_in_flight: usize,
+    window: Window,
+}
+
+impl<P: AsRef<[u8]>> Sending<P> {
+    /// A half that has sent nothing yet.
+    #[must_use]
+    pub const fn new(window: Window) -> Self {
+        Self { settled: 0, sent: 0, confirmed: 0, kept: VecDeque::new(), bytes_in_flight: 0, window }
+    }
+
+    /// A half that goes on after a restart: everything up to `settled` has been settled, and `kept` follows.
+    #[must_use]
+    pub fn restore(settled: u64, kept: impl IntoIterator<Item = P>, window: Window) -> Self {
+        let kept = kept.into_iter().collect();
+        Self { settled, sent: settled, confirmed: 0, kept, bytes_in_flight: 0, window }
+    }
+
+    /// The highest number whose fate is known.
+    #[must_use]
+    pub const fn settled(&self) -> u64 {
+        self.settled
+    }
+
+    /// The highest number given out.
+    #[must_use]
+    pub fn last(&self) -> u64 {
+        self.settled + self.kept.len() as u64
+    }
+
+    /// Whether everything that was given a number has been settled, and confirmed as such.
+    #[must_use]
+    pub fn is_settled(&self) -> bool {
+        self.kept.is_empty() && self.confirmed == self.settled
+    }
+
+    /// Gives a payload its number and keeps it. It leaves when [`poll_transmit`](Self::poll_transmit) says so.
+    pub fn push(&mut self, payload: P) -> u64 {
+        self.kept.push_back(payload);
+        self.last()
+    }
+
+    /// A new connection has been made: `committed` is the peer's cursor, `window` what it takes. Returns the
+    /// range of numbers that are thereby settled, `None` if there are none. What is left will be sent again.
+    ///
+    /// # Errors
+    /// [`Violation::NeverSent`] if the cursor is ahead of everything that was given a number.
+    pub fn attach(&mut self, committed: u64, window: Window) -> Result<Option<(u64, u64)>, Violation> {
+        self.window = window;
+        // What was on its way is lost with the old connection, and may have arrived as far as the cursor says.
+        self.sent = self.last();
+        self.bytes_in_flight = self.kept.iter().map(|payload| payload.as_ref().len()).sum();
+        let settled = self.handle_receipt(committed.max(self.settled))?;
+        self.sent = self.settled;
+        self.bytes_in_flight = 0;
+        self.confirmed = 0;
+        Ok(settled)
+    }
+
+    /// The next message to put on the wire, if the window has room for it.
+    pub fn poll_transmit(&mut self) -> Option<(u64, &P)> {
+        let place = usize::try_from(self.sent - self.settled).ok()?;
+        let payload = self.kept.get(place)?;
+        let bytes = payload.as_ref().len();
+        let has_room = place < self.window.messages as usize
+            && (place == 0 || self.bytes_in_flight + bytes <= self.window.bytes as usize);
+        if !has_room {
+            return None;
+        }
+        self.sent += 1;
+        self.bytes_in_flight += bytes;
+        Some((self.sent, payload))
+    }
+
+    /// The peer has committed or refused everything up to `committed`. Returns the range of numbers that
+    /// are thereby settled, `None` if nothing is new.
+    ///
+    /// # Errors
+    /// [`Violation::NeverSent`] if it names a number that was not sent.
+    pub fn handle_receipt(&mut self, committed: u64) -> Result<Option<(u64, u64)>, Violation> {
+        if committed > self.sent {
+            return Err(Violation::NeverSent);
+        }
+        if committed <= self.settled {
+            return Ok(None);
+        }
+        let first = self.settled + 1;
+        while self.settled < committed {
+            let payload = self.kept.pop_front().ok_or(Violation::NeverSent)?;
+            self.bytes_in_flight = self.bytes_in_flight.saturating_sub(payload.as_ref().len());
+            self.settled += 1;
+        }
+        Ok(Some((first, committed)))
+    }
+
+    /// Whether a refusal may be about this number: it is in flight.
+    ///
+    /// # Errors
+    /// [`Violation::NeverSent`] if it is not.
+    pub const fn handle_refusal(&self, number: u64) -> Result<(), Violation> {
+        if number > self.settled && number <= self.sent { Ok(()) } else { Err(Violation::NeverSent) }
+    }
+
+    /// The floor to be confirmed, if there is a new one. Taking it counts as having said it.
+    pub const fn poll_confirm(&mut self) -> Option<u64> {
+        if self.confirmed == self.settled {
+            return None;
+        }
+        self.confirmed = self.settled;
+        Some(self.settled)
+    }
+
+    /// How many messages are settled and not yet confirmed.
+    #[must_use]
+    pub const fn unconfirmed(&self) -> u64 {
+        self.settled - self.confirmed
+    }
+
+    /// Gives up: the session is gone. Returns the numbers and payloads whose outcome is unknown, and those
+    /// that were never sent at all are among them as well.
+    pub fn into_unknown(self) -> impl Iterator<Item = (u64, P)> {
+        (self.settled + 1..).zip(self.kept)
+    }
+}
+
+/// The receiving half: 24 bytes, whatever happens.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Receiving {
+    received: u64,
+    committed: u64,
+    floor: u64,
+}
+
+const _: () = assert!(size_of::<Receiving>() == 24);
+
+impl Receiving {
+    /// A half whose cursor stands at `committed`.
+    #[must_use]
+    pub const fn restore(committed: u64, floor: u64) -> Self {
+        Self { received: committed, committed, floor }
+    }
+
+    /// The highest number that has arrived on the present connection.
+    #[must_use]
+    pub const fn received(&self) -> u64 {
+        self.received
+    }
+
+    /// The cursor: everything up to here is committed or refused.
+    #[must_use]
+    pub const fn committed(&self) -> u64 {
+        self.committed
+    }
+
+    /// What the sender holds receipts for.
+    #[must_use]
+    pub const fn floor(&self) -> u64 {
+        self.floor
+    }
+
+    /// Whether nothing is left to remember: all that was received is committed, and its sender knows.
+    #[must_use]
+    pub const fn is_settled(&self) -> bool {
+        self.received == self.committed && self.committed == self.floor
+    }
+
+    /// A new connection has been made, and the committer has named the cursor: what was received and not
+    /// committed will be sent again.
+    pub fn attach(&mut self, committed: u64) {
+        self.committed = self.committed.max(committed);
+        self.received = self.committed;
+    }
+
+    /// A message has arrived.
+    ///
+    /// # Errors
+    /// [`Violation::SequenceGap`] if it is not the next one, [`Violation::WindowExceeded`] if more messages
+    /// are in flight than `window_messages`.
+    pub const fn handle_message(&mut self, number: u64, window_messages: u32) -> Result<(), Violation> {
+        if number != self.received + 1 {
+            return Err(Violation::SequenceGap);
+        }
+        if number - self.committed > window_messages as u64 {
+            return Err(Violation::WindowExceeded);
+        }
+        self.received = number;
+        Ok(())
+    }
+
+    /// The committer has committed, or refused, everything up to `committed`. Whether a receipt is due.
+    pub const fn handle_committed(&mut self, committed: u64) -> bool {
+        let is_new = committed > self.committed;
+        if is_new {
+            self.committed = committed;
+        }
+        is_new
+    }
+
+    /// The sender holds receipts up to `floor`.
+    ///
+    /// # Errors
+    /// [`Violation::NeverSent`] if we have not sent receipts up to there.
+    pub const fn handle_confirm(&mut self, floor: u64) -> Result<(), Violation> {
+        if floor > self.committed {
+            return Err(Violation::NeverSent);
+        }
+        if floor > self.floor {
+            self.floor = floor;
+        }
+        Ok(())
+    }
+}
+
+/// A session's cursor as its committer keeps it, in the same transaction as the messages.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Cursor {
+    /// Goes up by one with each connection that attaches.
+    pub epoch: u64,
+    /// Everything up to here is committed or refused.
+    pub committed: u64,
+}
+
+/// A committer's verdict over a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Verdict {
+    /// It is new: commit it together with the cursor.
+    Commit,
+    /// It was committed before: a receipt is all that it gets.
+    Known,
+    /// It comes from a connection that has been replaced: nothing is done, and nobody is told.
+    Stale,
+    /// One before it is missing; it can't come from a connection that keeps the protocol.
+    Gap,
+}
+
+impl Cursor {
+    /// Judges a message that came on the connection with this epoch. The committer alone decides what is
+    /// new, whatever the connection believes.
+    #[must_use]
+    pub const fn judge(&self, epoch: u64, number: u64) -> Verdict {
+        if epoch != self.epoch {
+            Verdict::Stale
+        } else if number <= self.committed {
+            Verdict::Known
+        } else if number == self.committed + 1 {
+            Verdict::Commit
+        } else {
+            Verdict::Gap
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const WINDOW: Window = Window { messages: 3, bytes: 10 };
+
+    fn transmitted(sending: &mut Sending<&'static str>) -> Vec<u64> {
+        std::iter::from_fn(|| sending.poll_transmit().map(|(number, _)| number)).collect()
+    }
+
+    #[test]
+    fn the_window_holds_back_what_a_receipt_lets_go() {
+        let mut sending = Sending::new(WINDOW);
+        for payload in ["aaaa", "bbbb", "cccc", "dddd"] {
+            sending.push(payload);
+        }
+        assert_eq!(transmitted(&mut sending), [1, 2]);
+        assert_eq!(sending.handle_receipt(1), Ok(Some((1, 1))));
+        assert_eq!(transmitted(&mut sending), [3]);
+        assert_eq!(sending.handle_receipt(1), Ok(None));
+        assert_eq!(sending.handle_receipt(4), Err(Violation::NeverSent));
+        assert_eq!(sending.handle_receipt(3), Ok(Some((2, 3))));
+        assert_eq!(transmitted(&mut sending), [4]);
+    }
+
+    #[test]
+    fn a_message_larger_than_the_window_goes_alone() {
+        let mut sending = Sending::new(Window { messages: 3, bytes: 2 });
+        sending.push("large");
+        sending.push("x");
+        assert_eq!(transmitted(&mut sending), [1]);
+        assert_eq!(sending.handle_receipt(1), Ok(Some((1, 1))));
+        assert_eq!(transmitted(&mut sending), [2]);
+    }
+
+    #[test]
+    fn after_a_new_connection_the_rest_is_sent_again_with_the_same_numbers() {
+        let mut sending = Sending::new(WINDOW);
+        for payload in ["a", "b", "c"] {
+            sending.push(payload);
+        }
+        assert_eq!(transmitted(&mut sending), [1, 2, 3]);
+        assert_eq!(sending.handle_receipt(1), Ok(Some((1, 1))));
+        assert_eq!(sending.attach(2, WINDOW), Ok(Some((2, 2))));
+        assert_eq!(transmitted(&mut sending), [3]);
+        assert_eq!(sending.attach(9, WINDOW), Err(Violation::NeverSent));
+    }
+
+    #[test]
+    fn confirmations_are_said_once_a_connection() {
+        let mut sending = Sending::new(WINDOW);
+        sending.push("a");
+        transmitted(&mut sending);
+        assert_eq!(sending.poll_confirm(), None);
+        sending.handle_receipt(1).unwrap();
+        assert_eq!((sending.unconfirmed(), sending.is_settled()), (1, false));
+        assert_eq!(sending.poll_confirm(), Some(1));
+        assert_eq!((sending.poll_confirm(), sending.is_settled()), (None, true));
+        sending.attach(1, WINDOW).unwrap();
+        assert_eq!(
+            sending.poll_confirm(),
+            Some(1),
+            "the new connection may belong to a gateway that has forgotten"
+        );
+    }
+
+    #[test]
+    fn a_receiver_takes_the_next_number_and_no_other() {
+        let mut receiving = Receiving::default();
+        assert_eq!(receiving.handle_message(2, 3), Err(Violation::SequenceGap));
+        for number in 1..=3 {
+            assert_eq!(receiving.handle_message(number, 3), Ok(()));
+        }
+        assert_eq!(receiving.handle_message(3, 3), Err(Violation::SequenceGap));
+        assert_eq!(receiving.handle_message(4, 3), Err(Violation::WindowExceeded));
+        assert!(receiving.handle_committed(2));
+        assert!(!receiving.handle_committed(2));
+        assert_eq!(receiving.handle_confirm(3), Err(Violation::NeverSent));
+        assert_eq!(receiving.handle_confirm(2), Ok(()));
+        assert!(!receiving.is_settled());
+        receiving.attach(2);
+        assert!(receiving.is_settled());
+        assert_eq!(receiving.handle_message(3, 3), Ok(()));
+    }
+
+    #[test]
+    fn only_the_next_number_of_the_present_epoch_is_committed() {
+        let cursor = Cursor { epoch: 7, committed: 4 };
+        assert_eq!(cursor.judge(7, 5), Verdict::Commit);
+        assert_eq!(cursor.judge(7, 4), Verdict::Known);
+        assert_eq!(cursor.judge(7, 6), Verdict::Gap);
+        assert_eq!(cursor.judge(6, 5), Verdict::Stale);
+    }
+}
