@@ -15,27 +15,25 @@ const KEEPALIVE_PROBES: u32 = 3;
 
 /// `count` sockets that listen on one address, and that address, with its port if a free one was taken.
 ///
-/// The first is bound alone, without sharing, so that a second gateway on the same address is refused
-/// instead of taking half of the newcomers; only then it is shared with the others.
+/// The first listens alone, without sharing, so that a second gateway on the same address is refused
+/// instead of taking half of the newcomers; only then it is shared with the others. (To be bound is not
+/// enough: two sockets that both allow the address to be used again may both be bound until one listens.)
 pub(crate) fn open(
     config: &ListenerConfig,
     count: usize,
 ) -> io::Result<(SocketAddr, Vec<mio::net::TcpListener>)> {
     let first = socket(config)?;
     first.bind(&config.listen.into())?;
+    first.listen(BACKLOG)?;
     first.set_reuse_port(true)?;
     let address = first.local_addr()?.as_socket().unwrap_or(config.listen);
-    let mut sockets = vec![first];
+    let mut listeners = vec![mio::net::TcpListener::from_std(first.into())];
     for _ in 1..count {
         let other = socket(config)?;
         other.set_reuse_port(true)?;
         other.bind(&address.into())?;
-        sockets.push(other);
-    }
-    let mut listeners = Vec::with_capacity(count);
-    for socket in sockets {
-        socket.listen(BACKLOG)?;
-        listeners.push(mio::net::TcpListener::from_std(socket.into()));
+        other.listen(BACKLOG)?;
+        listeners.push(mio::net::TcpListener::from_std(other.into()));
     }
     Ok((address, listeners))
 }
@@ -68,6 +66,12 @@ mod tests {
         let (address, sockets) = open(&anywhere(), 3).expect("a free port");
         assert_eq!(sockets.len(), 3);
         assert!(sockets.iter().all(|socket| socket.local_addr().is_ok_and(|local| local == address)));
+        let clients: Vec<_> =
+            (0..200).map(|_| std::net::TcpStream::connect(address).expect("it listens")).collect();
+        let shares: Vec<usize> =
+            sockets.iter().map(|socket| std::iter::from_fn(|| socket.accept().ok()).count()).collect();
+        assert_eq!(shares.iter().sum::<usize>(), clients.len());
+        assert!(shares.iter().all(|share| *share > 20), "the kernel spreads the newcomers: {shares:?}");
         let again = ListenerConfig { listen: address, ..anywhere() };
         let refused = open(&again, 1).expect_err("the address is taken");
         assert_eq!(refused.kind(), io::ErrorKind::AddrInUse);

@@ -78,6 +78,8 @@ pub(crate) struct Shard<R: Rim> {
     suspects: VecDeque<ConnectionId>,
     /// A sink for which reading was stopped has room again.
     lanes_free: bool,
+    /// A sink has failed: from here on its connections are still to be ended.
+    purge: Option<u32>,
     drain: Option<Drain>,
     counts: Counts,
 }
@@ -109,6 +111,7 @@ impl<R: Rim> Shard<R> {
             listed: VecDeque::new(),
             suspects: VecDeque::new(),
             lanes_free: false,
+            purge: None,
             drain: None,
             counts: Counts::default(),
         }
@@ -220,7 +223,7 @@ impl<R: Rim> Shard<R> {
     }
 
     fn has_work(&self) -> bool {
-        self.lanes_free || !self.listed.is_empty() || !self.suspects.is_empty()
+        self.lanes_free || self.purge.is_some() || !self.listed.is_empty() || !self.suspects.is_empty()
     }
 
     fn next_wake(&self) -> Option<Instant> {

@@ -101,7 +101,8 @@ impl Acceptor {
 
     /// When there is something to do though nobody new has come.
     pub(crate) fn next_wake(&self) -> Option<Instant> {
-        let wake = |listener: &Listener| if listener.ready { Some(Instant::ORIGIN) } else { listener.retry };
+        // A newcomer doesn't shorten the wait after a shortage, or every one of them would wake us in vain.
+        let wake = |listener: &Listener| listener.retry.or_else(|| listener.ready.then_some(Instant::ORIGIN));
         self.listeners.iter().filter_map(wake).min()
     }
 
@@ -120,6 +121,9 @@ impl Acceptor {
         match listener.socket.accept() {
             Ok((stream, address)) => {
                 let door = listener.door;
+                if self.spare.is_none() {
+                    self.spare = open_spare();
+                }
                 if let Err((stream, reason)) = shard.admit(stream, Peer::new(address), door) {
                     refuse(stream, shard.farewell(door, reason));
                 }
@@ -161,15 +165,21 @@ impl Acceptor {
     ) -> Outcome {
         let had_spare = self.spare.take().is_some();
         let listener = &self.listeners[index];
-        let answered = had_spare.then(|| listener.socket.accept()).and_then(Result::ok);
-        let outcome = if answered.is_some() { Outcome::Accepted } else { Outcome::TryLater };
-        if let Some((stream, address)) = answered {
-            shard.count_refused(Peer::new(address), CloseReason::OutOfDescriptors);
-            refuse(stream, shard.farewell(listener.door, CloseReason::OutOfDescriptors));
-            self.shortage.refused += 1;
-        }
+        let outcome = match had_spare.then(|| listener.socket.accept()) {
+            Some(Ok((stream, address))) => {
+                shard.count_refused(Peer::new(address), CloseReason::OutOfDescriptors);
+                refuse(stream, shard.farewell(listener.door, CloseReason::OutOfDescriptors));
+                self.shortage.refused += 1;
+                Outcome::Accepted
+            }
+            // The kernel wants a descriptor before it looks whether anybody is there: nobody is.
+            Some(Err(error)) if error.kind() == ErrorKind::WouldBlock => Outcome::NothingLeft,
+            Some(Err(_)) | None => Outcome::TryLater,
+        };
         self.spare = open_spare();
-        self.shortage.tell(now, error);
+        if !matches!(outcome, Outcome::NothingLeft) {
+            self.shortage.tell(now, error);
+        }
         outcome
     }
 }

@@ -3,8 +3,8 @@
 use crate::id::ConnectionId;
 use crate::mailbox::Command;
 use crate::shard::Shard;
-use crate::shard::door::{Courier, Lane};
-use crate::shard::drain::Drain;
+use crate::shard::door::{Courier, Delivery, Lane};
+use crate::shard::drain::{Drain, ENDS_PER_TURN};
 use crate::shard::rim::Rim;
 use pulsegate_core::close::CloseReason;
 use pulsegate_core::connection::Connection;
@@ -26,6 +26,7 @@ impl<R: Rim> Shard<R> {
             let now = self.now();
             self.release_lanes(now);
         }
+        self.purge_step();
     }
 
     fn handle_command(&mut self, now: Now, command: Command) {
@@ -43,7 +44,12 @@ impl<R: Rim> Shard<R> {
             Command::SetDeadline(id, direction, deadline) => self.command(id, now, |connection, _, _| {
                 connection.set_deadline(direction, deadline);
             }),
-            Command::SinkReady => self.lanes_free = true,
+            Command::SinkReady => {
+                self.lanes_free = true;
+                if self.lanes.iter().any(|lane| lane.queue.has_failed()) {
+                    self.purge = Some(0);
+                }
+            }
             Command::Drain(within) => {
                 let total = self.table.len();
                 self.drain.get_or_insert_with(|| Drain::new(now.instant, within, total));
@@ -76,6 +82,33 @@ impl<R: Rim> Shard<R> {
                 self.list(key);
                 self.settle(key, now);
             }
+        }
+    }
+
+    /// Ends the connections of failed sinks, so many at a time that the others are served meanwhile.
+    fn purge_step(&mut self) {
+        for _ in 0..ENDS_PER_TURN {
+            let Some(key) = self.purge.and_then(|from| self.table.next_key(from)) else {
+                self.purge = None;
+                return;
+            };
+            self.purge = Some(key + 1);
+            if self.lane_of(key).is_some_and(|lane| lane.queue.has_failed()) {
+                let now = self.now();
+                self.act(key, now, |connection, policy, courier| {
+                    connection.close(now, policy, CloseReason::SinkFailed, courier);
+                });
+                self.settle(key, now);
+            }
+        }
+    }
+
+    /// The lane to the connection's sink, if that has one.
+    pub(crate) fn lane_of(&mut self, key: u32) -> Option<&Lane> {
+        let listener = self.table.at(key)?.listener;
+        match self.shared.doors[usize::from(listener)].delivery {
+            Delivery::Lane(lane) => self.lanes.get(lane),
+            Delivery::Discard | Delivery::Echo(_) => None,
         }
     }
 

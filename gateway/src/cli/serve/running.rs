@@ -5,11 +5,15 @@ use crate::cli::check::refused;
 use anyhow::Context;
 use pulsegate::config::Config;
 use pulsegate::{Control, Counts, Gateway, RunError, StartError};
+use std::pin::pin;
 use std::process::ExitCode;
 use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
-use tokio::time::{Instant, interval_at};
+use tokio::time::{Instant, interval_at, sleep};
+
+/// How long an end by force waits for sinks that hang.
+const FORCED_WITHIN: Duration = Duration::from_secs(1);
 
 /// Runs a gateway until it is told to stop.
 pub(crate) fn run_gateway(config: &Config) -> anyhow::Result<ExitCode> {
@@ -61,12 +65,15 @@ async fn control(
     let mut summary = Summary::new(control.clone());
     let mut ticks = interval_at(Instant::now() + config.summary_every, config.summary_every);
     let mut signals = 0;
+    let mut patience = pin!(sleep(Duration::MAX));
     loop {
         tokio::select! {
             outcome = &mut ended => return Ok((outcome.context("the thread that waits has died")?, signals > 1)),
+            () = &mut patience, if signals > 1 => return Ok((Ok(control.counts()), true)),
             name = either(&mut terminate, &mut interrupt) => {
                 signals += 1;
                 handle_signal(name, signals, config, &control);
+                patience.set(sleep(FORCED_WITHIN));
             }
             _ = ticks.tick() => summary.write(log),
         }

@@ -1,0 +1,113 @@
+//! The scenario that pulsegate was made for, ten times faster: ten messages, a silence, the same again, against a
+//! long and a short lifetime. With the program's own client, and with one written here.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod common;
+
+use common::program::{Program, pulsegate};
+use common::{connect, hear_text, millis, wait_until};
+use std::io::{Read, Write};
+use std::net::SocketAddr;
+
+use std::time::{Duration, Instant};
+
+const PACE: Duration = millis(200);
+
+/// Plays the scenario with the program's own client; returns its exit code and what it said.
+fn play(address: SocketAddr) -> (Option<i32>, String) {
+    let address = address.to_string();
+    let plan = ["--raw", "--count", "10", "--every", "200ms", "--pause", "2400ms", "--repeat", "2"];
+    let mut client = Program::start(pulsegate(&[&["connect", address.as_str()], plan.as_slice()].concat()));
+    let code = client.wait();
+    (code, client.stdout())
+}
+
+/// Sends up to ten messages at the pace, and watches for the end meanwhile; returns how many were sent.
+fn send_ten(client: &mut std::net::TcpStream) -> usize {
+    for number in 1..=10 {
+        if client.write_all(format!("message {number}\n").as_bytes()).is_err() {
+            return number - 1;
+        }
+        client.set_read_timeout(Some(PACE)).unwrap();
+        if number < 10 && client.read(&mut [0; 8]).is_ok() {
+            return number;
+        }
+    }
+    client.set_read_timeout(Some(common::PATIENCE)).unwrap();
+    10
+}
+
+#[test]
+fn a_long_connection_ends_in_the_silence_and_both_sides_say_so() {
+    let (mut program, address) = Program::serve(&["--long", "800ms", "--framing", "lines"]);
+    let (code, said) = play(address);
+    assert_eq!(code, Some(3), "{said}");
+    assert!(said.contains("sent #10 \"message 10\""), "{said}");
+    assert!(said.contains("silent for 2s 400ms"), "{said}");
+    assert!(
+        said.contains("the server closed the connection") && said.contains("10 of 20 messages sent"),
+        "{said}"
+    );
+    program.signal("TERM");
+    assert_eq!(program.wait(), Some(0));
+    let printed = program.stdout();
+    for number in 1..=10 {
+        assert_eq!(printed.matches(&format!("#1  message {number}\n")).count(), 1, "{printed}");
+    }
+    assert!(
+        printed.contains("#1  ended: heartbeat timeout, after 2.") && printed.contains(" and 10 messages"),
+        "{printed}"
+    );
+    assert!(program.stderr().contains("heartbeat timeout 1"), "{}", program.stderr());
+}
+
+#[test]
+fn a_client_of_ones_own_sees_the_end_in_its_silence() {
+    let timeout = millis(800);
+    let (program, address) = Program::serve(&["--long", "800ms", "--framing", "lines", "--print", "json"]);
+    let mut client = connect(address);
+    assert_eq!(send_ten(&mut client), 10);
+    let silent = Instant::now();
+    assert_eq!(hear_text(&mut client), "");
+    // The tenth was sent before the silence began, by no more than it takes to say so.
+    assert!(silent.elapsed() + millis(100) >= timeout, "{:?}", silent.elapsed());
+    wait_until("the end is printed", || program.stdout().contains("\"ended\""));
+    let events: Vec<serde_json::Value> =
+        program.stdout().lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let texts: Vec<_> = events.iter().filter(|event| event["event"] == "message").collect();
+    assert_eq!(texts.len(), 10);
+    for (index, event) in texts.iter().enumerate() {
+        assert_eq!(event["text"], format!("message {}", index + 1));
+        assert_eq!(event["message"], index + 1);
+        assert_eq!(event["peer"], client.local_addr().unwrap().to_string());
+    }
+    let ended = events.last().unwrap();
+    assert_eq!((&ended["reason"], &ended["who"]), (&"heartbeat timeout".into(), &"gateway".into()));
+    assert_eq!((&ended["messages"], &ended["connection"]), (&10.into(), &1.into()));
+    assert!(ended["age_ms"].as_u64().unwrap() >= 9 * 200 + 800, "{ended}");
+}
+
+#[test]
+fn a_short_connection_ends_amid_the_messages() {
+    let (program, address) = Program::serve(&["--short", "1s", "--framing", "lines"]);
+    let (code, said) = play(address);
+    assert_eq!(code, Some(3), "{said}");
+    assert!(!said.contains("sent #10") && said.contains("of 20 messages sent"), "{said}");
+    let mut client = connect(address);
+    let sent = send_ten(&mut client);
+    assert!((1..10).contains(&sent), "{sent}");
+    wait_until("both ends are printed", || program.stdout().matches("ended: short deadline").count() == 2);
+    let printed = program.stdout();
+    assert!(printed.matches("  #2  message ").count() <= sent, "{printed}");
+    assert_eq!(printed.matches(", after 1.").count(), 2, "{printed}");
+}
+
+#[test]
+fn a_client_that_beats_stays_through_the_whole_scenario() {
+    let (program, address) = Program::serve(&["--long", "5s", "--framing", "lines"]);
+    let (code, said) = play(address);
+    assert_eq!(code, Some(0), "{said}");
+    assert!(said.contains("all 20 messages sent, closed by us"), "{said}");
+    wait_until("the end is printed", || program.stdout().contains("ended: peer closed"));
+    assert_eq!(program.stdout().matches("  #1  message ").count(), 20);
+}
