@@ -193,6 +193,12 @@ impl CloseReason {
         self as usize
     }
 
+    /// Whether the peer has just been found to say nothing at all.
+    #[must_use]
+    pub const fn peer_is_silent(self) -> bool {
+        matches!(self, Self::HeartbeatTimeout | Self::FirstMessageTimeout)
+    }
+
     /// Whether the peer may still be there to be told anything.
     #[must_use]
     pub fn peer_listens(self) -> bool {

@@ -319,11 +319,13 @@ impl Connection {
     }
 
     fn handle_flushed(&mut self, now: Now, policy: &Policy, drained: bool) {
-        // A socket closed with unread input resets the connection, and the reset may destroy what the peer
-        // has not read yet. With nothing unread, and nothing sent that could be destroyed, there is no need
-        // to wait for the peer.
-        let safe = self.lifetime.reason() == Some(CloseReason::PeerClosed)
-            || (drained && self.totals.bytes_out == 0);
+        // A socket closed with unread input, or before the peer has stopped sending, resets the connection,
+        // and the reset may destroy what the peer has not read yet. Only a peer that is silent, and that was
+        // never sent anything, need not be waited for.
+        let reason = self.lifetime.reason();
+        let is_silent =
+            reason.is_some_and(CloseReason::peer_is_silent) && drained && self.totals.bytes_out == 0;
+        let safe = reason == Some(CloseReason::PeerClosed) || is_silent;
         if safe {
             self.lifetime.enter(Phase::Closed, None);
         } else {

@@ -247,9 +247,16 @@ fn what_is_thrown_away_while_lingering_is_bounded_and_does_not_move_the_deadline
 fn it_closes_at_once_only_if_that_destroys_nothing() {
     let cases = [
         ("the peer is done too", CloseReason::PeerClosed, 10, false, Phase::Closed),
-        ("nothing was sent, nothing is unread", CloseReason::Drain, 0, true, Phase::Closed),
-        ("nothing was sent, but something is unread", CloseReason::Drain, 0, false, Phase::Lingering),
-        ("what was sent may still be on its way", CloseReason::Drain, 10, true, Phase::Lingering),
+        ("nothing was sent, and the peer is silent", CloseReason::HeartbeatTimeout, 0, true, Phase::Closed),
+        (
+            "nothing was sent, but something is unread",
+            CloseReason::HeartbeatTimeout,
+            0,
+            false,
+            Phase::Lingering,
+        ),
+        ("what was sent may still be on its way", CloseReason::HeartbeatTimeout, 10, true, Phase::Lingering),
+        ("the peer may be sending", CloseReason::ShortDeadline, 0, true, Phase::Lingering),
         ("both", CloseReason::Drain, 10, false, Phase::Lingering),
     ];
     for (name, reason, sent, drained, phase) in cases {
