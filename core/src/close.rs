@@ -165,7 +165,7 @@ close_reasons! {
     /// A token that is not the session's.
     BadToken = 50, "bad token", Gateway, Retry::Never, "the token is not this session's";
     /// A newer connection of the same session has come.
-    Replaced = 51, "replaced", Gateway, Retry::Never, "another connection of this session has come";
+    Replaced = 51, "replaced", Gateway, LATER, "another connection of this session has come";
     /// The session is attached elsewhere, and the listener doesn't let it be replaced.
     SessionInUse = 52, "session in use", Gateway, LATER, "this session is attached to another connection";
     /// The gateway holds as many sessions as it may.

@@ -33,6 +33,8 @@ pub struct Sending<P> {
     settled: u64,
     /// Everything up to here was sent on the present connection, or settled before it.
     sent: u64,
+    /// The highest number that was ever sent, on whatever connection.
+    ever_sent: u64,
     /// The highest number that we have confirmed on the present connection.
     confirmed: u64,
     /// The payloads above `settled`, in the order of their numbers.
@@ -46,14 +48,23 @@ impl<P: AsRef<[u8]>> Sending<P> {
     /// A half that has sent nothing yet.
     #[must_use]
     pub const fn new(window: Window) -> Self {
-        Self { settled: 0, sent: 0, confirmed: 0, kept: VecDeque::new(), bytes_in_flight: 0, window }
+        Self {
+            settled: 0,
+            sent: 0,
+            ever_sent: 0,
+            confirmed: 0,
+            kept: VecDeque::new(),
+            bytes_in_flight: 0,
+            window,
+        }
     }
 
-    /// A half that goes on after a restart: everything up to `settled` has been settled, and `kept` follows.
+    /// A half that goes on after a restart: everything up to `settled` has been settled, `kept` follows, and
+    /// of those what is numbered up to `ever_sent` may have been sent.
     #[must_use]
-    pub fn restore(settled: u64, kept: impl IntoIterator<Item = P>, window: Window) -> Self {
+    pub fn restore(settled: u64, ever_sent: u64, kept: impl IntoIterator<Item = P>, window: Window) -> Self {
         let kept = kept.into_iter().collect();
-        Self { settled, sent: settled, confirmed: 0, kept, bytes_in_flight: 0, window }
+        Self { settled, sent: settled, ever_sent, confirmed: 0, kept, bytes_in_flight: 0, window }
     }
 
     /// The highest number whose fate is known.
@@ -108,6 +119,7 @@ impl<P: AsRef<[u8]>> Sending<P> {
             return None;
         }
         self.sent += 1;
+        self.ever_sent = self.ever_sent.max(self.sent);
         self.bytes_in_flight += bytes;
         Some((self.sent, payload))
     }
@@ -156,11 +168,31 @@ impl<P: AsRef<[u8]>> Sending<P> {
         self.settled - self.confirmed
     }
 
-    /// Gives up: the session is gone. Returns the numbers and payloads whose outcome is unknown, and those
-    /// that were never sent at all are among them as well.
-    pub fn into_unknown(self) -> impl Iterator<Item = (u64, P)> {
-        (self.settled + 1..).zip(self.kept)
+    /// The highest number that was ever sent; what is kept on disk with the payloads.
+    #[must_use]
+    pub const fn ever_sent(&self) -> u64 {
+        self.ever_sent
     }
+
+    /// Gives up: the session is gone. The outcome of what was sent is unknown (PROTOCOL.md section 7.5); what
+    /// never left can go to another session.
+    pub fn into_unsettled(self) -> impl Iterator<Item = (u64, Unsettled, P)> {
+        let ever_sent = self.ever_sent;
+        let unsettled = move |(number, payload)| {
+            let outcome = if number <= ever_sent { Unsettled::Unknown } else { Unsettled::NeverSent };
+            (number, outcome, payload)
+        };
+        (self.settled + 1..).zip(self.kept).map(unsettled)
+    }
+}
+
+/// What becomes of a message whose session is gone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Unsettled {
+    /// It may or may not have been committed.
+    Unknown,
+    /// It has never left its sender.
+    NeverSent,
 }
 
 /// The receiving half: 24 bytes, whatever happens.
@@ -227,8 +259,10 @@ impl Receiving {
         Ok(())
     }
 
-    /// The committer has committed, or refused, everything up to `committed`. Whether a receipt is due.
+    /// The committer has committed, or refused, everything up to `committed`. Whether a receipt is due. What
+    /// has not been received on the present connection is not the business of its sender yet.
     pub const fn handle_committed(&mut self, committed: u64) -> bool {
+        let committed = if committed < self.received { committed } else { self.received };
         let is_new = committed > self.committed;
         if is_new {
             self.committed = committed;
@@ -265,7 +299,7 @@ pub struct Cursor {
 pub enum Verdict {
     /// It is new: commit it together with the cursor.
     Commit,
-    /// It was committed before: a receipt is all that it gets.
+    /// It was committed or refused before: it gets the same answer again, for this number.
     Known,
     /// It comes from a connection that has been replaced: nothing is done, and nobody is told.
     Stale,
@@ -339,6 +373,21 @@ mod tests {
     }
 
     #[test]
+    fn what_never_left_is_told_from_what_may_have_arrived() {
+        let mut sending = Sending::new(WINDOW);
+        for payload in ["a", "b", "c", "d"] {
+            sending.push(payload);
+        }
+        assert_eq!(transmitted(&mut sending), [1, 2, 3]);
+        sending.attach(1, WINDOW).unwrap();
+        let unsettled: Vec<_> = sending.into_unsettled().collect();
+        assert_eq!(
+            unsettled,
+            [(2, Unsettled::Unknown, "b"), (3, Unsettled::Unknown, "c"), (4, Unsettled::NeverSent, "d")]
+        );
+    }
+
+    #[test]
     fn confirmations_are_said_once_a_connection() {
         let mut sending = Sending::new(WINDOW);
         sending.push("a");
@@ -370,6 +419,9 @@ mod tests {
         assert_eq!(receiving.handle_confirm(3), Err(Violation::NeverSent));
         assert_eq!(receiving.handle_confirm(2), Ok(()));
         assert!(!receiving.is_settled());
+        assert!(receiving.handle_committed(9), "what was received, and no more");
+        assert_eq!(receiving.committed(), 3);
+        receiving = Receiving::restore(2, 2);
         receiving.attach(2);
         assert!(receiving.is_settled());
         assert_eq!(receiving.handle_message(3, 3), Ok(()));

@@ -1,0 +1,122 @@
+//! Rules broken on purpose, one at a time: the check has to find each, and says how it comes about.
+
+use crate::scenario::Scenario;
+use crate::world::{Broken, Budget, Forgetting, Refusing, Rules, Tokens, Transaction};
+
+const QUIET: Budget = Budget::QUIET;
+const SPECIFIED: Rules = Rules::SPECIFIED;
+
+#[test]
+fn a_cursor_forgotten_at_the_receipt() {
+    let rules = Rules { forgetting: Forgetting::CursorAtReceipt, ..SPECIFIED };
+    Scenario::new(Budget { cuts: 1, ..QUIET })
+        .with(rules)
+        .fails("cursor forgotten at the receipt", Broken::CommittedTwice);
+}
+
+#[test]
+fn a_session_forgotten_at_the_receipt() {
+    let rules = Rules { forgetting: Forgetting::SessionAtReceipt, ..SPECIFIED };
+    let scenario = Scenario::new(Budget { cuts: 1, ..QUIET });
+    scenario.with(rules).fails("session forgotten at the receipt", Broken::ForgottenTooEarly);
+    let rules = Rules { is_forgetting_unwatched: true, ..rules };
+    scenario.with(rules).fails("session forgotten at the receipt, as users see it", Broken::WrongOutcome);
+}
+
+#[test]
+fn a_message_written_before_its_cursor() {
+    let rules = Rules { transaction: Transaction::MessageThenCursor, ..SPECIFIED };
+    Scenario::new(Budget { crashes: 1, ..QUIET })
+        .with(rules)
+        .fails("message, then cursor", Broken::CommittedTwice);
+}
+
+#[test]
+fn a_cursor_written_before_its_message() {
+    let rules = Rules { transaction: Transaction::CursorThenMessage, ..SPECIFIED };
+    Scenario::new(Budget { crashes: 1, ..QUIET })
+        .with(rules)
+        .fails("cursor, then message", Broken::AcknowledgedIsLost);
+}
+
+/// A message that WELCOME has not covered is taken back, and the zombie that still carries it commits it.
+#[test]
+fn a_commit_that_ignores_the_epoch() {
+    let rules = Rules { is_epoch_ignored: true, is_known_by_number: true, ..SPECIFIED };
+    Scenario::new(Budget { cuts: 1, withdrawals: 1, ..QUIET })
+        .with(rules)
+        .fails("no epoch, a message taken back", Broken::RefusedIsCommitted);
+}
+
+/// Even with payloads that stay the same: the zombie moves the cursor past what the new connection has sent,
+/// so that a receipt with the cursor names a number that was never sent on it.
+#[test]
+fn a_commit_that_ignores_the_epoch_with_receipts_by_the_cursor() {
+    let rules = Rules { is_epoch_ignored: true, ..SPECIFIED };
+    Scenario::new(Budget { cuts: 1, ..QUIET }).with(rules).fails("no epoch", Broken::Accused);
+}
+
+#[test]
+fn a_removal_that_does_not_compare() {
+    let rules = Rules { is_removal_blind: true, ..SPECIFIED };
+    Scenario::new(Budget { cuts: 1, expiries: 1, ..QUIET })
+        .with(rules)
+        .fails("removal without comparing", Broken::ForgottenTooEarly);
+}
+
+#[test]
+fn a_session_number_used_again() {
+    let rules = Rules { is_number_reused: true, ..SPECIFIED };
+    Scenario::new(Budget { cuts: 2, expiries: 1, ..QUIET })
+        .with(rules)
+        .fails("a session's number used again", Broken::AcknowledgedIsLost);
+}
+
+/// The cursor covers a refused message like a committed one. If nothing else is left of the refusal when
+/// its connection ends, WELCOME says "committed".
+#[test]
+fn a_refusal_that_is_not_kept() {
+    let rules = Rules { refusing: Refusing::PassedOver, ..SPECIFIED };
+    Scenario::new(Budget { cuts: 1, refusals: 1, ..QUIET })
+        .with(rules)
+        .fails("a refusal that is not kept", Broken::AcknowledgedIsLost);
+}
+
+/// WELCOME stops before a refusal that is kept, so messages come again that are committed. To receipt them
+/// with the cursor is to receipt what has not come yet.
+#[test]
+fn a_refusal_that_is_kept_with_receipts_by_the_cursor() {
+    let rules = Rules { refusing: Refusing::KeptUntilConfirmed, ..SPECIFIED };
+    Scenario::new(Budget { cuts: 1, refusals: 1, ..QUIET })
+        .with(rules)
+        .fails("a refusal that is kept, receipts by the cursor", Broken::Accused);
+}
+
+/// Two WELCOMEs lost in a row: the token that the client holds is the one before the one before.
+#[test]
+fn a_token_before_the_newest_that_the_client_never_got() {
+    let rules = Rules { tokens: Tokens::NewestAndBefore, ..SPECIFIED };
+    Scenario::new(Budget { messages: 1, cuts: 3, ..QUIET })
+        .with(rules)
+        .fails("newest token and the one before", Broken::LockedOut);
+}
+
+/// An older connection's HELLO is read after the newer one's, and what it is given takes the place of the
+/// token that the client holds.
+#[test]
+fn a_token_that_takes_the_place_of_one_unproven() {
+    let rules = Rules { tokens: Tokens::NewestAndShown, ..SPECIFIED };
+    Scenario::new(Budget { messages: 1, cuts: 3, ..QUIET })
+        .with(rules)
+        .fails("newest token and the one shown for it", Broken::LockedOut);
+}
+
+/// An older connection's HELLO is read after the newer one's, and replaces it. A client that doesn't come
+/// back from BYE "replaced" waits for ever.
+#[test]
+fn a_client_that_stays_away_when_replaced() {
+    let rules = Rules { is_replaced_final: true, tokens: Tokens::IssuedUntilProven, ..SPECIFIED };
+    Scenario::new(Budget { messages: 1, cuts: 2, ..QUIET })
+        .with(rules)
+        .fails("replaced for good", Broken::NoOutcome);
+}
