@@ -168,3 +168,13 @@ fn a_spare_descriptor_that_was_lost_is_found_again() {
     assert_eq!(hear_text(&mut third), "", "a newcomer is answered by means of the spare descriptor");
     assert!(is_quiet(&first) && is_quiet(&second));
 }
+
+#[test]
+fn newcomers_that_cannot_be_answered_do_not_hold_up_the_stop() {
+    let (mut program, address) = serve(300);
+    limit(&program, 3);
+    let _waiting = connect(address);
+    wait_until("the shortage is felt", || shortage_lines(&program) == 1);
+    program.signal("TERM");
+    assert_eq!(program.wait(), Some(0));
+}

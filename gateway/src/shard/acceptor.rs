@@ -106,9 +106,10 @@ impl Acceptor {
         self.listeners.iter().filter_map(wake).min()
     }
 
-    /// While draining: answers what is queued until nothing is, then closes the doors.
+    /// While draining: closes the doors behind which nobody waits any more, and those at which nobody can be
+    /// answered for want of descriptors.
     pub(crate) fn close_when_empty(&mut self) {
-        self.listeners.retain(|listener| listener.ready || listener.retry.is_some());
+        self.listeners.retain(|listener| listener.ready && listener.retry.is_none());
     }
 
     /// Whether all doors are closed.
