@@ -3,8 +3,11 @@
 
 mod decode;
 mod encode;
+mod reader;
 
 use crate::exchange::Window;
+
+pub use reader::FrameReader;
 
 /// What a client sends first, with the version in its place (PROTOCOL.md section 2).
 pub const PREFACE: [u8; 8] = *b"PULSE\x00\x01\n";

@@ -1,5 +1,6 @@
 //! Frames: the test vectors that every implementation reads, limits before allocation, and no bytes that panic.
 
+mod reader;
 mod vectors;
 
 use proptest::prelude::*;
