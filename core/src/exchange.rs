@@ -145,12 +145,13 @@ impl<P: AsRef<[u8]>> Sending<P> {
         Ok(Some((first, committed)))
     }
 
-    /// Whether a refusal may be about this number: it is in flight.
+    /// The peer has refused this number. Returns whether that is news: a number that is settled may be
+    /// refused again (PROTOCOL.md section 7.3).
     ///
     /// # Errors
-    /// [`Violation::NeverSent`] if it is not.
-    pub const fn handle_refusal(&self, number: u64) -> Result<(), Violation> {
-        if number > self.settled && number <= self.sent { Ok(()) } else { Err(Violation::NeverSent) }
+    /// [`Violation::NeverSent`] if it was not sent.
+    pub const fn handle_refusal(&self, number: u64) -> Result<bool, Violation> {
+        if number > self.sent { Err(Violation::NeverSent) } else { Ok(number > self.settled) }
     }
 
     /// The floor to be confirmed, if there is a new one. Taking it counts as having said it.

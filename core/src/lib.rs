@@ -5,10 +5,11 @@
 //! which of very many connections have to be looked at now. A [`StallGuard`](stall::StallGuard) keeps the
 //! time in which nobody could listen apart from the time in which a peer was silent.
 //!
-//! [`frame`] and [`exchange`] are the parts of the pulse protocol (PROTOCOL.md) that are there so far.
+//! [`pulse`], on top of [`frame`] and [`exchange`], is the pulse protocol (PROTOCOL.md) on one connection; nothing
+//! serves it yet.
 //!
-//! Modules, each using only those after it: `connection`, `lines`, `lifetime`, `timer`, `policy`, `close`,
-//! `frame`, `exchange`, `wheel`, `stall`, `time`.
+//! Modules, each using only those after it: `connection`, `lines`, `lifetime`, `timer`, `policy`, `pulse`,
+//! `close`, `frame`, `exchange`, `wheel`, `stall`, `time`.
 
 pub mod close;
 pub mod connection;
@@ -17,6 +18,7 @@ pub mod frame;
 pub mod lifetime;
 pub mod lines;
 pub mod policy;
+pub mod pulse;
 pub mod stall;
 pub mod time;
 pub mod timer;

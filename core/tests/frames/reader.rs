@@ -61,7 +61,7 @@ fn frames_to_be_skipped_are_not_handed_over_and_hide_nothing() {
     let beat = encoded(&frames()[3].1);
     let bytes = [&[0x80, 0, 0, 2, 9, 9][..], &beat].concat();
     for size in 1..=bytes.len() {
-        assert_eq!(read(bytes.chunks(size)).0, [beat.clone()]);
+        assert_eq!(read(bytes.chunks(size)).0, std::slice::from_ref(&beat));
     }
 }
 

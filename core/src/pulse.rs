@@ -1,0 +1,473 @@
+//! The pulse protocol on one connection (PROTOCOL.md sections 2 to 8): frames in, events out; commands in,
+//! frames out. The same for both sides. Knows no deadline but that of a confirmation: how long a connection
+//! may live is decided elsewhere.
+//!
+//! What the peer must not do comes back as a close reason; whoever holds the connection then ends it.
+
+mod opening;
+
+pub use opening::{Opening, judge_opening};
+
+use crate::close::CloseReason;
+use crate::exchange::{Receiving, Sending, Violation, Window};
+use crate::frame::{Beat, Bye, Frame, FrameError, FrameReader, Hello, NUMBER_BYTES, PREFACE, Welcome};
+use crate::time::Instant;
+use std::collections::VecDeque;
+use std::time::Duration;
+
+/// A confirmation goes out so long after the receipt at the latest (PROTOCOL.md section 7.4).
+pub const CONFIRM_WITHIN: Duration = Duration::from_millis(20);
+/// Or after so many messages.
+pub const CONFIRM_MESSAGES: u64 = 8;
+/// Before WELCOME, as if messages were so long that no body passes 1,024 bytes (PROTOCOL.md section 3.3).
+const MESSAGE_BYTES_BEFORE_WELCOME: u32 = 1024 - NUMBER_BYTES as u32;
+
+/// Which end of the connection this is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Side {
+    /// It answers HELLO.
+    Gateway,
+    /// It says HELLO.
+    Client,
+}
+
+/// What has come of the peer's frames.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PulseEvent<'a> {
+    /// A client wants in. The gateway answers by [`Pulse::welcome`], or ends the connection.
+    Hello(Hello<'a>),
+    /// The gateway has let us in. If the session is not the one resumed, [`Pulse::take_left_over`] has what
+    /// was left of that.
+    Welcome(Welcome),
+    /// A message; it is to be answered by [`Pulse::commit`] or [`Pulse::refuse`].
+    Message {
+        /// Its number.
+        number: u64,
+        /// Its bytes, valid during the call.
+        payload: &'a [u8],
+    },
+    /// These messages of ours are committed, but for those that were refused before.
+    Settled {
+        /// The first one.
+        first: u64,
+        /// The last one.
+        last: u64,
+    },
+    /// This message of ours was not accepted.
+    Refused {
+        /// Its number.
+        number: u64,
+        /// Why (PROTOCOL.md section 7.3).
+        code: u16,
+        /// A sentence for people.
+        text: &'a str,
+    },
+    /// The peer holds receipts up to here.
+    Confirmed {
+        /// The number.
+        floor: u64,
+    },
+    /// Something to know (PROTOCOL.md section 8.1).
+    Notice {
+        /// What.
+        code: u16,
+        /// How long until then, in ms.
+        in_ms: u32,
+        /// A sentence for people.
+        text: &'a str,
+    },
+    /// The peer has said its last word.
+    Bye(Bye<'a>),
+    /// Any other whole frame: a sign of life and no more.
+    Alive,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    /// HELLO, or on the client's side WELCOME, has not come yet.
+    Opening,
+    /// HELLO has come, and the gateway has not answered yet.
+    Attaching,
+    /// Messages may go both ways.
+    Attached,
+    /// The peer's BYE has come, or it has broken the rules: nothing more of it counts.
+    Over,
+}
+
+/// One connection of the pulse protocol.
+#[derive(Debug)]
+pub struct Pulse<P> {
+    side: Side,
+    stage: Stage,
+    reader: FrameReader,
+    sending: Sending<P>,
+    receiving: Receiving,
+    /// What we take.
+    window: Window,
+    message_bytes_max: u32,
+    /// What the peer takes, as its HELLO says; a client learns it from WELCOME.
+    peer_window: Window,
+    peer_message_bytes_max: u32,
+    /// The sizes of messages that have come and are not committed, oldest first.
+    uncommitted: VecDeque<u32>,
+    uncommitted_bytes: u64,
+    /// Frames that go before all messages, in order.
+    urgent: Vec<u8>,
+    is_receipt_due: bool,
+    confirm_by: Option<Instant>,
+    left_over: Option<Sending<P>>,
+}
+
+impl<P: AsRef<[u8]>> Pulse<P> {
+    /// The gateway's side, once the preface has been judged.
+    #[must_use]
+    pub fn gateway(window: Window, message_bytes_max: u32) -> Self {
+        Self::new(Side::Gateway, Sending::new(window), Receiving::default(), window, message_bytes_max)
+    }
+
+    /// The client's side: preface and HELLO are the first to be transmitted. `sending` and `receiving` are
+    /// those of the session to be resumed, or new ones.
+    #[must_use]
+    pub fn client(hello: &Hello<'_>, sending: Sending<P>, receiving: Receiving) -> Self {
+        let mut pulse = Self::new(Side::Client, sending, receiving, hello.window, hello.message_bytes_max);
+        pulse.urgent.extend_from_slice(&PREFACE);
+        Frame::Hello(*hello).encode(&mut pulse.urgent);
+        pulse
+    }
+
+    fn new(
+        side: Side,
+        sending: Sending<P>,
+        receiving: Receiving,
+        window: Window,
+        message_bytes_max: u32,
+    ) -> Self {
+        Self {
+            side,
+            stage: Stage::Opening,
+            reader: FrameReader::default(),
+            sending,
+            receiving,
+            window,
+            message_bytes_max,
+            peer_window: window,
+            peer_message_bytes_max: 0,
+            uncommitted: VecDeque::new(),
+            uncommitted_bytes: 0,
+            urgent: Vec::new(),
+            is_receipt_due: false,
+            confirm_by: None,
+            left_over: None,
+        }
+    }
+
+    /// Whether messages may go both ways.
+    #[must_use]
+    pub fn is_attached(&self) -> bool {
+        self.stage == Stage::Attached
+    }
+
+    /// The sending half.
+    #[must_use]
+    pub const fn sending(&self) -> &Sending<P> {
+        &self.sending
+    }
+
+    /// The receiving half.
+    #[must_use]
+    pub const fn receiving(&self) -> &Receiving {
+        &self.receiving
+    }
+
+    /// The longest payload that the peer takes, in bytes; 0 until it has said so.
+    #[must_use]
+    pub const fn peer_message_bytes_max(&self) -> u32 {
+        self.peer_message_bytes_max
+    }
+
+    /// Takes received bytes, the preface not among them, and hands over what comes of them. The owner must
+    /// not change this connection from within `on_event`; it gathers what it wants to do.
+    ///
+    /// # Errors
+    /// The reason to end the connection for. What came before is handed over, nothing after it.
+    pub fn handle_input(
+        &mut self,
+        now: Instant,
+        input: &[u8],
+        mut on_event: impl FnMut(PulseEvent<'_>),
+    ) -> Result<(), CloseReason> {
+        let mut reader = std::mem::take(&mut self.reader);
+        let mut fault = None;
+        let outcome = reader.handle_input(input, self.message_limit(), |frame| {
+            if self.stage != Stage::Over {
+                fault = self.handle_frame(now, frame, &mut on_event).err();
+            }
+            fault.is_none() && self.stage != Stage::Over
+        });
+        self.reader = reader;
+        let fault = fault.or_else(|| outcome.err().map(reason_of));
+        if let Some(reason) = fault {
+            self.stage = Stage::Over;
+            return Err(reason);
+        }
+        Ok(())
+    }
+
+    /// The peer's stream has ended.
+    ///
+    /// # Errors
+    /// [`CloseReason::TruncatedFrame`] if that is inside a frame.
+    pub const fn handle_input_end(&self) -> Result<(), CloseReason> {
+        if self.reader.is_between_frames() { Ok(()) } else { Err(CloseReason::TruncatedFrame) }
+    }
+
+    /// Lets the client in: WELCOME goes out, and what `sending` holds above its cursor follows. The halves
+    /// are those of the session; `hello_committed` is the cursor that HELLO named.
+    ///
+    /// # Errors
+    /// [`CloseReason::FrameOutOfPlace`] if that cursor is ahead of everything we sent, or there was no HELLO.
+    pub fn welcome(
+        &mut self,
+        welcome: &Welcome,
+        hello_committed: u64,
+        sending: Sending<P>,
+        receiving: Receiving,
+    ) -> Result<(), CloseReason> {
+        if self.stage != Stage::Attaching {
+            return Err(CloseReason::FrameOutOfPlace);
+        }
+        self.sending = sending;
+        self.receiving = receiving;
+        self.sending.attach(hello_committed, self.peer_window).map_err(violation_reason)?;
+        self.receiving.attach(welcome.committed);
+        Frame::Welcome(*welcome).encode(&mut self.urgent);
+        self.stage = Stage::Attached;
+        Ok(())
+    }
+
+    /// Gives a payload its number; it leaves when the window allows. It must not be longer than the peer
+    /// takes.
+    pub fn push(&mut self, payload: P) -> u64 {
+        self.sending.push(payload)
+    }
+
+    /// Everything up to `committed` is committed, or was refused: the receipt is due.
+    pub fn commit(&mut self, committed: u64) {
+        let before = self.receiving.committed();
+        if self.receiving.handle_committed(committed) {
+            self.is_receipt_due = true;
+            for _ in before..self.receiving.committed() {
+                let bytes = self.uncommitted.pop_front().unwrap_or(0);
+                self.uncommitted_bytes -= u64::from(bytes);
+            }
+        }
+    }
+
+    /// A message is not accepted; [`commit`](Self::commit) of its number has to follow.
+    pub fn refuse(&mut self, number: u64, code: u16, text: &str) {
+        Frame::Refuse { number, code, text }.encode(&mut self.urgent);
+    }
+
+    /// Sends a beat, or asks whether the peer lives.
+    pub fn beat(&mut self, beat: Beat) {
+        Frame::Beat(beat).encode(&mut self.urgent);
+    }
+
+    /// Tells the client something.
+    pub fn notice(&mut self, code: u16, in_ms: u32, text: &str) {
+        Frame::Notice { code, in_ms, text }.encode(&mut self.urgent);
+    }
+
+    /// Our last word. Nothing is transmitted after it.
+    pub fn bye(&mut self, code: u16, retry: u8, delay_ms: u32, text: &str, out: &mut Vec<u8>) {
+        let committed = self.receiving.committed();
+        Frame::Bye(Bye { code, retry, delay_ms, committed, text }).encode(out);
+        self.stage = Stage::Over;
+    }
+
+    /// When a confirmation is due, if one is.
+    #[must_use]
+    pub const fn poll_timeout(&self) -> Option<Instant> {
+        self.confirm_by
+    }
+
+    /// Appends to `out` what is to be sent now: what is urgent first, then messages, as far as the window
+    /// allows and until `out` holds `bytes_max`. Whole frames only.
+    pub fn poll_transmit(&mut self, now: Instant, bytes_max: usize, out: &mut Vec<u8>) {
+        if self.stage == Stage::Over {
+            return;
+        }
+        out.append(&mut self.urgent);
+        if self.stage != Stage::Attached {
+            return;
+        }
+        if std::mem::take(&mut self.is_receipt_due) {
+            Frame::Receipt { committed: self.receiving.committed() }.encode(out);
+        }
+        let is_due = self.confirm_by.is_some_and(|due| due <= now);
+        if (is_due || self.sending.unconfirmed() >= CONFIRM_MESSAGES)
+            && let Some(floor) = self.sending.poll_confirm()
+        {
+            self.confirm_by = None;
+            Frame::Confirm { floor }.encode(out);
+        }
+        while out.len() < bytes_max
+            && let Some((number, payload)) = self.sending.poll_transmit()
+        {
+            Frame::Message { number, payload: payload.as_ref() }.encode(out);
+        }
+    }
+
+    /// What was left of a session that is gone.
+    pub fn take_left_over(&mut self) -> Option<Sending<P>> {
+        self.left_over.take()
+    }
+
+    /// The connection is gone: the halves go on with the next one.
+    #[must_use]
+    pub fn into_halves(self) -> (Sending<P>, Receiving) {
+        (self.sending, self.receiving)
+    }
+
+    /// A stranger may not make a gateway keep more than a small frame. A client knows whom it has called,
+    /// and messages may follow WELCOME in the same input.
+    fn message_limit(&self) -> u32 {
+        let is_stranger = self.side == Side::Gateway && !self.is_attached();
+        if is_stranger { MESSAGE_BYTES_BEFORE_WELCOME } else { self.message_bytes_max }
+    }
+
+    fn handle_frame(
+        &mut self,
+        now: Instant,
+        frame: Frame<'_>,
+        on_event: &mut impl FnMut(PulseEvent<'_>),
+    ) -> Result<(), CloseReason> {
+        match (frame, self.stage, self.side) {
+            (Frame::Bye(bye), ..) => {
+                self.stage = Stage::Over;
+                on_event(PulseEvent::Bye(bye));
+            }
+            (Frame::Hello(hello), Stage::Opening, Side::Gateway) => {
+                self.stage = Stage::Attaching;
+                self.peer_window = hello.window;
+                self.peer_message_bytes_max = hello.message_bytes_max;
+                on_event(PulseEvent::Hello(hello));
+            }
+            (Frame::Hello(_), _, Side::Gateway) => return Err(CloseReason::SecondHello),
+            (Frame::Welcome(welcome), Stage::Opening, Side::Client) => {
+                self.handle_welcome(now, welcome, on_event)?
+            }
+            (Frame::Notice { code, in_ms, text }, Stage::Attached, Side::Client) => {
+                on_event(PulseEvent::Notice { code, in_ms, text });
+            }
+            (Frame::Hello(_) | Frame::Welcome(_) | Frame::Notice { .. }, ..) => {
+                return Err(CloseReason::FrameOutOfPlace);
+            }
+            (frame, Stage::Attached, _) => {
+                self.handle_exchange(now, frame, on_event).map_err(violation_reason)?
+            }
+            (_, Stage::Opening | Stage::Attaching | Stage::Over, _) => {
+                return Err(CloseReason::FrameOutOfPlace);
+            }
+        }
+        Ok(())
+    }
+
+    fn handle_welcome(
+        &mut self,
+        now: Instant,
+        welcome: Welcome,
+        on_event: &mut impl FnMut(PulseEvent<'_>),
+    ) -> Result<(), CloseReason> {
+        self.stage = Stage::Attached;
+        self.peer_window = welcome.window;
+        self.peer_message_bytes_max = welcome.message_bytes_max;
+        let settled = if welcome.resumed {
+            self.receiving.attach(self.receiving.committed());
+            self.sending.attach(welcome.committed, welcome.window).map_err(violation_reason)?
+        } else {
+            self.receiving = Receiving::default();
+            self.left_over = Some(std::mem::replace(&mut self.sending, Sending::new(welcome.window)));
+            None
+        };
+        on_event(PulseEvent::Welcome(welcome));
+        self.handle_settled(now, settled, on_event);
+        Ok(())
+    }
+
+    fn handle_exchange(
+        &mut self,
+        now: Instant,
+        frame: Frame<'_>,
+        on_event: &mut impl FnMut(PulseEvent<'_>),
+    ) -> Result<(), Violation> {
+        match frame {
+            Frame::Message { number, payload } => {
+                let bytes = payload.len() as u32;
+                self.receiving.handle_message(number, self.window.messages)?;
+                self.uncommitted_bytes += u64::from(bytes);
+                self.uncommitted.push_back(bytes);
+                // A single message is within its own limit, and may be as large as the whole window.
+                if self.uncommitted_bytes > u64::from(self.window.bytes) && self.uncommitted.len() > 1 {
+                    return Err(Violation::WindowExceeded);
+                }
+                on_event(PulseEvent::Message { number, payload });
+            }
+            Frame::Receipt { committed } => {
+                let settled = self.sending.handle_receipt(committed)?;
+                self.handle_settled(now, settled, on_event);
+            }
+            Frame::Refuse { number, code, text } => {
+                let is_news = self.sending.handle_refusal(number)?;
+                on_event(if is_news {
+                    PulseEvent::Refused { number, code, text }
+                } else {
+                    PulseEvent::Alive
+                });
+            }
+            Frame::Confirm { floor } => {
+                self.receiving.handle_confirm(floor)?;
+                on_event(PulseEvent::Confirmed { floor });
+            }
+            Frame::Beat(beat) => {
+                if beat == Beat::Question {
+                    self.beat(Beat::Answer);
+                }
+                on_event(PulseEvent::Alive);
+            }
+            Frame::Hello(_) | Frame::Welcome(_) | Frame::Notice { .. } | Frame::Bye(_) => {}
+        }
+        Ok(())
+    }
+
+    fn handle_settled(
+        &mut self,
+        now: Instant,
+        settled: Option<(u64, u64)>,
+        on_event: &mut impl FnMut(PulseEvent<'_>),
+    ) {
+        if let Some((first, last)) = settled {
+            on_event(PulseEvent::Settled { first, last });
+        }
+        if self.sending.unconfirmed() > 0 {
+            self.confirm_by.get_or_insert_with(|| now.after(CONFIRM_WITHIN));
+        }
+    }
+}
+
+const fn reason_of(error: FrameError) -> CloseReason {
+    match error {
+        FrameError::Malformed => CloseReason::MalformedFrame,
+        FrameError::Unknown => CloseReason::UnknownFrame,
+        FrameError::TooLarge => CloseReason::FrameTooLarge,
+        FrameError::BadText => CloseReason::BadText,
+    }
+}
+
+const fn violation_reason(violation: Violation) -> CloseReason {
+    match violation {
+        Violation::SequenceGap => CloseReason::SequenceGap,
+        Violation::WindowExceeded => CloseReason::WindowExceeded,
+        Violation::NeverSent => CloseReason::FrameOutOfPlace,
+    }
+}
