@@ -1,0 +1,211 @@
+//! The one thread that writes: takes batches, commits them, hands the replies out, and gets over faults. Judges
+//! nothing itself.
+//!
+//! After any error the transaction is void, nothing of the batch is answered, and the batch is kept. The
+//! database is closed and opened anew, on a schedule, until a commit works again: what an operating system
+//! still shows of a file after a failed sync is not to be believed.
+
+use crate::batch::{self, State};
+use crate::config::StoreConfig;
+use crate::database::{self, Database, DatabaseError};
+use crate::queue::Queue;
+use crate::request::{Moment, Reply, Request};
+use crate::store::Figures;
+use parking_lot::Mutex;
+use std::path::PathBuf;
+use std::sync::Arc;
+use tracing::{error, info, warn};
+
+/// How long after a fault the next attempt is made; twice as long after each.
+const RETRY_MS_MIN: u64 = 250;
+/// At most so long.
+const RETRY_MS_MAX: u64 = 8_000;
+
+/// From how many times its usual size on the log is warned about; again whenever it has doubled.
+const WARN_LOGS: u64 = 16;
+
+/// Takes the replies of a batch.
+pub(crate) type Deliver = dyn Fn(Vec<Reply>) + Send + Sync;
+
+/// The committer's thread.
+pub(crate) struct Committer {
+    pub(crate) directory: PathBuf,
+    pub(crate) config: StoreConfig,
+    pub(crate) queue: Arc<Queue>,
+    pub(crate) figures: Arc<Mutex<Figures>>,
+    pub(crate) deliver: Arc<Deliver>,
+    pub(crate) phase: Phase,
+    /// The batch that is being worked on.
+    pub(crate) kept: Vec<Request>,
+    /// What it counts in the queue.
+    pub(crate) kept_bytes: usize,
+    pub(crate) now: Moment,
+}
+
+/// Whether commits go on.
+pub(crate) enum Phase {
+    Working(Box<Working>),
+    Faulted { retry_at_ms: u64, delay_ms: u64 },
+}
+
+/// An open database and what is known of it.
+pub(crate) struct Working {
+    pub(crate) database: Database,
+    pub(crate) state: State,
+    /// At which size of the log a warning is due, in bytes.
+    warn_bytes: u64,
+}
+
+impl Working {
+    /// Opens the database and reads its state.
+    pub(crate) fn open(
+        directory: &std::path::Path,
+        config: &StoreConfig,
+        now: Moment,
+        after_fault: bool,
+    ) -> Result<Self, DatabaseError> {
+        let database = Database::open(directory, config.durability, config.wal_bytes)?;
+        database.verify(after_fault)?;
+        if after_fault {
+            // What can't be moved today would stop the store again tomorrow. This also proves that it can write.
+            database.checkpoint()?;
+            database.connection.execute("UPDATE totals SET id = id", [])?;
+        }
+        let state = State::load(&database.connection, now)?;
+        Ok(Self { database, state, warn_bytes: WARN_LOGS * config.wal_bytes })
+    }
+}
+
+impl Committer {
+    /// The body of the thread.
+    pub(crate) fn run(mut self) {
+        loop {
+            let (takes, at_once) = match &self.phase {
+                Phase::Working(working) => (true, working.state.has_upkeep()),
+                Phase::Faulted { .. } => (false, false),
+            };
+            let turn = self.queue.wait(takes, at_once);
+            if let Some(now) = turn.tick {
+                self.now = now;
+            }
+            if takes {
+                (self.kept, self.kept_bytes) = (turn.requests, turn.bytes);
+                if let (Phase::Working(working), Some(now)) = (&mut self.phase, turn.tick) {
+                    working.state.handle_tick(now);
+                }
+                self.commit(false);
+            } else {
+                self.recover(turn.closed);
+            }
+            if turn.closed && self.is_done() {
+                return self.close();
+            }
+        }
+    }
+
+    /// Commits what is kept, and hands the replies out.
+    fn commit(&mut self, after_fault: bool) {
+        let Phase::Working(working) = &mut self.phase else { return };
+        let Working { database, state, .. } = &mut **working;
+        let committed = batch::commit(&database.connection, &self.config, state, &self.kept);
+        let mut replies = match committed {
+            Ok(replies) => replies,
+            Err(error) => return self.stop(&error, !after_fault),
+        };
+        if after_fault {
+            info!("the store goes on");
+            replies.insert(0, Reply::GoesOn);
+        }
+        let figures = Figures {
+            sessions: state.session_count,
+            messages: state.totals.messages,
+            message_bytes: state.totals.message_bytes,
+            queue_bytes: 0,
+            stopped: false,
+        };
+        *self.figures.lock() = figures;
+        self.kept = Vec::new();
+        if self.queue.release(std::mem::take(&mut self.kept_bytes)) {
+            replies.push(Reply::Ready);
+        }
+        if !replies.is_empty() {
+            (self.deliver)(replies);
+        }
+        if let Err(error) = self.move_log() {
+            self.stop(&error, true);
+        }
+    }
+
+    /// Moves the log into the database if it has grown enough, now that nobody waits for a reply.
+    fn move_log(&mut self) -> rusqlite::Result<()> {
+        let Phase::Working(working) = &mut self.phase else { return Ok(()) };
+        let bytes = working.database.log_bytes()?;
+        if bytes < self.config.wal_bytes {
+            return Ok(());
+        }
+        if bytes >= working.warn_bytes {
+            working.warn_bytes = 2 * bytes;
+            warn!(
+                bytes,
+                "the store's log grows: some program keeps a transaction open on pulsegate.db; end it"
+            );
+        }
+        match working.database.checkpoint() {
+            Err(error) if database::is_busy(&error) => Ok(()),
+            other => other,
+        }
+    }
+
+    /// Nothing can be committed for now.
+    fn stop(&mut self, error: &rusqlite::Error, is_news: bool) {
+        let (retry_ms, delay_ms) = match self.phase {
+            Phase::Working(_) if is_news => (RETRY_MS_MIN, RETRY_MS_MIN),
+            Phase::Working(_) => (RETRY_MS_MAX, RETRY_MS_MAX),
+            Phase::Faulted { delay_ms, .. } => (delay_ms, delay_ms),
+        };
+        self.phase = Phase::Faulted { retry_at_ms: self.now.uptime_ms + retry_ms, delay_ms };
+        self.figures.lock().stopped = true;
+        if is_news {
+            error!(%error, "the store can't write: nothing is acknowledged until it can");
+            (self.deliver)(vec![Reply::Stopped { why: format!("the store can't write: {error}") }]);
+        }
+    }
+
+    /// Tries again if it is time to.
+    fn recover(&mut self, at_last: bool) {
+        let Phase::Faulted { retry_at_ms, delay_ms } = self.phase else { return };
+        if self.now.uptime_ms < retry_at_ms && !at_last {
+            return;
+        }
+        match Working::open(&self.directory, &self.config, self.now, true) {
+            Ok(working) => {
+                self.phase = Phase::Working(working.into());
+                self.commit(true);
+            }
+            Err(error) => {
+                warn!(%error, "the store still can't write");
+                let delay_ms = (2 * delay_ms).min(RETRY_MS_MAX);
+                self.phase = Phase::Faulted { retry_at_ms: self.now.uptime_ms + delay_ms, delay_ms };
+            }
+        }
+    }
+
+    /// Whether nothing more will be tried: all is committed, or it can't be.
+    fn is_done(&self) -> bool {
+        matches!(self.phase, Phase::Faulted { .. }) || self.queue.is_empty()
+    }
+
+    /// The last act.
+    fn close(mut self) {
+        if let Phase::Working(working) = &mut self.phase {
+            // What hints have left in memory is written as well.
+            working.state.handle_tick(self.now);
+            self.commit(false);
+        }
+        if let Phase::Working(working) = self.phase
+            && let Err(error) = working.database.close()
+        {
+            warn!(%error, "the store's log stays; the next gateway moves it into the database");
+        }
+    }
+}

@@ -1,0 +1,159 @@
+//! The settings of a store, with defaults, and what of them can't be kept. Knows no file of settings.
+
+use std::time::Duration;
+
+/// The largest payload that any store takes, in bytes.
+pub(crate) const PAYLOAD_BYTES_MAX: usize = 16_000_000;
+
+/// What a committed message survives.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Durability {
+    /// The end of the gateway, by whatever signal; not the loss of power.
+    Os,
+    /// The loss of power as well: each batch is synced to disk before its replies.
+    #[default]
+    Synced,
+}
+
+/// How much one session may store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Quota {
+    /// Bytes; each message counts 64 beside its payload.
+    pub bytes: u64,
+    /// Within this time.
+    pub every: Duration,
+}
+
+/// The settings of a store.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoreConfig {
+    /// What a committed message survives.
+    pub durability: Durability,
+    /// The most that waits for the committer, in bytes, what it is working on included.
+    pub queue_bytes_max: usize,
+    /// The most sessions; when there are as many, newcomers are refused.
+    pub sessions_max: u64,
+    /// The longest payload of a message, in either direction, in bytes.
+    pub message_bytes_max: usize,
+    /// How much one session may store.
+    pub quota: Quota,
+    /// The most messages to one client that wait for its receipt.
+    pub outgoing_messages_max: u64,
+    /// The most bytes of payload to one client that wait for its receipt.
+    pub outgoing_bytes_max: u64,
+    /// How long messages are kept.
+    pub retention_age: Duration,
+    /// How many bytes of messages are kept; each counts 64 beside its payload and its client's id.
+    pub retention_bytes: u64,
+    /// At which size of the write-ahead log its content is moved into the database, in bytes. Commits wait
+    /// meanwhile, so that a larger one means fewer and longer waits: some 4 ms for each MiB.
+    pub wal_bytes: u64,
+}
+
+impl Default for StoreConfig {
+    fn default() -> Self {
+        Self {
+            durability: Durability::default(),
+            queue_bytes_max: 16 * 1024 * 1024,
+            sessions_max: 1_000_000,
+            message_bytes_max: 1024 * 1024,
+            quota: Quota { bytes: 8 << 30, every: Duration::from_secs(3600) },
+            outgoing_messages_max: 1_000,
+            outgoing_bytes_max: 1024 * 1024,
+            retention_age: Duration::from_secs(7 * 24 * 3600),
+            retention_bytes: 8 << 30,
+            wal_bytes: 4 * 1024 * 1024,
+        }
+    }
+}
+
+/// What can't be kept, as a sentence.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ConfigError {
+    /// A payload would be too long for any store.
+    #[error("the longest message has to be of 1 to 16,000,000 bytes")]
+    MessageBytes,
+    /// One message would fill the queue.
+    #[error("the store's queue has to hold at least two of the longest messages, and 64 KiB")]
+    QueueBytes,
+    /// A limit of zero.
+    #[error("sessions, messages to a client and bytes to a client have to be limited to at least 1")]
+    Limits,
+    /// A limit beyond what the files can say.
+    #[error("limits and times of the store have to be below 2^62")]
+    TooLarge,
+    /// A quota that no message fits in.
+    #[error("a session's quota has to be at least one of the longest messages, in at least a second")]
+    Quota,
+    /// A retention that keeps nothing.
+    #[error("messages have to be kept for at least a second, and at least 1 MiB of them")]
+    Retention,
+    /// A log that is moved all the time, or never.
+    #[error("the write-ahead log's size has to be between 256 KiB and 1 GiB")]
+    Wal,
+}
+
+impl StoreConfig {
+    /// Whether all of this can be kept.
+    ///
+    /// # Errors
+    /// The first thing that can't.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        const HUGE: u64 = 1 << 62;
+        let second = Duration::from_secs(1);
+        let message = self.message_bytes_max as u64;
+        if !(1..=PAYLOAD_BYTES_MAX).contains(&self.message_bytes_max) {
+            return Err(ConfigError::MessageBytes);
+        }
+        if self.queue_bytes_max < 2 * self.message_bytes_max || self.queue_bytes_max < 64 * 1024 {
+            return Err(ConfigError::QueueBytes);
+        }
+        if self.sessions_max == 0 || self.outgoing_messages_max == 0 || self.outgoing_bytes_max == 0 {
+            return Err(ConfigError::Limits);
+        }
+        let times = [self.quota.every, self.retention_age];
+        let sizes = [self.sessions_max, self.outgoing_messages_max, self.outgoing_bytes_max];
+        if times.iter().any(|time| time.as_millis() >= u128::from(HUGE))
+            || sizes.iter().chain([&self.quota.bytes, &self.retention_bytes]).any(|size| *size >= HUGE)
+        {
+            return Err(ConfigError::TooLarge);
+        }
+        if self.quota.bytes < message + 64 || self.quota.every < second {
+            return Err(ConfigError::Quota);
+        }
+        if self.retention_age < second || self.retention_bytes < 1024 * 1024 {
+            return Err(ConfigError::Retention);
+        }
+        if !(256 * 1024..=1 << 30).contains(&self.wal_bytes) {
+            return Err(ConfigError::Wal);
+        }
+        Ok(())
+    }
+}
+
+/// A duration in whole milliseconds.
+pub(crate) fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_defaults_can_be_kept_and_nonsense_is_named() {
+        assert_eq!(StoreConfig::default().check(), Ok(()));
+        let check = |change: fn(&mut StoreConfig)| {
+            let mut config = StoreConfig::default();
+            change(&mut config);
+            config.check()
+        };
+        assert_eq!(check(|config| config.message_bytes_max = 0), Err(ConfigError::MessageBytes));
+        assert_eq!(check(|config| config.queue_bytes_max = 1024), Err(ConfigError::QueueBytes));
+        assert_eq!(check(|config| config.sessions_max = 0), Err(ConfigError::Limits));
+        assert_eq!(check(|config| config.retention_bytes = u64::MAX), Err(ConfigError::TooLarge));
+        assert_eq!(check(|config| config.quota.bytes = 1), Err(ConfigError::Quota));
+        assert_eq!(check(|config| config.retention_age = Duration::ZERO), Err(ConfigError::Retention));
+        assert_eq!(check(|config| config.wal_bytes = 1), Err(ConfigError::Wal));
+    }
+}

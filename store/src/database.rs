@@ -1,0 +1,214 @@
+//! The file: opening it, trusting it, moving the write-ahead log into it. Knows no requests.
+
+use crate::config::Durability;
+use crate::schema::{SCHEMA, SCHEMA_VERSION};
+use rusqlite::config::DbConfig;
+use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, Transaction, TransactionBehavior};
+use std::fs::{DirBuilder, File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, FileExt};
+use std::path::Path;
+use std::time::Duration;
+
+/// The database's file.
+pub(crate) const FILE: &str = "pulsegate.db";
+/// Its write-ahead log.
+const LOG_FILE: &str = "pulsegate.db-wal";
+
+/// SQLite before this can damage a file when a checkpoint and a writer meet (<https://sqlite.org/wal.html>).
+const SQLITE_VERSION_MIN: i32 = 3_051_003;
+/// How long somebody else's transaction is waited for.
+const BUSY: Duration = Duration::from_secs(1);
+/// What one frame of the log has beside its page, in bytes.
+const FRAME_BYTES: u64 = 24;
+/// Files up to this size are checked in full after a fault, in bytes; others only by their cursors.
+const CHECKED_BYTES_MAX: u64 = 256 * 1024 * 1024;
+/// How many of the newest messages are held against their sessions' cursors.
+const VERIFIED_MESSAGES: u32 = 10_000;
+
+/// Why a database can't be used.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum DatabaseError {
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    #[error(transparent)]
+    Sqlite(#[from] rusqlite::Error),
+    #[error(
+        "its schema has version {0}, which a newer pulsegate has made; this one knows up to {SCHEMA_VERSION}"
+    )]
+    Newer(u32),
+    #[error("it is not a store of pulsegate")]
+    Foreign,
+    #[error("it is damaged: {0}")]
+    Damaged(String),
+    #[error("SQLite {0} has a fault that can damage the store; 3.51.3 is needed")]
+    OldSqlite(&'static str),
+}
+
+/// An open database. Dropping it leaves the log as it is.
+#[derive(Debug)]
+pub(crate) struct Database {
+    pub(crate) connection: Connection,
+    page_bytes: u64,
+}
+
+impl Database {
+    /// Makes the directory if there is none, for nobody but its owner.
+    pub(crate) fn make_directory(directory: &Path) -> io::Result<()> {
+        if directory.is_dir() {
+            return Ok(());
+        }
+        DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
+        directory.parent().map_or(Ok(()), sync_directory)
+    }
+
+    /// Opens the database, or makes it.
+    pub(crate) fn open(
+        directory: &Path,
+        durability: Durability,
+        wal_bytes: u64,
+    ) -> Result<Self, DatabaseError> {
+        if rusqlite::version_number() < SQLITE_VERSION_MIN {
+            return Err(DatabaseError::OldSqlite(rusqlite::version()));
+        }
+        rewrite_log(directory)?;
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
+            | OpenFlags::SQLITE_OPEN_CREATE
+            | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let connection = Connection::open_with_flags(directory.join(FILE), flags)?;
+        connection.busy_timeout(BUSY)?;
+        // After a fault, what the log says is not to be moved into the database before it was looked at.
+        connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
+        let mode: String = connection.query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0))?;
+        if mode != "wal" {
+            return Err(DatabaseError::Damaged(format!(
+                "its journal mode stays {mode}, where wal is needed"
+            )));
+        }
+        let synchronous = match durability {
+            Durability::Os => "NORMAL",
+            Durability::Synced => "FULL",
+        };
+        connection.execute_batch(&format!(
+            "PRAGMA synchronous = {synchronous};
+             PRAGMA wal_autocheckpoint = 0;
+             PRAGMA journal_size_limit = {};
+             PRAGMA foreign_keys = OFF;
+             PRAGMA temp_store = MEMORY;
+             PRAGMA cache_size = -8192;
+             PRAGMA trusted_schema = OFF;",
+            4 * wal_bytes
+        ))?;
+        connection.set_prepared_statement_cache_capacity(64);
+        make_tables(&connection)?;
+        sync_directory(directory)?;
+        let page_bytes = connection.query_row("PRAGMA page_size", [], |row| row.get(0))?;
+        Ok(Self { connection, page_bytes })
+    }
+
+    /// Whether no message is above its session's cursor; and, after a fault, whether the file is whole.
+    pub(crate) fn verify(&self, after_fault: bool) -> Result<(), DatabaseError> {
+        if after_fault && self.file_bytes()? <= CHECKED_BYTES_MAX {
+            let found: String = self.connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
+            if found != "ok" {
+                return Err(DatabaseError::Damaged(found));
+            }
+        }
+        let ahead: Option<(u64, u64)> = self
+            .connection
+            .query_row(
+                "SELECT newest.session, newest.number
+                 FROM (SELECT session, number FROM messages ORDER BY id DESC LIMIT ?1) AS newest
+                 JOIN sessions ON sessions.id = newest.session
+                 WHERE newest.number > sessions.committed LIMIT 1",
+                [VERIFIED_MESSAGES],
+                |row| Ok((row.get(0)?, row.get(1)?)),
+            )
+            .optional()?;
+        match ahead {
+            None => Ok(()),
+            Some((session, number)) => Err(DatabaseError::Damaged(format!(
+                "message {number} of session {session} is above the session's cursor"
+            ))),
+        }
+    }
+
+    /// How much of the log is in use, in bytes.
+    pub(crate) fn log_bytes(&self) -> rusqlite::Result<u64> {
+        let frames: i64 =
+            self.connection.prepare_cached("PRAGMA wal_checkpoint(NOOP)")?.query_row([], |row| row.get(1))?;
+        Ok(u64::try_from(frames).unwrap_or(0) * (self.page_bytes + FRAME_BYTES))
+    }
+
+    /// Moves as much of the log as readers allow into the database. The next commit begins the log anew if that
+    /// was all.
+    pub(crate) fn checkpoint(&self) -> rusqlite::Result<()> {
+        self.connection.prepare_cached("PRAGMA wal_checkpoint(PASSIVE)")?.query_row([], |_| Ok(()))
+    }
+
+    /// Moves all of the log into the database and empties it, if no reader is in the way.
+    pub(crate) fn close(self) -> rusqlite::Result<()> {
+        self.connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))?;
+        self.connection.close().map_err(|(_, error)| error)
+    }
+
+    fn file_bytes(&self) -> rusqlite::Result<u64> {
+        let pages: u64 = self.connection.query_row("PRAGMA page_count", [], |row| row.get(0))?;
+        Ok(pages * self.page_bytes)
+    }
+}
+
+/// Whether somebody else holds a lock on the file for the moment, which is not a fault of the disk.
+pub(crate) fn is_busy(error: &rusqlite::Error) -> bool {
+    matches!(error.sqlite_error_code(), Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked))
+}
+
+/// The schema's version of an open file; 0 if it has none.
+pub(crate) fn schema_version(connection: &Connection) -> rusqlite::Result<u32> {
+    connection.query_row("PRAGMA user_version", [], |row| row.get(0))
+}
+
+fn make_tables(connection: &Connection) -> Result<(), DatabaseError> {
+    let version = schema_version(connection)?;
+    if version > SCHEMA_VERSION {
+        return Err(DatabaseError::Newer(version));
+    }
+    if version == SCHEMA_VERSION {
+        return Ok(());
+    }
+    let tables: u32 = connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
+    if tables > 0 {
+        return Err(DatabaseError::Foreign);
+    }
+    let transaction = Transaction::new_unchecked(connection, TransactionBehavior::Immediate)?;
+    transaction.execute_batch(SCHEMA)?;
+    transaction.pragma_update(None, "user_version", SCHEMA_VERSION)?;
+    Ok(transaction.commit()?)
+}
+
+/// Writes the log that a gateway has left over once more, with the same bytes, and syncs it.
+///
+/// After a failed sync Linux takes the pages for clean: they can be read, and later syncs succeed, but they are not
+/// on disk. A commit found in such a log would be believed and lost with the power.
+fn rewrite_log(directory: &Path) -> io::Result<()> {
+    let log = match OpenOptions::new().read(true).write(true).open(directory.join(LOG_FILE)) {
+        Ok(log) => log,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(error),
+    };
+    let mut buffer = vec![0; 256 * 1024];
+    let mut place = 0;
+    loop {
+        let read = log.read_at(&mut buffer, place)?;
+        if read == 0 {
+            return log.sync_all();
+        }
+        log.write_all_at(&buffer[..read], place)?;
+        place += read as u64;
+    }
+}
+
+fn sync_directory(directory: &Path) -> io::Result<()> {
+    let directory = if directory.as_os_str().is_empty() { Path::new(".") } else { directory };
+    File::open(directory)?.sync_all()
+}

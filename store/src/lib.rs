@@ -1,0 +1,38 @@
+//! The embedded store: messages, cursors and sessions on one disk, without any network.
+//!
+//! Whoever owns connections hands [`Request`]s in by [`Store::submit`], which never blocks, and gets [`Reply`]s by
+//! the callback given to [`Store::open`]. One thread commits: a batch is what arrived while the last batch
+//! was being written. All of a batch is one transaction, and its replies are handed out after that
+//! transaction has become as durable as [`Durability`] says, never before. What is new is judged by
+//! [`Cursor::judge`](pulsegate_core::exchange::Cursor::judge) and by nothing else.
+//!
+//! The store reads no clock: a [`Moment`] comes with what needs one, and with [`Store::tick`], by which
+//! everything happens that nobody asks for: expiry, retention, and trying again after a fault.
+//!
+//! The files are `pulsegate.db` (SQLite; its schema is [`SCHEMA`]) and `pulsegate.lock`. A [`Reader`] reads them while a
+//! gateway writes, from any process.
+//!
+//! Modules, each using only those after it: `store`, `committer`, `queue`, `batch`, `sessions`, `reader`,
+//! `database`, `schema`, `lock`, `token`, `request`, `config`.
+
+mod batch;
+mod committer;
+mod config;
+mod database;
+mod lock;
+mod queue;
+mod reader;
+mod request;
+mod schema;
+mod sessions;
+mod store;
+mod token;
+
+pub use config::{ConfigError, Durability, Quota, StoreConfig};
+pub use reader::{ReadError, Reader, StoredMessage};
+pub use request::{
+    Attach, AttachRefusal, Attached, EndReason, Moment, Outcome, Outgoing, PushRefusal, Recipient, Refusal,
+    RefusalCode, Reply, Request, Resume, SubmitError, Token,
+};
+pub use schema::{SCHEMA, SCHEMA_VERSION};
+pub use store::{Figures, OpenError, Store};

@@ -1,0 +1,389 @@
+//! What a store is asked, and what it answers. Knows neither frames nor tables.
+//!
+//! A **ticket** is the caller's own: whatever it needs to bring a reply where it belongs (a shard and a connection, say).
+//! The store hands it back and does nothing else with it. A session's number is never 0.
+
+use std::time::Duration;
+
+/// 128 random bits that prove a session's owner.
+pub type Token = [u8; 16];
+
+/// What a request counts in the queue beside what it carries.
+pub(crate) const REQUEST_BYTES: usize = 128;
+
+/// An instant on both clocks of the gateway.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Moment {
+    /// Milliseconds since 1970-01-01 UTC. It may jump: only what people read and the age of messages use it.
+    pub wall_ms: u64,
+    /// Milliseconds on a clock that never goes back and runs while the gateway does, from wherever it begins.
+    /// Sessions' times to live use it.
+    pub uptime_ms: u64,
+}
+
+/// What a store may be asked.
+///
+/// Those of one session have to be submitted in the order in which they happened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Request {
+    /// A connection wants a session. Answered by [`Reply::Attached`] or [`Reply::AttachRefused`].
+    Attach(Box<Attach>),
+    /// A client's message. Answered by [`Reply::Committed`], by [`Reply::Refused`] and [`Reply::Committed`], by
+    /// [`Reply::Ended`], or not at all if the connection has been replaced.
+    Message {
+        /// Handed back.
+        ticket: u64,
+        /// The session on which it came,
+        session: u64,
+        /// and the epoch of the connection.
+        epoch: u64,
+        /// Its number.
+        number: u64,
+        /// When it arrived, in milliseconds since 1970-01-01 UTC.
+        received_at_ms: u64,
+        /// What it says.
+        payload: Box<[u8]>,
+    },
+    /// A frame has arrived on the connection that brought the newest token: the one before is void. Not answered,
+    /// and made durable with the next commit or tick.
+    TokenUsed {
+        /// The session
+        session: u64,
+        /// and the epoch of the connection.
+        epoch: u64,
+    },
+    /// The client holds receipts and refusals up to `floor`. Not answered, and made durable with the next
+    /// commit or tick.
+    Confirm {
+        /// The session
+        session: u64,
+        /// and the epoch of the connection.
+        epoch: u64,
+        /// The highest number.
+        floor: u64,
+    },
+    /// A message to a client. Answered by [`Reply::Pushed`] or [`Reply::PushRefused`].
+    Push {
+        /// Handed back.
+        ticket: u64,
+        /// To whom.
+        to: Recipient,
+        /// When, in milliseconds since 1970-01-01 UTC.
+        now_ms: u64,
+        /// What it says.
+        payload: Box<[u8]>,
+    },
+    /// The client has committed or refused our messages up to `committed`: they are forgotten. Not answered.
+    OutReceipt {
+        /// The session
+        session: u64,
+        /// and the epoch of the connection.
+        epoch: u64,
+        /// The client's cursor.
+        committed: u64,
+    },
+    /// A connection has ended. Answered by [`Reply::Detached`] unless another connection has replaced it. Never
+    /// turned away by [`SubmitError::Busy`](crate::SubmitError::Busy): there is at most one for each attach.
+    Detach {
+        /// Handed back.
+        ticket: u64,
+        /// The session
+        session: u64,
+        /// and the epoch of the connection.
+        epoch: u64,
+        /// Whether the client has said that it is done for good: a session in which nothing is open goes at once.
+        for_good: bool,
+        /// When.
+        now: Moment,
+    },
+}
+
+/// A connection wants a session.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Attach {
+    /// Handed back.
+    pub ticket: u64,
+    /// The client's id.
+    pub client: String,
+    /// The session that it was in.
+    pub resume: Option<Resume>,
+    /// The next token, if a new one is needed: 128 random bits that were never used before.
+    pub token: Token,
+    /// Whether a connection that the session has is replaced; it is refused otherwise.
+    pub replaces: bool,
+    /// When.
+    pub now: Moment,
+    /// How long the session is kept without a connection; at most 2^40 milliseconds count.
+    pub time_to_live: Duration,
+}
+
+/// A session to go on with, as the client knows it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Resume {
+    /// Its number.
+    pub session: u64,
+    /// The newest token that the client has.
+    pub token: Token,
+    /// The client's cursor of our messages.
+    pub committed: u64,
+    /// The highest of its messages that it holds a receipt or a refusal for.
+    pub acknowledged: u64,
+}
+
+/// To whom a message goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Recipient {
+    /// To a session.
+    Session(u64),
+    /// To the newest session of the client with this id.
+    Client(String),
+}
+
+/// What a store answers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Reply {
+    /// A connection has a session.
+    Attached(Box<Attached>),
+    /// A connection gets no session; nothing was changed.
+    AttachRefused {
+        /// As given.
+        ticket: u64,
+        /// Why.
+        why: AttachRefusal,
+    },
+    /// Everything up to `committed` is committed or was refused. At most one for a connection and batch, after the
+    /// refusals.
+    Committed {
+        /// That of the last message.
+        ticket: u64,
+        /// The session
+        session: u64,
+        /// and the epoch of the connection.
+        epoch: u64,
+        /// The cursor.
+        committed: u64,
+    },
+    /// A message is not accepted; the cursor has passed over it.
+    Refused {
+        /// As given.
+        ticket: u64,
+        /// The session
+        session: u64,
+        /// and the epoch of the connection.
+        epoch: u64,
+        /// Which, and why.
+        refusal: Refusal,
+    },
+    /// A message can't come from a connection that keeps the protocol: the connection has to end. Nothing was
+    /// changed.
+    Ended {
+        /// As given.
+        ticket: u64,
+        /// The session
+        session: u64,
+        /// and the epoch of the connection.
+        epoch: u64,
+        /// The message's number.
+        number: u64,
+        /// Why.
+        why: EndReason,
+    },
+    /// A message to a client is stored, and may go out.
+    Pushed {
+        /// As given.
+        ticket: u64,
+        /// The session
+        session: u64,
+        /// and the epoch of its connection.
+        epoch: u64,
+        /// Whether it has a connection; otherwise the next [`Attached`] brings the message.
+        attached: bool,
+        /// The number that it was given.
+        number: u64,
+        /// What it says.
+        payload: Box<[u8]>,
+    },
+    /// A message to a client was not stored.
+    PushRefused {
+        /// As given.
+        ticket: u64,
+        /// Why.
+        why: PushRefusal,
+    },
+    /// A connection's end is known to the store.
+    Detached {
+        /// As given.
+        ticket: u64,
+        /// The session
+        session: u64,
+        /// and the epoch of the connection.
+        epoch: u64,
+        /// Whether the session is gone.
+        forgotten: bool,
+    },
+    /// A session has expired.
+    Expired {
+        /// Which.
+        session: u64,
+        /// The first and the last of our messages to it whose fate nobody knows.
+        unknown: Option<(u64, u64)>,
+    },
+    /// The queue takes requests again, after [`SubmitError::Busy`](crate::SubmitError::Busy).
+    Ready,
+    /// Nothing can be committed. What was submitted waits. Said once for a fault.
+    Stopped {
+        /// A sentence for people.
+        why: String,
+    },
+    /// Commits go on.
+    GoesOn,
+}
+
+/// A connection has a session.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Attached {
+    /// As given.
+    pub ticket: u64,
+    /// The session.
+    pub session: u64,
+    /// The epoch of the connection.
+    pub epoch: u64,
+    /// Whether it is a new one.
+    pub outcome: Outcome,
+    /// The token for WELCOME: the one that was given, or the one that went out before and was never used.
+    pub token: Token,
+    /// The cursor of the client's messages.
+    pub committed: u64,
+    /// What the client holds receipts for.
+    pub floor: u64,
+    /// The cursor of our messages: the client has committed or refused up to here.
+    pub acknowledged: u64,
+    /// The first and the last of the client's messages that were acknowledged and are lost.
+    pub lost: Option<(u64, u64)>,
+    /// Refusals that the client may not have got, lowest first. WELCOME has to name a cursor below the first of
+    /// them, and the refusals and a receipt for `committed` follow; otherwise the client would take them for
+    /// committed.
+    pub refused: Vec<Refusal>,
+    /// Our messages above `acknowledged`, without gaps.
+    pub outgoing: Vec<Outgoing>,
+}
+
+/// Which session a connection got.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Outcome {
+    /// A new one.
+    New,
+    /// The one that it asked for.
+    Resumed,
+}
+
+/// A message to a client.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Outgoing {
+    /// Its number.
+    pub number: u64,
+    /// What it says.
+    pub payload: Box<[u8]>,
+}
+
+/// A message that was not accepted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Refusal {
+    /// Its number.
+    pub number: u64,
+    /// Why.
+    pub code: RefusalCode,
+}
+
+/// Why a message is not accepted; the codes of REFUSE (PROTOCOL.md section 7.3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u16)]
+pub enum RefusalCode {
+    /// Its payload is longer than the store takes.
+    TooLarge = 1,
+    /// Its session has used up its quota.
+    OverQuota = 2,
+}
+
+impl RefusalCode {
+    pub(crate) const fn from_code(code: u16) -> Option<Self> {
+        match code {
+            1 => Some(Self::TooLarge),
+            2 => Some(Self::OverQuota),
+            _ => None,
+        }
+    }
+}
+
+/// Why a connection gets no session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum AttachRefusal {
+    /// The token is neither the session's newest nor the one before it.
+    BadToken,
+    /// The session belongs to a client with another id.
+    OtherClient,
+    /// The session has a connection, which is not to be replaced.
+    InUse,
+    /// There are as many sessions as there may be.
+    SessionLimit,
+    /// A cursor is beyond what a session can reach, or the client's id is longer than 128 bytes.
+    Impossible,
+}
+
+/// Why a message to a client was not stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum PushRefusal {
+    /// There is no such session.
+    NoSession,
+    /// Its payload is longer than the store takes.
+    TooLarge,
+    /// As much waits for this client's receipt as may.
+    Full,
+}
+
+/// Why a connection has to end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum EndReason {
+    /// A message before this one is missing.
+    Gap,
+    /// The client leaves too many refusals unconfirmed.
+    Unconfirmed,
+}
+
+impl Request {
+    /// What it counts in the queue.
+    pub(crate) fn bytes(&self) -> usize {
+        REQUEST_BYTES
+            + match self {
+                Self::Attach(attach) => size_of::<Attach>() + attach.client.len(),
+                Self::Message { payload, .. } => payload.len(),
+                Self::Push { to: Recipient::Client(client), payload, .. } => payload.len() + client.len(),
+                Self::Push { to: Recipient::Session(_), payload, .. } => payload.len(),
+                Self::TokenUsed { .. } | Self::Confirm { .. } => 0,
+                Self::OutReceipt { .. } | Self::Detach { .. } => 0,
+            }
+    }
+
+    /// Whether it is only a hint, which may be lost and may wait for the next commit.
+    pub(crate) const fn is_hint(&self) -> bool {
+        matches!(self, Self::TokenUsed { .. } | Self::Confirm { .. })
+    }
+
+    /// Whether it is taken even by a full queue.
+    pub(crate) const fn is_always_taken(&self) -> bool {
+        matches!(self, Self::Detach { .. })
+    }
+}
+
+/// Why requests were not taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SubmitError {
+    /// As much waits as may. [`Reply::Ready`] says when there is room again.
+    #[error("the store's queue is full")]
+    Busy,
+    /// The store has been closed, or its thread has died.
+    #[error("the store is closed")]
+    Closed,
+}
+
+const _: () = assert!(size_of::<Request>() <= REQUEST_BYTES);

@@ -1,0 +1,66 @@
+//! The tables, for anyone who opens the file with the sqlite3 tool. Knows no Rust types.
+
+/// The version of the schema, kept in `PRAGMA user_version`.
+pub const SCHEMA_VERSION: u32 = 1;
+
+/// The tables. Times ending in `_ms` are milliseconds since 1970-01-01 UTC, except where it says otherwise.
+pub const SCHEMA: &str = "
+-- What outlives a connection: an identity, four cursors, what is in flight.
+CREATE TABLE sessions (
+    id             INTEGER PRIMARY KEY AUTOINCREMENT,  -- never used again
+    client         TEXT    NOT NULL,                   -- who the client says that it is
+    token          BLOB    NOT NULL,                   -- 16 random bytes, the newest
+    previous_token BLOB,                               -- valid until a frame arrives under the newest
+    epoch          INTEGER NOT NULL,                   -- goes up by one with each connection
+    committed      INTEGER NOT NULL,                   -- of its messages: committed or refused up to here
+    floor          INTEGER NOT NULL,                   -- ... and the client knows up to here
+    out_last       INTEGER NOT NULL,                   -- of messages to it: the last number given
+    out_committed  INTEGER NOT NULL,                   -- ... and the client has them up to here
+    out_bytes      INTEGER NOT NULL,                   -- payload of those between
+    quota_from_ms  INTEGER NOT NULL,                   -- since when its quota is counted
+    quota_bytes    INTEGER NOT NULL,                   -- how much of it is used
+    created_ms     INTEGER NOT NULL,
+    last_seen_ms   INTEGER NOT NULL,
+    ttl_ms         INTEGER NOT NULL,                   -- how long it is kept without a connection
+    expires_ms     INTEGER                             -- on the gateway's uptime; NULL: it has a connection
+);
+CREATE INDEX sessions_by_client ON sessions (client);
+CREATE INDEX sessions_by_expiry ON sessions (expires_ms) WHERE expires_ms IS NOT NULL;
+
+-- Clients' messages in the order of their commits, kept whether or not their sessions are.
+CREATE TABLE messages (
+    id             INTEGER PRIMARY KEY,                -- goes up by one, never used again
+    session        INTEGER NOT NULL,
+    number         INTEGER NOT NULL,                   -- 1, 2, 3 ... within the session; refused ones are left out
+    received_at_ms INTEGER NOT NULL,
+    client         TEXT    NOT NULL,
+    payload        BLOB    NOT NULL
+);
+
+-- Refusals that a client has not confirmed yet.
+CREATE TABLE refusals (
+    session INTEGER NOT NULL,
+    number  INTEGER NOT NULL,
+    code    INTEGER NOT NULL,                          -- 1 too large, 2 over quota
+    PRIMARY KEY (session, number)
+) WITHOUT ROWID;
+
+-- Messages to clients that wait for their receipts.
+CREATE TABLE outgoing (
+    id         INTEGER PRIMARY KEY,
+    session    INTEGER NOT NULL,
+    number     INTEGER NOT NULL,                       -- 1, 2, 3 ... within the session
+    created_ms INTEGER NOT NULL,
+    payload    BLOB    NOT NULL
+);
+CREATE UNIQUE INDEX outgoing_by_session ON outgoing (session, number);
+
+-- One row: how much the messages are, and up to which id the oldest have been deleted.
+CREATE TABLE totals (
+    id            INTEGER PRIMARY KEY CHECK (id = 1),
+    messages      INTEGER NOT NULL,
+    message_bytes INTEGER NOT NULL,                    -- each counts 64 beside its payload and its client's id
+    deleted_to    INTEGER NOT NULL
+);
+INSERT INTO totals VALUES (1, 0, 0, 0);
+";

@@ -1,0 +1,192 @@
+//! The sessions that are in use, as they are in the running transaction. Judges nothing.
+//!
+//! After a rollback all of this is void: whoever rolls back makes a new one.
+
+use crate::request::{Refusal, RefusalCode};
+use pulsegate_core::exchange::Cursor;
+use rusqlite::{Connection, OptionalExtension, Row};
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+
+/// How many sessions are kept in memory between batches.
+const CACHED_MAX: usize = 16_384;
+
+/// What of a session is needed for its messages.
+#[derive(Debug)]
+pub(crate) struct Session {
+    pub(crate) client: Box<str>,
+    pub(crate) cursor: Cursor,
+    pub(crate) floor: u64,
+    pub(crate) out_last: u64,
+    pub(crate) out_committed: u64,
+    pub(crate) out_bytes: u64,
+    pub(crate) quota_from_ms: u64,
+    pub(crate) quota_bytes: u64,
+    pub(crate) last_seen_ms: u64,
+    pub(crate) ttl_ms: u64,
+    /// How many refusals stand above the floor as it was last written.
+    pub(crate) refusals: u64,
+    pub(crate) attached: bool,
+    /// Whether the token before the newest is still valid.
+    pub(crate) previous_valid: bool,
+    /// The ticket to which this batch owes a receipt.
+    pub(crate) receipt: Option<u64>,
+    dirty: bool,
+}
+
+impl Session {
+    /// Whether nothing is left to remember.
+    pub(crate) const fn is_settled(&self) -> bool {
+        self.floor == self.cursor.committed && self.out_committed == self.out_last
+    }
+
+    fn read(row: &Row<'_>) -> rusqlite::Result<Self> {
+        Ok(Self {
+            client: row.get(0)?,
+            cursor: Cursor { epoch: row.get(1)?, committed: row.get(2)? },
+            floor: row.get(3)?,
+            out_last: row.get(4)?,
+            out_committed: row.get(5)?,
+            out_bytes: row.get(6)?,
+            quota_from_ms: row.get(7)?,
+            quota_bytes: row.get(8)?,
+            last_seen_ms: row.get(9)?,
+            ttl_ms: row.get(10)?,
+            attached: row.get(11)?,
+            previous_valid: row.get(12)?,
+            refusals: row.get(13)?,
+            receipt: None,
+            dirty: false,
+        })
+    }
+}
+
+/// A session that is being worked on.
+pub(crate) struct Held<'s> {
+    id: u64,
+    dirty: &'s mut Vec<u64>,
+    pub(crate) session: &'s mut Session,
+}
+
+impl Held<'_> {
+    /// It has been changed, and has to be written before the commit.
+    pub(crate) fn mark(&mut self) {
+        if !self.session.dirty {
+            self.session.dirty = true;
+            self.dirty.push(self.id);
+        }
+    }
+}
+
+/// The sessions that are in use.
+#[derive(Debug, Default)]
+pub(crate) struct Sessions {
+    cached: HashMap<u64, Session>,
+    dirty: Vec<u64>,
+}
+
+impl Sessions {
+    /// The session with this number, if there is one.
+    pub(crate) fn load(&mut self, connection: &Connection, id: u64) -> rusqlite::Result<Option<Held<'_>>> {
+        let Self { cached, dirty } = self;
+        let session = match cached.entry(id) {
+            Entry::Occupied(entry) => entry.into_mut(),
+            Entry::Vacant(entry) => {
+                let Some(session) = read(connection, id)? else { return Ok(None) };
+                entry.insert(session)
+            }
+        };
+        Ok(Some(Held { id, dirty, session }))
+    }
+
+    /// The ticket to which a receipt is owed by this batch, and the cursor, if the epoch is still the same.
+    pub(crate) fn take_receipt(&mut self, id: u64, epoch: u64) -> Option<(u64, u64)> {
+        let session = self.cached.get_mut(&id).filter(|session| session.cursor.epoch == epoch)?;
+        Some((session.receipt.take()?, session.cursor.committed))
+    }
+
+    /// Writes what has changed.
+    pub(crate) fn flush(&mut self, connection: &Connection) -> rusqlite::Result<()> {
+        if self.dirty.is_empty() {
+            return Ok(());
+        }
+        let mut update = connection.prepare_cached(
+            "UPDATE sessions SET committed = ?2, floor = ?3, out_last = ?4, out_committed = ?5, out_bytes = ?6,
+             quota_from_ms = ?7, quota_bytes = ?8, last_seen_ms = ?9,
+             previous_token = CASE WHEN ?10 THEN previous_token END WHERE id = ?1",
+        )?;
+        for id in self.dirty.drain(..) {
+            // One that was marked may have been forgotten since.
+            let Some(session) = self.cached.get_mut(&id) else { continue };
+            session.dirty = false;
+            update.execute((
+                id,
+                session.cursor.committed,
+                session.floor,
+                session.out_last,
+                session.out_committed,
+                session.out_bytes,
+                session.quota_from_ms,
+                session.quota_bytes,
+                session.last_seen_ms,
+                session.previous_valid,
+            ))?;
+            if session.refusals > 0 {
+                let gone = connection
+                    .prepare_cached("DELETE FROM refusals WHERE session = ?1 AND number <= ?2")?
+                    .execute((id, session.floor))?;
+                session.refusals = session.refusals.saturating_sub(gone as u64);
+            }
+        }
+        Ok(())
+    }
+
+    /// How many have changed since the last flush.
+    pub(crate) const fn dirty(&self) -> usize {
+        self.dirty.len()
+    }
+
+    /// Keeps the memory within its bound; everything has to be flushed.
+    pub(crate) fn trim(&mut self) {
+        if self.cached.len() > CACHED_MAX && self.dirty.is_empty() {
+            self.cached = HashMap::new();
+        }
+    }
+
+    /// Deletes a session and all that waits for its client. Its messages stay.
+    pub(crate) fn forget(&mut self, connection: &Connection, id: u64) -> rusqlite::Result<()> {
+        self.cached.remove(&id);
+        connection.prepare_cached("DELETE FROM sessions WHERE id = ?1")?.execute([id])?;
+        connection.prepare_cached("DELETE FROM outgoing WHERE session = ?1")?.execute([id])?;
+        connection.prepare_cached("DELETE FROM refusals WHERE session = ?1")?.execute([id])?;
+        Ok(())
+    }
+}
+
+/// The refusals of a session above `floor`, lowest first.
+pub(crate) fn refusals(connection: &Connection, id: u64, floor: u64) -> rusqlite::Result<Vec<Refusal>> {
+    let mut select = connection.prepare_cached(
+        "SELECT number, code FROM refusals WHERE session = ?1 AND number > ?2 ORDER BY number",
+    )?;
+    let refusals = select.query_map([id, floor], |row| {
+        let code: u16 = row.get(1)?;
+        let code =
+            RefusalCode::from_code(code).ok_or(rusqlite::Error::IntegralValueOutOfRange(1, code.into()))?;
+        Ok(Refusal { number: row.get(0)?, code })
+    })?;
+    refusals.collect()
+}
+
+fn read(connection: &Connection, id: u64) -> rusqlite::Result<Option<Session>> {
+    // A peer names this number: it may be anything.
+    let Ok(id) = i64::try_from(id) else { return Ok(None) };
+    connection
+        .prepare_cached(
+            "SELECT client, epoch, committed, floor, out_last, out_committed, out_bytes, quota_from_ms, quota_bytes,
+             last_seen_ms, ttl_ms, expires_ms IS NULL, previous_token IS NOT NULL,
+             (SELECT count(*) FROM refusals WHERE session = ?1)
+             FROM sessions WHERE id = ?1",
+        )?
+        .query_row([id], Session::read)
+        .optional()
+}

@@ -1,0 +1,163 @@
+//! The store as its user sees it: opened, asked, told the time, closed. Knows no SQL but that of a start.
+
+use crate::committer::{Committer, Phase, Working};
+use crate::config::{ConfigError, StoreConfig};
+use crate::database::{Database, DatabaseError};
+use crate::lock::{Lock, LockError};
+use crate::queue::Queue;
+use crate::request::{Moment, Reply, Request, SubmitError};
+use parking_lot::Mutex;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+/// Why a store can't be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The settings can't be kept.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// Another gateway has the directory.
+    #[error("another pulsegate uses the store in {}: end it first, or choose another directory", .0.display())]
+    Held(PathBuf),
+    /// The directory or the file can't be used as it is.
+    #[error("can't open the store in {}: {why}", .directory.display())]
+    Unusable {
+        /// Which.
+        directory: PathBuf,
+        /// A sentence for people.
+        why: String,
+    },
+    /// The committer's thread can't be started.
+    #[error("can't start the store's thread: {0}")]
+    Thread(std::io::Error),
+}
+
+/// What a store holds, as of its last commit.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Figures {
+    /// Sessions.
+    pub sessions: u64,
+    /// Messages.
+    pub messages: u64,
+    /// Their bytes; each counts 64 beside its payload and its client's id.
+    pub message_bytes: u64,
+    /// What waits for the committer, in bytes, what it is working on included.
+    pub queue_bytes: usize,
+    /// Whether nothing can be committed.
+    pub stopped: bool,
+}
+
+/// An open store. Dropping it commits what was submitted, as far as it can be committed, and closes it.
+#[derive(Debug)]
+pub struct Store {
+    queue: Arc<Queue>,
+    figures: Arc<Mutex<Figures>>,
+    committer: Option<JoinHandle<()>>,
+    _lock: Lock,
+}
+
+impl Store {
+    /// Opens the store in a directory, which is made if there is none. All sessions are without a connection then, and
+    /// their times to live begin anew.
+    ///
+    /// `deliver` gets the replies of each batch on the committer's thread, which commits nothing meanwhile: it has
+    /// to hand them over and return. It must not own the store.
+    ///
+    /// # Errors
+    /// If the settings can't be kept, another gateway has the directory, or it can't be used.
+    pub fn open(
+        directory: &Path,
+        config: StoreConfig,
+        now: Moment,
+        deliver: impl Fn(Vec<Reply>) + Send + Sync + 'static,
+    ) -> Result<Self, OpenError> {
+        config.check()?;
+        let unusable = |why: String| OpenError::Unusable { directory: directory.to_owned(), why };
+        Database::make_directory(directory).map_err(|error| unusable(error.to_string()))?;
+        let lock = Lock::acquire(directory).map_err(|error| match error {
+            LockError::Held => OpenError::Held(directory.to_owned()),
+            LockError::Io(error) => unusable(error.to_string()),
+        })?;
+        let working = start(directory, &config, now).map_err(|error| unusable(error.to_string()))?;
+        let queue = Arc::new(Queue::new(config.queue_bytes_max));
+        let figures = Arc::new(Mutex::new(Figures {
+            sessions: working.state.session_count,
+            messages: working.state.totals.messages,
+            message_bytes: working.state.totals.message_bytes,
+            ..Figures::default()
+        }));
+        let deliver: Arc<crate::committer::Deliver> = Arc::new(deliver);
+        let committer = Committer {
+            directory: directory.to_owned(),
+            config,
+            queue: Arc::clone(&queue),
+            figures: Arc::clone(&figures),
+            deliver: Arc::clone(&deliver),
+            phase: Phase::Working(working.into()),
+            kept: Vec::new(),
+            kept_bytes: 0,
+            now,
+        };
+        let closing = Arc::clone(&queue);
+        let thread = std::thread::Builder::new().name("store".to_owned()).spawn(move || {
+            if catch_unwind(AssertUnwindSafe(|| committer.run())).is_err() {
+                closing.close();
+                let why = "the store's thread has died; nothing is acknowledged any more".to_owned();
+                deliver(vec![Reply::Stopped { why }]);
+            }
+        });
+        Ok(Self { queue, figures, committer: Some(thread.map_err(OpenError::Thread)?), _lock: lock })
+    }
+
+    /// Asks for one thing. Never blocks.
+    ///
+    /// # Errors
+    /// If it was not taken; [`submit_all`](Self::submit_all) keeps what isn't.
+    pub fn submit(&self, request: Request) -> Result<(), SubmitError> {
+        self.submit_all(&mut vec![request])
+    }
+
+    /// Asks for many things, in order, under one lock. Never blocks. What finds no room stays in `requests`.
+    ///
+    /// # Errors
+    /// If not all of them were taken.
+    pub fn submit_all(&self, requests: &mut Vec<Request>) -> Result<(), SubmitError> {
+        self.queue.push_all(requests)
+    }
+
+    /// Says what time it is: once a second, or so. Sessions expire, old messages go and attempts after a fault are
+    /// made by this and not by themselves. Never blocks, and is never turned away.
+    pub fn tick(&self, now: Moment) {
+        self.queue.tick(now);
+    }
+
+    /// What it holds.
+    #[must_use]
+    pub fn figures(&self) -> Figures {
+        Figures { queue_bytes: self.queue.bytes(), ..*self.figures.lock() }
+    }
+}
+
+impl Drop for Store {
+    fn drop(&mut self) {
+        self.queue.close();
+        let committer = self.committer.take();
+        // The last owner may be the callback itself; a thread can't wait for itself.
+        if let Some(committer) =
+            committer.filter(|thread| thread.thread().id() != std::thread::current().id())
+        {
+            let _ = committer.join();
+        }
+    }
+}
+
+/// Opens the database for a gateway that has no connections yet.
+fn start(directory: &Path, config: &StoreConfig, now: Moment) -> Result<Working, DatabaseError> {
+    let working = Working::open(directory, config, now, false)?;
+    let connection = &working.database.connection;
+    connection.execute("UPDATE sessions SET expires_ms = ?1 + ttl_ms", [now.uptime_ms])?;
+    working.database.checkpoint()?;
+    Ok(working)
+}

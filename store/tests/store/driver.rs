@@ -1,0 +1,163 @@
+//! Asks a store and waits for its replies.
+
+use pulsegate_store::{
+    Attach, Attached, Moment, OpenError, Recipient, Reply, Request, Resume, Store, StoreConfig,
+    StoredMessage, Token,
+};
+use std::collections::VecDeque;
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{Receiver, channel};
+use std::time::Duration;
+
+/// Far longer than any reply takes: what fails by it hangs.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// The ticket of the request whose reply shows that everything before it is done.
+const BARRIER: u64 = u64::MAX;
+pub(crate) const TTL: Duration = Duration::from_secs(60);
+
+pub(crate) struct Driver {
+    pub(crate) store: Store,
+    pub(crate) directory: PathBuf,
+    replies: Receiver<Vec<Reply>>,
+    backlog: VecDeque<Reply>,
+    pub(crate) now: Moment,
+}
+
+impl Driver {
+    pub(crate) fn open(directory: &Path) -> Self {
+        Self::open_with(directory, StoreConfig::default())
+    }
+
+    pub(crate) fn open_with(directory: &Path, config: StoreConfig) -> Self {
+        Self::try_open(directory, config).unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    pub(crate) fn try_open(directory: &Path, config: StoreConfig) -> Result<Self, OpenError> {
+        let (sender, replies) = channel();
+        let now = Moment { wall_ms: 1_800_000_000_000, uptime_ms: 5_000 };
+        let store = Store::open(directory, config, now, move |batch| {
+            let _ = sender.send(batch);
+        })?;
+        Ok(Self { store, directory: directory.to_owned(), replies, backlog: VecDeque::new(), now })
+    }
+
+    /// The next reply.
+    pub(crate) fn reply(&mut self) -> Reply {
+        loop {
+            if let Some(reply) = self.backlog.pop_front() {
+                return reply;
+            }
+            self.backlog.extend(self.replies.recv_timeout(PATIENCE).expect("a reply comes"));
+        }
+    }
+
+    /// All replies to these requests.
+    pub(crate) fn ask(&mut self, requests: impl IntoIterator<Item = Request>) -> Vec<Reply> {
+        let mut requests: Vec<_> = requests.into_iter().collect();
+        requests.push(push(BARRIER, Recipient::Session(u64::MAX), b""));
+        self.store.submit_all(&mut requests).expect("there is room");
+        let mut replies: Vec<_> = self.backlog.drain(..).collect();
+        loop {
+            let batch = self.replies.recv_timeout(PATIENCE).expect("a reply comes");
+            let is_last = |reply: &Reply| matches!(reply, Reply::PushRefused { ticket: BARRIER, .. });
+            let done = batch.iter().any(is_last);
+            replies.extend(batch.into_iter().filter(|reply| !is_last(reply)));
+            if done {
+                return replies;
+            }
+        }
+    }
+
+    /// Lets time pass on both clocks, and all be done that is due then.
+    pub(crate) fn pass(&mut self, time: Duration) -> Vec<Reply> {
+        let ms = u64::try_from(time.as_millis()).unwrap();
+        self.now = Moment { wall_ms: self.now.wall_ms + ms, uptime_ms: self.now.uptime_ms + ms };
+        self.tick();
+        self.ask([])
+    }
+
+    pub(crate) fn tick(&self) {
+        self.store.tick(self.now);
+    }
+
+    pub(crate) fn attach(&mut self, attach: Attach) -> Result<Attached, Reply> {
+        let mut replies = self.ask([Request::Attach(Box::new(attach))]);
+        assert_eq!(replies.len(), 1, "{replies:?}");
+        match replies.remove(0) {
+            Reply::Attached(attached) => Ok(*attached),
+            other => Err(other),
+        }
+    }
+
+    /// A new session, with this token.
+    pub(crate) fn begin(&mut self, client: &str, token: u8) -> Attached {
+        self.attach(newcomer(client, token, self.now)).unwrap()
+    }
+
+    /// What is stored.
+    pub(crate) fn stored(&self) -> Vec<StoredMessage> {
+        stored(&self.directory)
+    }
+}
+
+/// What is stored in a directory.
+pub(crate) fn stored(directory: &Path) -> Vec<StoredMessage> {
+    let reader = pulsegate_store::Reader::open(directory).unwrap();
+    let mut messages = Vec::new();
+    loop {
+        let page =
+            reader.messages_after(messages.last().map_or(0, |last: &StoredMessage| last.id), 1000).unwrap();
+        if page.is_empty() {
+            return messages;
+        }
+        messages.extend(page);
+    }
+}
+
+pub(crate) fn token(byte: u8) -> Token {
+    [byte; 16]
+}
+
+pub(crate) fn newcomer(client: &str, next_token: u8, now: Moment) -> Attach {
+    Attach {
+        ticket: 7,
+        client: client.to_owned(),
+        resume: None,
+        token: token(next_token),
+        replaces: true,
+        now,
+        time_to_live: TTL,
+    }
+}
+
+/// Goes on with a session: shows one token, gets the next.
+pub(crate) fn returner(client: &str, session: u64, shown: u8, next_token: u8, now: Moment) -> Attach {
+    let resume = Resume { session, token: token(shown), committed: 0, acknowledged: 0 };
+    Attach { resume: Some(resume), ..newcomer(client, next_token, now) }
+}
+
+pub(crate) fn message(session: u64, epoch: u64, number: u64, payload: &[u8]) -> Request {
+    message_at(session, epoch, number, payload, 1_800_000_000_000)
+}
+
+pub(crate) fn message_at(
+    session: u64,
+    epoch: u64,
+    number: u64,
+    payload: &[u8],
+    received_at_ms: u64,
+) -> Request {
+    Request::Message { ticket: 100 + number, session, epoch, number, received_at_ms, payload: payload.into() }
+}
+
+pub(crate) fn push(ticket: u64, to: Recipient, payload: &[u8]) -> Request {
+    Request::Push { ticket, to, now_ms: 1_800_000_000_000, payload: payload.into() }
+}
+
+pub(crate) fn committed(session: u64, epoch: u64, committed: u64) -> Reply {
+    Reply::Committed { ticket: 100 + committed, session, epoch, committed }
+}
+
+pub(crate) fn detach(session: u64, epoch: u64, for_good: bool, now: Moment) -> Request {
+    Request::Detach { ticket: 9, session, epoch, for_good, now }
+}

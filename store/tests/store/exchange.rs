@@ -1,0 +1,177 @@
+//! Messages: what is new is committed once, what is known is receipted again, what is stale is nothing.
+
+use crate::driver::{Driver, committed, detach, message, message_at, newcomer, returner, token};
+use pulsegate_store::{Attach, EndReason, Outcome, Quota, Refusal, RefusalCode, Reply, Request, StoreConfig};
+use std::time::Duration;
+
+#[test]
+fn a_batch_is_receipted_once_for_each_connection() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut driver = Driver::open(directory.path());
+    let (one, two) = (driver.begin("one", 1), driver.begin("two", 2));
+    assert_eq!((one.epoch, one.outcome, one.committed), (1, Outcome::New, 0));
+    let requests = (1..=3).flat_map(|number| {
+        [message(one.session, 1, number, b"a"), message(two.session, 1, number, &[0, 255, b'\n'])]
+    });
+    let replies = driver.ask(requests);
+    // They may have been committed in several batches: the last receipts count.
+    assert_eq!(replies.iter().rfind(|reply| is_of(reply, one.session)), Some(&committed(one.session, 1, 3)));
+    assert_eq!(replies.iter().rfind(|reply| is_of(reply, two.session)), Some(&committed(two.session, 1, 3)));
+    let stored = driver.stored();
+    assert_eq!(stored.len(), 6);
+    let last = stored.last().unwrap();
+    assert_eq!((last.session, last.client.as_str(), last.number), (two.session, "two", 3));
+    assert_eq!(
+        (last.payload.as_slice(), last.received_at_ms),
+        ([0, 255, b'\n'].as_slice(), 1_800_000_000_000)
+    );
+    assert_eq!((driver.store.figures().messages, driver.store.figures().sessions), (6, 2));
+}
+
+fn is_of(reply: &Reply, of: u64) -> bool {
+    matches!(reply, Reply::Committed { session, .. } if *session == of)
+}
+
+#[test]
+fn a_known_message_gets_a_receipt_and_nothing_else() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut driver = Driver::open(directory.path());
+    let session = driver.begin("a", 1).session;
+    driver.ask([message(session, 1, 1, b"first"), message(session, 1, 2, b"second")]);
+    let again = Reply::Committed { ticket: 101, session, epoch: 1, committed: 2 };
+    assert_eq!(driver.ask([message(session, 1, 1, b"again")]), [again]);
+    assert_eq!(driver.stored().len(), 2);
+}
+
+#[test]
+fn a_gap_ends_the_connection_and_stores_nothing() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut driver = Driver::open(directory.path());
+    let session = driver.begin("a", 1).session;
+    let ended = Reply::Ended { ticket: 102, session, epoch: 1, number: 2, why: EndReason::Gap };
+    assert_eq!(driver.ask([message(session, 1, 2, b"x")]), [ended]);
+    assert_eq!(driver.stored().len(), 0);
+    assert_eq!(driver.ask([message(session + 1, 1, 1, b"x")]), [], "a session that isn't there");
+}
+
+#[test]
+fn what_an_old_connection_left_behind_is_nothing() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut driver = Driver::open(directory.path());
+    let session = driver.begin("a", 1).session;
+    let attach = Box::new(returner("a", session, 1, 2, driver.now));
+    let replies = driver.ask([
+        message(session, 1, 1, b"one"),
+        Request::Attach(attach),
+        message(session, 1, 2, b"late"),
+        message(session, 2, 2, b"two"),
+        detach(session, 1, false, driver.now),
+    ]);
+    assert!(!replies.iter().any(|reply| matches!(reply, Reply::Detached { .. })));
+    let attached = replies.iter().find_map(|reply| match reply {
+        Reply::Attached(attached) => Some(attached),
+        _ => None,
+    });
+    assert_eq!(attached.map(|attached| (attached.epoch, attached.committed)), Some((2, 1)));
+    assert_eq!(replies.last(), Some(&committed(session, 2, 2)));
+    let payloads: Vec<_> = driver.stored().into_iter().map(|message| message.payload).collect();
+    assert_eq!(payloads, [b"one", b"two"]);
+}
+
+#[test]
+fn a_refused_message_moves_the_cursor_and_is_told_again_until_it_is_confirmed() {
+    let directory = tempfile::tempdir().unwrap();
+    let config = StoreConfig { message_bytes_max: 4, ..StoreConfig::default() };
+    let mut driver = Driver::open_with(directory.path(), config.clone());
+    let session = driver.begin("a", 1).session;
+    let refusal = Refusal { number: 2, code: RefusalCode::TooLarge };
+    let replies = driver
+        .ask((1..=3).map(|number| message(session, 1, number, if number == 2 { b"large" } else { b"tiny" })));
+    let refused = Reply::Refused { ticket: 102, session, epoch: 1, refusal };
+    let place = |wanted: &Reply| replies.iter().position(|reply| reply == wanted).unwrap();
+    assert!(place(&refused) < place(&committed(session, 1, 3)));
+    drop(driver);
+
+    let mut driver = Driver::open_with(directory.path(), config);
+    let again = driver.attach(returner("a", session, 1, 2, driver.now)).unwrap();
+    assert_eq!((again.committed, again.refused.as_slice()), (3, [refusal].as_slice()));
+    driver.ask([Request::Confirm { session, epoch: 2, floor: 2 }]);
+    let again = driver.attach(returner("a", session, 2, 3, driver.now)).unwrap();
+    assert_eq!((again.floor, again.refused.as_slice()), (2, [].as_slice()));
+    let numbers: Vec<_> = driver.stored().into_iter().map(|message| message.number).collect();
+    assert_eq!(numbers, [1, 3]);
+}
+
+#[test]
+fn a_client_that_never_confirms_its_refusals_is_ended() {
+    let directory = tempfile::tempdir().unwrap();
+    let config = StoreConfig { message_bytes_max: 1, ..StoreConfig::default() };
+    let mut driver = Driver::open_with(directory.path(), config);
+    let session = driver.begin("a", 1).session;
+    driver.ask((1..=64).map(|number| message(session, 1, number, b"large")));
+    let ended = Reply::Ended { ticket: 165, session, epoch: 1, number: 65, why: EndReason::Unconfirmed };
+    assert_eq!(driver.ask([message(session, 1, 65, b"large")]), [ended]);
+    let replies = driver.ask([message(session, 1, 65, b"x")]);
+    assert_eq!(replies, [committed(session, 1, 65)], "what is accepted needs no place");
+    driver.ask([Request::Confirm { session, epoch: 1, floor: 65 }]);
+    driver.pass(Duration::from_secs(1));
+    assert_eq!(driver.ask([message(session, 1, 66, b"large")]).len(), 2);
+}
+
+#[test]
+fn a_session_over_its_quota_is_refused_until_the_next_period() {
+    let directory = tempfile::tempdir().unwrap();
+    let quota = Quota { bytes: 300, every: Duration::from_secs(10) };
+    let config = StoreConfig { message_bytes_max: 200, quota, ..StoreConfig::default() };
+    let mut driver = Driver::open_with(directory.path(), config);
+    let session = driver.begin("a", 1).session;
+    let start = driver.now.wall_ms;
+    let mut codes = Vec::new();
+    for (number, after_ms) in [(1, 0), (2, 1), (3, 9_999), (4, 10_000)] {
+        let replies = driver.ask([message_at(session, 1, number, &[0; 100], start + after_ms)]);
+        codes.push(
+            replies.len() == 2
+                && matches!(
+                    replies[0],
+                    Reply::Refused { refusal: Refusal { code: RefusalCode::OverQuota, .. }, .. }
+                ),
+        );
+    }
+    assert_eq!(codes, [false, true, true, false]);
+}
+
+#[test]
+fn what_was_acknowledged_and_is_lost_is_named_and_numbering_goes_on_above() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut driver = Driver::open(directory.path());
+    let session = driver.begin("a", 1).session;
+    driver.ask([message(session, 1, 1, b"x")]);
+    let mut attach = returner("a", session, 1, 2, driver.now);
+    if let Some(resume) = &mut attach.resume {
+        (resume.acknowledged, resume.committed) = (5, 3);
+    }
+    let attached = driver.attach(attach).unwrap();
+    assert_eq!((attached.lost, attached.committed, attached.acknowledged), (Some((2, 5)), 5, 3));
+    assert_eq!(driver.ask([message(session, 2, 6, b"x")]), [committed(session, 2, 6)]);
+    drop(driver);
+    let mut driver = Driver::open(directory.path());
+    let attached = driver.attach(returner("a", session, 2, 3, driver.now)).unwrap();
+    assert_eq!((attached.lost, attached.committed, attached.acknowledged), (None, 6, 3));
+}
+
+#[test]
+fn a_cursor_that_nobody_can_reach_is_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut driver = Driver::open(directory.path());
+    let session = driver.begin("a", 1).session;
+    for (acknowledged, cursor) in [(u64::MAX, 0), (0, u64::MAX), (1 << 62, 0)] {
+        let mut attach = returner("a", session, 1, 2, driver.now);
+        if let Some(resume) = &mut attach.resume {
+            (resume.acknowledged, resume.committed) = (acknowledged, cursor);
+        }
+        assert!(matches!(driver.attach(attach), Err(Reply::AttachRefused { .. })));
+    }
+    let long = Attach { client: "x".repeat(129), token: token(3), ..newcomer("", 3, driver.now) };
+    assert!(matches!(driver.attach(long), Err(Reply::AttachRefused { .. })));
+    assert_eq!(driver.ask([message(session, 1, 1, b"x")]), [committed(session, 1, 1)], "nothing was changed");
+}

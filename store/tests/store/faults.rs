@@ -1,0 +1,182 @@
+//! Disks that are full for real: a small tmpfs, a limit on the size of files.
+
+use crate::child::{Task, payload};
+use crate::driver::{Driver, committed, message, push, stored};
+use pulsegate_store::{Recipient, Reply, Store, StoreConfig, SubmitError};
+use std::fs::File;
+use std::io::Write;
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+/// A file system of a few megabytes, as long as it lives.
+struct Small<'a>(&'a Path);
+
+impl<'a> Small<'a> {
+    fn mount(place: &'a Path) -> Option<Self> {
+        let mounted =
+            Command::new("mount").args(["-t", "tmpfs", "-o", "size=3m", "small"]).arg(place).output();
+        if mounted.is_ok_and(|output| output.status.success()) {
+            return Some(Self(place));
+        }
+        println!("SKIPPED: a tmpfs can't be mounted here (it takes root)");
+        None
+    }
+
+    /// Leaves no room.
+    fn fill(&self) {
+        let mut file = File::create(self.0.join("filler")).unwrap();
+        while file.write_all(&[0; 4096]).is_ok() {}
+    }
+
+    fn empty(&self) {
+        std::fs::remove_file(self.0.join("filler")).unwrap();
+    }
+}
+
+impl Drop for Small<'_> {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("-l").arg(self.0).status();
+    }
+}
+
+/// Submits messages until the store says that it has stopped; returns the last number committed and submitted.
+fn until_stopped(driver: &mut Driver, session: u64, from: u64) -> (u64, u64) {
+    let (mut last, mut number) = (from - 1, from - 1);
+    loop {
+        number += 1;
+        driver.store.submit(message(session, 1, number, &payload(session, number))).unwrap();
+        match driver.reply() {
+            Reply::Committed { committed, .. } => last = committed,
+            Reply::Stopped { why } => {
+                assert!(why.contains("full"), "{why}");
+                return (last, number);
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+#[test]
+fn a_full_disk_stops_receipts_and_they_go_on_when_there_is_room() {
+    let place = tempfile::tempdir().unwrap();
+    let Some(small) = Small::mount(place.path()) else { return };
+    let directory = place.path().join("store");
+    let config = StoreConfig {
+        queue_bytes_max: 64 * 1024,
+        message_bytes_max: 1024,
+        wal_bytes: 256 * 1024,
+        ..StoreConfig::default()
+    };
+    let mut driver = Driver::open_with(&directory, config.clone());
+    let session = driver.begin("a", 1).session;
+    let mut next = 1;
+    for _ in 0..3 {
+        small.fill();
+        let (last, mut number) = until_stopped(&mut driver, session, next);
+        assert!(number == last + 1 && driver.store.figures().stopped);
+        // What is submitted meanwhile is kept, as long as there is room for it.
+        loop {
+            match driver.store.submit(message(session, 1, number + 1, &payload(session, number + 1))) {
+                Ok(()) => number += 1,
+                Err(error) => break assert_eq!(error, SubmitError::Busy),
+            }
+        }
+        assert!(number > last + 50 && driver.store.figures().queue_bytes <= 64 * 1024);
+        assert!(stored(&directory).iter().map(|message| message.number).eq(1..=last));
+        small.empty();
+        // No attempt is made but by a tick, so that nothing can have been said meanwhile.
+        driver.now.uptime_ms += 10_000;
+        driver.tick();
+        assert_eq!(driver.reply(), Reply::GoesOn);
+        let mut ready = 0;
+        loop {
+            match driver.reply() {
+                Reply::Committed { committed, .. } if committed == number => break,
+                Reply::Committed { .. } => {}
+                Reply::Ready => ready += 1,
+                other => panic!("{other:?}"),
+            }
+        }
+        ready += driver.ask([]).iter().filter(|reply| **reply == Reply::Ready).count();
+        assert_eq!(ready, 1);
+        next = number + 1;
+    }
+    drop(driver);
+    // A store that can't write any more ends all the same, and nothing that it said is lost.
+    let mut driver = Driver::open_with(&directory, config);
+    small.fill();
+    let session = match driver.attach(crate::driver::returner("a", session, 1, 2, driver.now)) {
+        Ok(attached) => attached.session,
+        Err(other) => return assert!(matches!(other, Reply::Stopped { .. }), "{other:?}"),
+    };
+    for number in next..next + 100 {
+        driver.store.submit(message(session, 2, number, &payload(session, number))).unwrap();
+    }
+    drop(driver);
+    assert!(stored(&directory).len() as u64 >= next - 1);
+}
+
+#[test]
+fn a_limit_on_the_size_of_files_is_survived_without_a_restart() {
+    let directory = tempfile::tempdir().unwrap();
+    let task = Task {
+        directory: &directory.path().join("store"),
+        synced: true,
+        sessions: 2,
+        resume: &[],
+        count: 2000,
+        window: 16,
+    };
+    let mut shell = Command::new("sh");
+    // In 512-byte units: 256 KiB, in which the database finds no room for all of it.
+    shell.args(["-c", "trap '' XFSZ; ulimit -S -f 512; exec \"$@\"", "sh"]);
+    let output = task.give(shell).output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    let [stopped, goes_on, done] = ["stopped", "goes_on", "done"]
+        .map(|word| text.find(word).unwrap_or_else(|| panic!("{word}: {text}")));
+    assert!(stopped < goes_on && goes_on < done);
+    let messages = stored(task.directory);
+    for session in [1, 2] {
+        let numbers =
+            messages.iter().filter(|message| message.session == session).map(|message| message.number);
+        assert!(numbers.eq(1..=2000));
+    }
+}
+
+#[test]
+fn a_damaged_cursor_is_found_at_the_start() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut driver = Driver::open(directory.path());
+    let session = driver.begin("a", 1).session;
+    assert_eq!(driver.ask([message(session, 1, 1, b"x")]), [committed(session, 1, 1)]);
+    drop(driver);
+    let file = rusqlite::Connection::open(directory.path().join("pulsegate.db")).unwrap();
+    file.execute("UPDATE sessions SET committed = 0", []).unwrap();
+    drop(file);
+    let Err(error) = Driver::try_open(directory.path(), StoreConfig::default()) else {
+        panic!("it was opened")
+    };
+    assert!(error.to_string().contains("above the session's cursor"), "{error}");
+}
+
+#[test]
+fn a_callback_that_panics_closes_the_store() {
+    let directory = tempfile::tempdir().unwrap();
+    let (sender, replies) = std::sync::mpsc::channel();
+    let store = Store::open(
+        directory.path(),
+        StoreConfig::default(),
+        crate::driver::newcomer("", 0, pulsegate_store::Moment::default()).now,
+        move |batch| {
+            sender.send(batch.clone()).unwrap();
+            assert!(batch.iter().all(|reply| matches!(reply, Reply::Stopped { .. })), "on purpose");
+        },
+    )
+    .unwrap();
+    store.submit(push(1, Recipient::Session(1), b"")).unwrap();
+    let wait = || replies.recv_timeout(Duration::from_secs(60)).unwrap();
+    assert!(matches!(wait()[..], [Reply::PushRefused { .. }]));
+    assert!(matches!(wait()[..], [Reply::Stopped { .. }]));
+    assert_eq!(store.submit(push(1, Recipient::Session(1), b"")), Err(SubmitError::Closed));
+}

@@ -1,0 +1,20 @@
+//! The store through its public interface. Time is handed in, so nothing sleeps; what needs a process of its own
+//! runs this executable again, as its child.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "a reply that is not to come fails the test, whichever it is"
+)]
+
+mod child;
+mod crash;
+mod driver;
+mod exchange;
+mod faults;
+mod order;
+mod outgoing;
+mod random;
+mod reading;
+mod sessions;
+mod upkeep;

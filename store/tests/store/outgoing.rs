@@ -1,0 +1,83 @@
+//! Messages to clients: stored until their receipt, within limits, brought by the next attach.
+
+use crate::driver::{Driver, TTL, detach, push, returner};
+use pulsegate_store::{Outgoing, PushRefusal, Recipient, Reply, Request, StoreConfig};
+
+fn pushed(session: u64, epoch: u64, attached: bool, number: u64, payload: &[u8]) -> Reply {
+    Reply::Pushed { ticket: 1, session, epoch, attached, number, payload: payload.into() }
+}
+
+#[test]
+fn a_message_to_a_client_is_kept_until_its_receipt() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut driver = Driver::open(directory.path());
+    driver.begin("a", 1);
+    let (session, now) = (driver.begin("a", 2).session, driver.now);
+    let to = || Recipient::Client("a".to_owned());
+    let replies = driver.ask([push(1, to(), b"one"), push(1, Recipient::Session(session), b"two")]);
+    assert_eq!(replies, [pushed(session, 1, true, 1, b"one"), pushed(session, 1, true, 2, b"two")]);
+    driver.ask([Request::OutReceipt { session, epoch: 1, committed: 1 }, detach(session, 1, true, now)]);
+    assert_eq!(driver.ask([push(1, to(), b"three")]), [pushed(session, 1, false, 3, b"three")]);
+    drop(driver);
+    let mut driver = Driver::open(directory.path());
+    let attached = driver.attach(returner("a", session, 2, 3, now)).unwrap();
+    let outgoing = |number, payload: &[u8]| Outgoing { number, payload: payload.into() };
+    assert_eq!(
+        (attached.acknowledged, attached.outgoing),
+        (1, vec![outgoing(2, b"two"), outgoing(3, b"three")])
+    );
+    let mut attach = returner("a", session, 3, 4, now);
+    if let Some(resume) = &mut attach.resume {
+        resume.committed = 2;
+    }
+    let attached = driver.attach(attach).unwrap();
+    assert_eq!((attached.acknowledged, attached.outgoing), (2, vec![outgoing(3, b"three")]));
+    driver.ask([Request::OutReceipt { session, epoch: 3, committed: 3 }]);
+    let replies = driver.ask([detach(session, 3, true, now)]);
+    assert_eq!(replies, [Reply::Detached { ticket: 9, session, epoch: 3, forgotten: true }]);
+}
+
+#[test]
+fn what_waits_for_a_client_is_limited_in_messages_and_bytes() {
+    let directory = tempfile::tempdir().unwrap();
+    let config = StoreConfig {
+        outgoing_messages_max: 3,
+        outgoing_bytes_max: 10,
+        message_bytes_max: 8,
+        ..StoreConfig::default()
+    };
+    let mut driver = Driver::open_with(directory.path(), config);
+    let session = driver.begin("a", 1).session;
+    let mut outcome = |payload: &[u8]| {
+        let reply = driver.ask([push(1, Recipient::Session(session), payload)]).remove(0);
+        match reply {
+            Reply::Pushed { number, .. } => Ok(number),
+            Reply::PushRefused { why, .. } => Err(why),
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(outcome(b"123456789"), Err(PushRefusal::TooLarge));
+    assert_eq!(outcome(b"12345678"), Ok(1));
+    assert_eq!(outcome(b"123"), Err(PushRefusal::Full));
+    assert_eq!((outcome(b"1"), outcome(b"")), (Ok(2), Ok(3)));
+    assert_eq!(outcome(b""), Err(PushRefusal::Full));
+    driver.ask([Request::OutReceipt { session, epoch: 1, committed: 9 }]);
+    driver.ask([Request::OutReceipt { session, epoch: 1, committed: 2 }]);
+    let replies = driver.ask([push(1, Recipient::Session(session), b"12345678")]);
+    assert_eq!(replies, [pushed(session, 1, true, 4, b"12345678")]);
+    let nobody = driver.ask([push(1, Recipient::Client("b".to_owned()), b"x")]);
+    assert_eq!(nobody, [Reply::PushRefused { ticket: 1, why: PushRefusal::NoSession }]);
+}
+
+#[test]
+fn an_expired_session_says_whose_fate_is_unknown() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut driver = Driver::open(directory.path());
+    let session = driver.begin("a", 1).session;
+    driver.ask((0..3).map(|_| push(1, Recipient::Session(session), b"x")));
+    driver.ask([
+        Request::OutReceipt { session, epoch: 1, committed: 1 },
+        detach(session, 1, false, driver.now),
+    ]);
+    assert_eq!(driver.pass(TTL), [Reply::Expired { session, unknown: Some((2, 3)) }]);
+}

@@ -1,0 +1,103 @@
+//! Retention: by age and by bytes, the oldest first, in pieces.
+
+use crate::driver::{Driver, TTL, detach, message_at};
+use pulsegate_store::{Reader, Reply, StoreConfig};
+use std::time::Duration;
+
+#[test]
+fn messages_go_when_they_are_old() {
+    let directory = tempfile::tempdir().unwrap();
+    let config = StoreConfig { retention_age: Duration::from_secs(100), ..StoreConfig::default() };
+    let mut driver = Driver::open_with(directory.path(), config.clone());
+    let (session, start) = (driver.begin("a", 1).session, driver.now.wall_ms);
+    driver.ask((1..=3000).map(|number| message_at(session, 1, number, b"x", start + number)));
+    driver.pass(Duration::from_millis(100_000 + 2_500));
+    let left = |driver: &mut Driver| {
+        // Pieces ride on batches: as many as there are.
+        for _ in 0..10 {
+            driver.ask([]);
+        }
+        driver.stored().first().map(|message| (message.id, message.number))
+    };
+    assert_eq!(left(&mut driver), Some((2500, 2500)));
+    driver.pass(Duration::from_secs(100));
+    assert_eq!(left(&mut driver), None);
+    let figures = driver.store.figures();
+    assert_eq!((figures.messages, figures.message_bytes), (0, 0));
+    drop(driver);
+    let mut driver = Driver::open_with(directory.path(), config);
+    let reader = Reader::open(directory.path()).unwrap();
+    assert_eq!((reader.newest().unwrap(), reader.deleted_to().unwrap()), (3000, 3000));
+    let session = driver.begin("b", 1).session;
+    driver.ask([message_at(session, 1, 1, b"x", start + 300_000)]);
+    assert_eq!(driver.stored()[0].id, 3001, "ids are never used again");
+}
+
+#[test]
+fn no_more_bytes_are_kept_than_may_be() {
+    let directory = tempfile::tempdir().unwrap();
+    let config = StoreConfig { retention_bytes: 1 << 20, wal_bytes: 1 << 20, ..StoreConfig::default() };
+    let mut driver = Driver::open_with(directory.path(), config);
+    let (session, now) = (driver.begin("a", 1).session, driver.now.wall_ms);
+    for round in 0..40_u64 {
+        driver.ask((1..=100).map(|number| message_at(session, 1, 100 * round + number, &[0; 1000], now)));
+        assert!(driver.store.figures().message_bytes <= (1 << 20) + 200 * 1065);
+    }
+    let stored = driver.stored();
+    assert_eq!(stored.last().map(|message| message.number), Some(4000));
+    assert!(stored.windows(2).all(|pair| pair[0].number + 1 == pair[1].number));
+    let figures = driver.store.figures();
+    assert_eq!(figures.messages, stored.len() as u64);
+    assert_eq!(figures.message_bytes, figures.messages * (1000 + 64 + 1));
+    assert!(figures.message_bytes <= 1 << 20);
+    let bytes: u64 = std::fs::read_dir(directory.path())
+        .unwrap()
+        .map(|entry| entry.unwrap().metadata().unwrap().len())
+        .sum();
+    assert!(bytes < 8 << 20, "the files are bounded as well: {bytes}");
+}
+
+#[test]
+fn many_sessions_expire_in_pieces() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut driver = Driver::open(directory.path());
+    let sessions: Vec<_> = (0..1000).map(|_| driver.begin("a", 1).session).collect();
+    let now = driver.now;
+    driver.ask(sessions.iter().map(|session| detach(*session, 1, false, now)));
+    let mut expired = driver.pass(TTL);
+    while expired.len() < sessions.len() {
+        expired.push(driver.reply());
+    }
+    expired.extend(driver.pass(TTL));
+    let wanted: Vec<_> =
+        sessions.iter().map(|session| Reply::Expired { session: *session, unknown: None }).collect();
+    assert_eq!(expired, wanted);
+    assert_eq!(driver.store.figures().sessions, 0);
+}
+
+#[test]
+#[ignore = "takes a while: prints how long a start with a million sessions takes"]
+fn a_million_sessions_are_no_obstacle_to_a_start() {
+    let directory = tempfile::tempdir().unwrap();
+    drop(Driver::open(directory.path()));
+    let file = rusqlite::Connection::open(directory.path().join("pulsegate.db")).unwrap();
+    file.execute_batch(
+        "WITH RECURSIVE series (value) AS (SELECT 1 UNION ALL SELECT value + 1 FROM series LIMIT 1000000)
+         INSERT INTO sessions SELECT value, 'client-' || value, randomblob(16), randomblob(16), 1, 9, 9, 0, 0, 0,
+         0, 0, 1800000000000, 1800000000000, 60000, 1 FROM series",
+    )
+    .unwrap();
+    drop(file);
+    let start = std::time::Instant::now();
+    let mut driver = Driver::open(directory.path());
+    println!("start with 1,000,000 sessions: {:?}", start.elapsed());
+    assert_eq!(driver.store.figures().sessions, 1_000_000);
+    driver.now.uptime_ms += 60_000;
+    let start = std::time::Instant::now();
+    driver.tick();
+    let mut expired = 0;
+    while expired < 1_000_000 {
+        expired += usize::from(matches!(driver.reply(), Reply::Expired { .. }));
+    }
+    println!("expiry of 1,000,000 sessions: {:?}", start.elapsed());
+}
