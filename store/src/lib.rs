@@ -31,8 +31,8 @@ mod token;
 pub use config::{ConfigError, Durability, Quota, StoreConfig};
 pub use reader::{ReadError, Reader, StoredMessage};
 pub use request::{
-    Attach, AttachRefusal, Attached, EndReason, Moment, Outcome, Outgoing, PushRefusal, Recipient, Refusal,
-    RefusalCode, Reply, Request, Resume, SubmitError, Token,
+    Attach, AttachRefusal, Attached, EndReason, Figures, Moment, Outcome, Outgoing, PushRefusal, Recipient,
+    Refusal, RefusalCode, Reply, Request, Resume, SubmitError, Token,
 };
 pub use schema::{SCHEMA, SCHEMA_VERSION};
-pub use store::{Figures, OpenError, Store};
+pub use store::{OpenError, Store};

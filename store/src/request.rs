@@ -387,3 +387,18 @@ pub enum SubmitError {
 }
 
 const _: () = assert!(size_of::<Request>() <= REQUEST_BYTES);
+
+/// What a store holds, as of its last commit.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Figures {
+    /// Sessions.
+    pub sessions: u64,
+    /// Messages.
+    pub messages: u64,
+    /// Their bytes; each counts 64 beside its payload and its client's id.
+    pub message_bytes: u64,
+    /// What waits for the committer, in bytes, what it is working on included.
+    pub queue_bytes: usize,
+    /// Whether nothing can be committed.
+    pub stopped: bool,
+}

@@ -5,7 +5,7 @@ use crate::config::{ConfigError, StoreConfig};
 use crate::database::{Database, DatabaseError};
 use crate::lock::{Lock, LockError};
 use crate::queue::Queue;
-use crate::request::{Moment, Reply, Request, SubmitError};
+use crate::request::{Figures, Moment, Reply, Request, SubmitError};
 use parking_lot::Mutex;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
@@ -32,21 +32,6 @@ pub enum OpenError {
     /// The committer's thread can't be started.
     #[error("can't start the store's thread: {0}")]
     Thread(std::io::Error),
-}
-
-/// What a store holds, as of its last commit.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Figures {
-    /// Sessions.
-    pub sessions: u64,
-    /// Messages.
-    pub messages: u64,
-    /// Their bytes; each counts 64 beside its payload and its client's id.
-    pub message_bytes: u64,
-    /// What waits for the committer, in bytes, what it is working on included.
-    pub queue_bytes: usize,
-    /// Whether nothing can be committed.
-    pub stopped: bool,
 }
 
 /// An open store. Dropping it commits what was submitted, as far as it can be committed, and closes it.
