@@ -125,7 +125,7 @@ close_reasons! {
     /// What we send made no progress.
     WriteStall = 20, "write stall", Gateway, SOON, "the client does not take what is sent to it";
     /// Fewer bytes arrived than the listener's minimum rate asks for.
-    MinimumRate = 21, "below minimum rate", Gateway, Retry::Never, "the client sends too slowly";
+    MinimumRate = 21, "below minimum rate", Gateway, LATER, "the client sends too slowly";
     /// A message is longer than the listener allows.
     MessageTooLarge = 41, "message too large", Gateway, Retry::Never, "a message is longer than the listener allows";
     /// More was to be sent than the listener's output limit holds.

@@ -145,13 +145,12 @@ impl<P: AsRef<[u8]>> Sending<P> {
         Ok(Some((first, committed)))
     }
 
-    /// The peer has refused this number. Returns whether that is news: a number that is settled may be
-    /// refused again (PROTOCOL.md section 7.3).
+    /// The peer has refused this number. It stays in flight until a receipt covers it.
     ///
     /// # Errors
-    /// [`Violation::NeverSent`] if it was not sent.
-    pub const fn handle_refusal(&self, number: u64) -> Result<bool, Violation> {
-        if number > self.sent { Err(Violation::NeverSent) } else { Ok(number > self.settled) }
+    /// [`Violation::NeverSent`] if it is not in flight.
+    pub const fn handle_refusal(&self, number: u64) -> Result<(), Violation> {
+        if number > self.settled && number <= self.sent { Ok(()) } else { Err(Violation::NeverSent) }
     }
 
     /// The floor to be confirmed, if there is a new one. Taking it counts as having said it.

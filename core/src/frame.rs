@@ -23,6 +23,14 @@ pub const ID_BYTES_MAX: usize = 128;
 pub const TEXT_BYTES_MAX: usize = 512;
 /// The longest payload that a listener or a client may allow.
 pub const MESSAGE_BYTES_MAX: u32 = 16_000_000;
+/// The most refusals that a HELLO or a WELCOME names.
+pub const REFUSALS_MAX: usize = 64;
+/// A refusal in a HELLO or a WELCOME: a number and a code.
+const REFUSAL_BYTES: usize = 10;
+/// What a HELLO has before the client's id.
+const HELLO_BYTES: usize = 64;
+/// What a WELCOME has before its refusals.
+const WELCOME_BYTES: usize = 96;
 /// What a MESSAGE's body has before its payload.
 pub const NUMBER_BYTES: usize = 8;
 
@@ -82,15 +90,17 @@ pub struct Hello<'a> {
     pub token: [u8; 16],
     /// What it has committed of the gateway's messages.
     pub committed: u64,
-    /// The highest of its own messages whose fate it knows.
+    /// The highest of its own messages up to which it knows the fate of all.
     pub acknowledged: u64,
     /// Who it is.
     pub id: &'a str,
+    /// Which of the gateway's messages up to `committed` it has refused, where that is not confirmed.
+    pub refused: Refusals<'a>,
 }
 
 /// The gateway's answer (PROTOCOL.md section 5.2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Welcome {
+pub struct Welcome<'a> {
     /// The session goes on; else it is new.
     pub resumed: bool,
     /// Short or long.
@@ -121,6 +131,44 @@ pub struct Welcome {
     pub acknowledged: u64,
     /// The client's messages that the gateway has lost, first and last; 0 and 0: none.
     pub lost: (u64, u64),
+    /// Which of the client's messages up to `committed` were refused, where that is not confirmed.
+    pub refused: Refusals<'a>,
+}
+
+/// Refusals in a HELLO or a WELCOME, lowest number first, as they are on the wire.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Refusals<'a> {
+    bytes: &'a [u8],
+}
+
+impl<'a> Refusals<'a> {
+    /// Writes refusals, number and code, in the order of their numbers, for [`read`](Self::read).
+    pub fn write(refusals: impl IntoIterator<Item = (u64, u16)>) -> Vec<u8> {
+        let bytes = |(number, code): (u64, u16)| number.to_be_bytes().into_iter().chain(code.to_be_bytes());
+        refusals.into_iter().flat_map(bytes).collect()
+    }
+
+    /// Reads what stands on the wire.
+    ///
+    /// # Errors
+    /// [`FrameError::Malformed`] if there are too many, or they are not in the order of their numbers from 1
+    /// up to `committed`.
+    pub fn read(bytes: &'a [u8], committed: u64) -> Result<Self, FrameError> {
+        let refusals = Self { bytes };
+        let is_whole =
+            bytes.len().is_multiple_of(REFUSAL_BYTES) && bytes.len() <= REFUSALS_MAX * REFUSAL_BYTES;
+        let numbers = || std::iter::once(0).chain(refusals.iter().map(|(number, _)| number));
+        let is_ordered = numbers().zip(numbers().skip(1)).all(|(one, next)| one < next && next <= committed);
+        if is_whole && is_ordered { Ok(refusals) } else { Err(FrameError::Malformed) }
+    }
+
+    /// The refused numbers with their codes.
+    pub fn iter(&self) -> impl Iterator<Item = (u64, u16)> + use<'a> {
+        self.bytes.as_chunks::<REFUSAL_BYTES>().0.iter().map(|refusal| {
+            let [n0, n1, n2, n3, n4, n5, n6, n7, c0, c1] = *refusal;
+            (u64::from_be_bytes([n0, n1, n2, n3, n4, n5, n6, n7]), u16::from_be_bytes([c0, c1]))
+        })
+    }
 }
 
 /// What a BEAT is (PROTOCOL.md section 6).
@@ -155,7 +203,7 @@ pub enum Frame<'a> {
     /// See [`Hello`].
     Hello(Hello<'a>),
     /// See [`Welcome`].
-    Welcome(Welcome),
+    Welcome(Welcome<'a>),
     /// See [`Beat`].
     Beat(Beat),
     /// A message (PROTOCOL.md section 7.1).
@@ -238,8 +286,11 @@ impl Header {
     pub const fn check(self, message_bytes_max: u32) -> Result<(), FrameError> {
         let length = self.body_bytes();
         let (min, max, fault) = match self.kind {
-            HELLO => (65, 64 + ID_BYTES_MAX, FrameError::Malformed),
-            WELCOME => (96, 96, FrameError::Malformed),
+            HELLO => {
+                let max = HELLO_BYTES + ID_BYTES_MAX + REFUSALS_MAX * REFUSAL_BYTES;
+                (HELLO_BYTES + 1, max, FrameError::Malformed)
+            }
+            WELCOME => (WELCOME_BYTES, WELCOME_BYTES + REFUSALS_MAX * REFUSAL_BYTES, FrameError::Malformed),
             BEAT => (1, 1, FrameError::Malformed),
             MESSAGE => (NUMBER_BYTES, NUMBER_BYTES + message_bytes_max as usize, FrameError::TooLarge),
             RECEIPT | CONFIRM => (8, 8, FrameError::Malformed),

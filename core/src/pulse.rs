@@ -37,8 +37,8 @@ pub enum PulseEvent<'a> {
     /// A client wants in. The gateway answers by [`Pulse::welcome`], or ends the connection.
     Hello(Hello<'a>),
     /// The gateway has let us in. If the session is not the one resumed, [`Pulse::take_left_over`] has what
-    /// was left of that.
-    Welcome(Welcome),
+    /// was left of that; else the refusals that it names follow as events of their own.
+    Welcome(Welcome<'a>),
     /// A message; it is to be answered by [`Pulse::commit`] or [`Pulse::refuse`].
     Message {
         /// Its number.
@@ -46,7 +46,8 @@ pub enum PulseEvent<'a> {
         /// Its bytes, valid during the call.
         payload: &'a [u8],
     },
-    /// These messages of ours are committed, but for those that were refused before.
+    /// These messages of ours are committed, but for those that were refused before, in [`Refused`](Self::Refused)
+    /// or, at the gateway, in HELLO.
     Settled {
         /// The first one.
         first: u64,
@@ -228,7 +229,7 @@ impl<P: AsRef<[u8]>> Pulse<P> {
     /// [`CloseReason::FrameOutOfPlace`] if that cursor is ahead of everything we sent, or there was no HELLO.
     pub fn welcome(
         &mut self,
-        welcome: &Welcome,
+        welcome: &Welcome<'_>,
         hello_committed: u64,
         sending: Sending<P>,
         receiving: Receiving,
@@ -376,7 +377,7 @@ impl<P: AsRef<[u8]>> Pulse<P> {
     fn handle_welcome(
         &mut self,
         now: Instant,
-        welcome: Welcome,
+        welcome: Welcome<'_>,
         on_event: &mut impl FnMut(PulseEvent<'_>),
     ) -> Result<(), CloseReason> {
         self.stage = Stage::Attached;
@@ -391,6 +392,12 @@ impl<P: AsRef<[u8]>> Pulse<P> {
             None
         };
         on_event(PulseEvent::Welcome(welcome));
+        if let Some((first, last)) = settled {
+            for (number, code) in welcome.refused.iter().filter(|(number, _)| (first..=last).contains(number))
+            {
+                on_event(PulseEvent::Refused { number, code, text: "" });
+            }
+        }
         self.handle_settled(now, settled, on_event);
         Ok(())
     }
@@ -418,12 +425,8 @@ impl<P: AsRef<[u8]>> Pulse<P> {
                 self.handle_settled(now, settled, on_event);
             }
             Frame::Refuse { number, code, text } => {
-                let is_news = self.sending.handle_refusal(number)?;
-                on_event(if is_news {
-                    PulseEvent::Refused { number, code, text }
-                } else {
-                    PulseEvent::Alive
-                });
+                self.sending.handle_refusal(number)?;
+                on_event(PulseEvent::Refused { number, code, text });
             }
             Frame::Confirm { floor } => {
                 self.receiving.handle_confirm(floor)?;

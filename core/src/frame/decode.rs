@@ -1,8 +1,8 @@
 //! Bodies to frames: every field is looked at, and nothing is taken on trust.
 
 use super::{
-    BEAT, BYE, Beat, Bye, CONFIRM, Durability, Frame, FrameError, HELLO, Header, Hello, LifetimeKind,
-    MESSAGE, MESSAGE_BYTES_MAX, NOTICE, RECEIPT, REFUSE, SKIPPED, WELCOME, Welcome,
+    BEAT, BYE, Beat, Bye, CONFIRM, Durability, Frame, FrameError, HELLO, Header, Hello, ID_BYTES_MAX,
+    LifetimeKind, MESSAGE, MESSAGE_BYTES_MAX, NOTICE, RECEIPT, REFUSE, Refusals, SKIPPED, WELCOME, Welcome,
 };
 use crate::exchange::Window;
 
@@ -119,16 +119,19 @@ impl<'a> Fields<'a> {
             committed: self.u64()?,
             acknowledged: self.u64()?,
             id: "",
+            refused: Refusals::default(),
         };
         let fresh = hello.session == 0;
         let empty = hello.token == [0; 16] && hello.committed == 0 && hello.acknowledged == 0;
-        if (fresh && !empty) || beat_min_ms > beat_max_ms || self.rest.len() != id_length || id_length == 0 {
+        if (fresh && !empty) || beat_min_ms > beat_max_ms || !(1..=ID_BYTES_MAX).contains(&id_length) {
             return Err(FrameError::Malformed);
         }
-        Ok(Hello { id: self.text()?, ..hello })
+        let (id, refused) = self.take_rest().split_at_checked(id_length).ok_or(FrameError::Malformed)?;
+        let id = std::str::from_utf8(id).map_err(|_| FrameError::BadText)?;
+        Ok(Hello { id, refused: Refusals::read(refused, hello.committed)?, ..hello })
     }
 
-    fn welcome(&mut self) -> Result<Welcome, FrameError> {
+    fn welcome(&mut self) -> Result<Welcome<'a>, FrameError> {
         let resumed = match self.u8()? {
             0 => false,
             1 => true,
@@ -148,7 +151,7 @@ impl<'a> Fields<'a> {
         let (beat_interval_ms, beat_timeout_ms) = (self.u32()?, self.u32()?);
         let (remaining_ms, session_ttl_ms) = (self.u32()?, self.u32()?);
         let (window, message_bytes_max) = self.window()?;
-        Ok(Welcome {
+        let welcome = Welcome {
             resumed,
             lifetime,
             durability,
@@ -164,7 +167,9 @@ impl<'a> Fields<'a> {
             committed: self.u64()?,
             acknowledged: self.u64()?,
             lost: (self.u64()?, self.u64()?),
-        })
+            refused: Refusals::default(),
+        };
+        Ok(Welcome { refused: Refusals::read(self.take_rest(), welcome.committed)?, ..welcome })
     }
 
     fn bye(&mut self) -> Result<Bye<'a>, FrameError> {

@@ -83,10 +83,11 @@ impl Hello<'_> {
         out.extend_from_slice(&self.committed.to_be_bytes());
         out.extend_from_slice(&self.acknowledged.to_be_bytes());
         out.extend_from_slice(id.as_bytes());
+        out.extend_from_slice(self.refused.bytes);
     }
 }
 
-impl Welcome {
+impl Welcome<'_> {
     fn encode_body(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(&[u8::from(self.resumed), self.lifetime as u8, self.durability as u8, 0]);
         for number in [
@@ -106,6 +107,7 @@ impl Welcome {
         for number in [self.committed, self.acknowledged, self.lost.0, self.lost.1] {
             out.extend_from_slice(&number.to_be_bytes());
         }
+        out.extend_from_slice(self.refused.bytes);
     }
 }
 

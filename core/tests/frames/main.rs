@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use pulsegate_core::exchange::Window;
 use pulsegate_core::frame::{
     BODY_BYTES_MAX, Beat, Bye, Durability, Frame, FrameError, HEADER_BYTES, Header, Hello, LifetimeKind,
-    PREFACE, VERSION_PLACE, Welcome,
+    PREFACE, Refusals, VERSION_PLACE, Welcome,
 };
 
 const MESSAGE_BYTES_MAX: u32 = 4096;
@@ -39,10 +39,11 @@ fn hello() -> Hello<'static> {
         committed: 3,
         acknowledged: 9,
         id: "sensor-7",
+        refused: Refusals::default(),
     }
 }
 
-fn welcome() -> Welcome {
+fn welcome() -> Welcome<'static> {
     Welcome {
         resumed: true,
         lifetime: LifetimeKind::Short,
@@ -59,7 +60,35 @@ fn welcome() -> Welcome {
         committed: 9,
         acknowledged: 3,
         lost: (8, 9),
+        refused: Refusals::default(),
     }
+}
+
+/// Message 2, over quota.
+const TWO_FOR_QUOTA: [u8; 10] = [0, 0, 0, 0, 0, 0, 0, 2, 0, 2];
+/// Message 2, over quota, and message 9, too large.
+const TWO_AND_NINE: [u8; 20] = [0, 0, 0, 0, 0, 0, 0, 2, 0, 2, 0, 0, 0, 0, 0, 0, 0, 9, 0, 1];
+
+fn refusals(bytes: &'static [u8]) -> Refusals<'static> {
+    Refusals::read(bytes, 9).expect("numbers in order, up to 9")
+}
+
+#[test]
+fn refusals_are_named_in_order_and_up_to_the_cursor() {
+    assert_eq!(Refusals::write([(2, 2), (9, 1)]), TWO_AND_NINE);
+    assert_eq!(refusals(&TWO_AND_NINE).iter().collect::<Vec<_>>(), [(2, 2), (9, 1)]);
+    for (what, list, committed) in [
+        ("beyond the cursor", vec![(2, 2), (9, 1)], 8),
+        ("number 0", vec![(0, 1)], 8),
+        ("twice the same", vec![(2, 2), (2, 2)], 8),
+        ("out of order", vec![(3, 2), (2, 2)], 8),
+        ("too many", (1..=65).map(|number| (number, 1)).collect(), 99),
+    ] {
+        assert_eq!(Refusals::read(&Refusals::write(list), committed), Err(FrameError::Malformed), "{what}");
+    }
+    assert_eq!(Refusals::read(&TWO_AND_NINE[..19], 9), Err(FrameError::Malformed), "half a refusal");
+    let most = Refusals::write((1..=64).map(|number| (number, 1)));
+    assert_eq!(Refusals::read(&most, 64).map(|refusals| refusals.iter().count()), Ok(64));
 }
 
 fn frames() -> Vec<(&'static str, Frame<'static>)> {
@@ -76,7 +105,9 @@ fn frames() -> Vec<(&'static str, Frame<'static>)> {
                 ..hello()
             }),
         ),
+        ("hello with a refusal", Frame::Hello(Hello { refused: refusals(&TWO_FOR_QUOTA), ..hello() })),
         ("welcome", Frame::Welcome(welcome())),
+        ("welcome with refusals", Frame::Welcome(Welcome { refused: refusals(&TWO_AND_NINE), ..welcome() })),
         ("beat", Frame::Beat(Beat::Beat)),
         ("question", Frame::Beat(Beat::Question)),
         ("answer", Frame::Beat(Beat::Answer)),
@@ -146,6 +177,7 @@ fn fields_out_of_range_are_refused() {
         ("a lifetime that does not exist", Frame::Hello(hello()), 0, 3, FrameError::Malformed),
         ("a zero that is none", Frame::Hello(hello()), 1, 1, FrameError::Malformed),
         ("an id that is shorter than told", Frame::Hello(hello()), 3, 9, FrameError::Malformed),
+        ("an id of no length", Frame::Hello(hello()), 3, 0, FrameError::Malformed),
         ("a beat_min above beat_max", Frame::Hello(hello()), 4, 0xFF, FrameError::Malformed),
         ("no window", Frame::Hello(hello()), 15, 0, FrameError::Malformed),
         ("a window smaller than a message", Frame::Hello(hello()), 17, 0, FrameError::Malformed),
@@ -205,7 +237,7 @@ proptest! {
     }
 
     #[test]
-    fn a_frame_with_one_byte_changed_is_refused_or_canonical(place in 0_usize..13, at: prop::sample::Index, byte: u8) {
+    fn a_frame_with_one_byte_changed_is_refused_or_canonical(place in 0_usize..15, at: prop::sample::Index, byte: u8) {
         let (_, frame) = frames()[place];
         let mut bytes = encoded(&frame);
         let at = HEADER_BYTES + at.index(bytes.len() - HEADER_BYTES);

@@ -82,16 +82,6 @@ fn a_refusal_that_is_not_kept() {
         .fails("a refusal that is not kept", Broken::AcknowledgedIsLost);
 }
 
-/// WELCOME stops before a refusal that is kept, so messages come again that are committed. To receipt them
-/// with the cursor is to receipt what has not come yet.
-#[test]
-fn a_refusal_that_is_kept_with_receipts_by_the_cursor() {
-    let rules = Rules { refusing: Refusing::KeptUntilConfirmed, ..SPECIFIED };
-    Scenario::new(Budget { cuts: 1, refusals: 1, ..QUIET })
-        .with(rules)
-        .fails("a refusal that is kept, receipts by the cursor", Broken::Accused);
-}
-
 /// Two WELCOMEs lost in a row: the token that the client holds is the one before the one before.
 #[test]
 fn a_token_before_the_newest_that_the_client_never_got() {

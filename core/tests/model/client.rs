@@ -60,9 +60,9 @@ impl World {
         let connection = self.client.connection.and_then(|id| self.connection(id));
         match connection.and_then(|connection| connection.down.pop_front()) {
             None => Ok(()),
-            Some(Down::Welcome { session, token, committed, is_resumed }) => {
+            Some(Down::Welcome { session, token, committed, refused, is_resumed }) => {
                 self.client.token = token;
-                self.client_is_welcome(session, committed, is_resumed, sights)?;
+                self.client_is_welcome(session, committed, refused, is_resumed, sights)?;
                 if withdraws { self.client_withdraws(sights) } else { Ok(()) }
             }
             Some(Down::Receipt(committed)) => {
@@ -71,21 +71,26 @@ impl World {
             }
             Some(Down::Refuse(number)) => {
                 self.client.sending.handle_refusal(number)?;
-                let place = usize::try_from(number - self.client.sending.settled() - 1).expect("small");
-                let payload = self.client.waiting[place];
-                // Heard on an earlier connection already: the message was sent again to learn its fate.
-                if self.client.outcomes[usize::from(payload)] == Outcome::NotAccepted {
-                    return Ok(());
-                }
-                self.client_decides(payload, Outcome::NotAccepted)
+                self.client_is_refused(number)
             }
         }
+    }
+
+    fn client_is_refused(&mut self, number: u64) -> Result<(), Broken> {
+        let place = usize::try_from(number - self.client.sending.settled() - 1).expect("small");
+        let payload = *self.client.waiting.get(place).ok_or(Broken::Accused)?;
+        // It may have heard so before, on a connection that ended before the receipt came.
+        if self.client.outcomes[usize::from(payload)] == Outcome::NotAccepted {
+            return Ok(());
+        }
+        self.client_decides(payload, Outcome::NotAccepted)
     }
 
     fn client_is_welcome(
         &mut self,
         session: u8,
         committed: u64,
+        refused: u8,
         is_resumed: bool,
         sights: &mut Sights,
     ) -> Result<(), Broken> {
@@ -100,6 +105,11 @@ impl World {
         }
         self.client.session = session;
         self.client.is_welcome = true;
+        for number in
+            (self.client.sending.settled() + 1..=committed).filter(|number| refused >> number & 1 == 1)
+        {
+            self.client_is_refused(number)?;
+        }
         let settled = self.client.sending.attach(committed, WINDOW)?;
         sights.settled_by_welcome += u64::from(settled.is_some());
         self.client_settles(settled)

@@ -84,13 +84,13 @@ impl World {
         };
         match (answer, &mut connection.server) {
             (
-                Answer::Attached { session, token, epoch, committed, is_resumed, .. },
+                Answer::Attached { session, token, epoch, committed, refused, is_resumed, .. },
                 server @ Server::Attaching,
             ) => {
                 let mut receiving = Receiving::default();
                 receiving.attach(committed);
                 *server = Server::Attached { session, token, epoch, receiving };
-                connection.write_down(Down::Welcome { session, token, committed, is_resumed });
+                connection.write_down(Down::Welcome { session, token, committed, refused, is_resumed });
             }
             (Answer::Committed { committed, .. }, Server::Attached { session, epoch, receiving, .. }) => {
                 let is_due = receiving.handle_committed(committed);
@@ -281,7 +281,8 @@ impl Store {
                 return Err(Broken::AcknowledgedIsLost);
             }
             session.refused.retain(|&refused| refused > acknowledged);
-            let committed = session.refused.first().map_or(session.cursor.committed, |&refused| refused - 1);
+            let committed = session.cursor.committed;
+            let refused = session.refused.iter().fold(0, |all, number| all | 1 << number);
             let token = session.issue(token, rules.tokens);
             let epoch = session.cursor.epoch;
             return Ok(Answer::Attached {
@@ -290,6 +291,7 @@ impl Store {
                 token,
                 epoch,
                 committed,
+                refused,
                 is_resumed: true,
             });
         }
@@ -308,6 +310,7 @@ impl Store {
             token: 1,
             epoch: 1,
             committed: 0,
+            refused: 0,
             is_resumed: false,
         })
     }

@@ -84,11 +84,13 @@ fn when_tokens_are_checked() {
 
 #[test]
 fn when_a_message_is_refused_and_the_refusal_is_kept() {
-    let rules = Rules { refusing: Refusing::KeptUntilConfirmed, is_known_by_number: true, ..SPECIFIED };
+    let rules =
+        Rules { refusing: Refusing::KeptUntilConfirmed, tokens: Tokens::IssuedUntilProven, ..SPECIFIED };
     let sights = Scenario::new(Budget { messages: 3, cuts: 2, refusals: 1, ..QUIET })
         .with(rules)
         .holds("two cuts, a refusal that is kept");
-    assert!(sights.refused > 0 && sights.known > 0);
+    assert!(sights.refused > 0 && sights.settled_by_welcome > 0);
+    assert_eq!(sights.known, 0, "nothing is sent again only to learn its fate");
 }
 
 /// The third leg alone lets the receiver forget, even the cursor of a session that lives on: HELLO names it

@@ -4,7 +4,7 @@
 //! number of states and the shortest way to each violation.
 //!
 //! Bounds: up to 3 messages, a window of 2, 2 connections at once, up to 3 faults of a kind (so 4 attaches);
-//! in all 3.9 million states and 13 million steps, the largest scenario with 850,000 states.
+//! in all some 3 to 4 million states, the largest scenario with 850,000 states.
 //!
 //! Left out, because nothing here depends on it: the other direction (the same code), heartbeats, bytes, two
 //! clients, a store that takes back what was durable (PROTOCOL.md 5.5).

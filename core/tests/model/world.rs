@@ -52,7 +52,14 @@ pub(crate) enum Up {
 /// What goes from the gateway to the client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Down {
-    Welcome { session: u8, token: u8, committed: u64, is_resumed: bool },
+    /// `refused` has a bit for each number that is named as refused.
+    Welcome {
+        session: u8,
+        token: u8,
+        committed: u64,
+        refused: u8,
+        is_resumed: bool,
+    },
     Receipt(u64),
     Refuse(u64),
 }
@@ -106,9 +113,23 @@ pub(crate) enum Request {
 /// What waits for the connection's shard.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Answer {
-    Attached { connection: u8, session: u8, token: u8, epoch: u64, committed: u64, is_resumed: bool },
-    Committed { connection: u8, committed: u64 },
-    Refused { connection: u8, number: u64 },
+    Attached {
+        connection: u8,
+        session: u8,
+        token: u8,
+        epoch: u64,
+        committed: u64,
+        refused: u8,
+        is_resumed: bool,
+    },
+    Committed {
+        connection: u8,
+        committed: u64,
+    },
+    Refused {
+        connection: u8,
+        number: u64,
+    },
 }
 
 /// What a crash of the gateway takes, besides its ends of the connections.
@@ -196,7 +217,7 @@ pub(crate) enum Transaction {
 pub(crate) enum Refusing {
     /// The cursor has passed over the message, and that is all that is left of it.
     PassedOver,
-    /// The refusal is kept until it is confirmed, and no WELCOME names a cursor beyond it.
+    /// The refusal is kept until it is confirmed, and each WELCOME names it beside the cursor.
     KeptUntilConfirmed,
 }
 

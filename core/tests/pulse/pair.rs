@@ -2,7 +2,7 @@
 
 use pulsegate_core::close::CloseReason;
 use pulsegate_core::exchange::{Receiving, Sending, Window};
-use pulsegate_core::frame::{Durability, Hello, LifetimeKind, PREFACE, Welcome};
+use pulsegate_core::frame::{Durability, Hello, LifetimeKind, PREFACE, Refusals, Welcome};
 use pulsegate_core::pulse::{Pulse, PulseEvent};
 use pulsegate_core::time::Instant;
 use std::time::Duration;
@@ -76,10 +76,11 @@ pub(crate) fn hello() -> Hello<'static> {
         committed: 0,
         acknowledged: 0,
         id: "a client",
+        refused: Refusals::default(),
     }
 }
 
-pub(crate) fn welcome(resumed: bool, committed: u64) -> Welcome {
+pub(crate) fn welcome(resumed: bool, committed: u64) -> Welcome<'static> {
     Welcome {
         resumed,
         lifetime: LifetimeKind::Long,
@@ -96,6 +97,7 @@ pub(crate) fn welcome(resumed: bool, committed: u64) -> Welcome {
         committed,
         acknowledged: 0,
         lost: (0, 0),
+        refused: Refusals::default(),
     }
 }
 

@@ -1,9 +1,9 @@
 //! Connections that break, and sessions that go on: everything arrives once and in order.
 
-use crate::pair::{End, Pair, Seen, WINDOW, hello};
+use crate::pair::{End, Pair, Seen, WINDOW, hello, welcome};
 use proptest::prelude::*;
 use pulsegate_core::exchange::{Receiving, Sending};
-use pulsegate_core::frame::Hello;
+use pulsegate_core::frame::{Hello, Refusals, Welcome};
 
 fn resuming() -> Hello<'static> {
     Hello { session: 1, token: [1; 16], ..hello() }
@@ -46,16 +46,22 @@ fn a_session_that_is_gone_leaves_over_what_was_not_settled() {
 }
 
 #[test]
-fn a_refusal_may_be_said_again() {
+fn a_refusal_that_was_lost_is_named_by_welcome() {
     let mut pair = Pair::attached();
-    pair.client.pulse.push(b"unwanted".to_vec());
-    pair.exchange();
-    for _ in 0..2 {
-        pair.gateway.pulse.refuse(1, 3, "not wanted");
-        pair.gateway.pulse.commit(1);
-        pair.exchange();
+    for text in ["unwanted", "wanted"] {
+        pair.client.pulse.push(text.into());
     }
-    assert_eq!(pair.client.take_seen(), [Seen::Refused(1, 3), Seen::Settled(1, 1)]);
+    pair.deliver_to_gateway();
+    pair.gateway.pulse.refuse(1, 3, "not wanted");
+    pair.gateway.pulse.commit(2);
+    // Refusal and receipt are lost with the connection.
+    let (sending, receiving) = pair.client.pulse.into_halves();
+    let mut pair = Pair::opened(End::client(&resuming(), sending, receiving));
+    let named = Refusals::write([(1, 3)]);
+    let welcome = Welcome { refused: Refusals::read(&named, 2).unwrap(), ..welcome(true, 2) };
+    pair.gateway.pulse.welcome(&welcome, 0, Sending::new(WINDOW), Receiving::restore(2, 0)).unwrap();
+    pair.deliver_to_client();
+    assert_eq!(pair.client.take_seen(), [Seen::Welcome(true), Seen::Refused(1, 3), Seen::Settled(1, 2)]);
 }
 
 proptest! {

@@ -143,7 +143,7 @@ fn chunks_are_cut_at_the_longest_message_and_each_is_answered() {
 fn the_farewell_names_the_reason_and_the_retry_after_all_other_output() {
     let cases = [
         (CloseReason::PeerClosed, "bye: peer closed, come back at once\n"),
-        (CloseReason::MinimumRate, "bye: below minimum rate, do not come back unchanged\n"),
+        (CloseReason::MinimumRate, "bye: below minimum rate, come back in 5 s\n"),
         (CloseReason::Drain, "bye: drain, come back in 1 s\n"),
         (CloseReason::AtCapacity, "bye: at capacity, come back in 5 s\n"),
     ];
