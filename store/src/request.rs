@@ -260,9 +260,8 @@ pub struct Attached {
     pub acknowledged: u64,
     /// The first and the last of the client's messages that were acknowledged and are lost.
     pub lost: Option<(u64, u64)>,
-    /// Refusals that the client may not have got, lowest first. WELCOME has to name a cursor below the first of
-    /// them, and the refusals and a receipt for `committed` follow; otherwise the client would take them for
-    /// committed.
+    /// Refusals that the client may not have got, lowest first. WELCOME names them (PROTOCOL.md section 5.7);
+    /// otherwise the client would take these messages for committed.
     pub refused: Vec<Refusal>,
     /// Our messages above `acknowledged`, without gaps.
     pub outgoing: Vec<Outgoing>,
