@@ -90,7 +90,7 @@ impl Connection {
             return;
         }
         if let Some(reason) = self.lifetime.passed(now, policy).and_then(Timer::reason) {
-            return self.end(now, policy, reason, output);
+            return self.close(now, policy, reason, output);
         }
         self.totals.bytes_in += input.len() as u64;
         self.lifetime.handle_received(now, policy.minimum_rate, input.len());
@@ -108,7 +108,7 @@ impl Connection {
         }
         if output.transmit().len() > before && self.lifetime.write_deadline_passed(now) {
             output.transmit().truncate(before);
-            self.end(now, policy, CloseReason::WriteDeadline, output);
+            self.close(now, policy, CloseReason::WriteDeadline, output);
         }
     }
 
@@ -118,7 +118,7 @@ impl Connection {
             return;
         }
         if let Some(reason) = self.lifetime.passed(now, policy).and_then(Timer::reason) {
-            return self.end(now, policy, reason, output);
+            return self.close(now, policy, reason, output);
         }
         self.lifetime.handle_input_end(now);
         output.handle_event(Event::InputEnded);
@@ -132,7 +132,7 @@ impl Connection {
         reason: CloseReason,
         output: &mut impl Output,
     ) {
-        self.end(now, policy, reason, output);
+        self.close(now, policy, reason, output);
         self.lifetime.enter(Phase::Aborted, None);
     }
 
@@ -145,7 +145,7 @@ impl Connection {
             return;
         }
         match (timer, timer.reason()) {
-            (_, Some(reason)) => self.end(now, policy, reason, output),
+            (_, Some(reason)) => self.close(now, policy, reason, output),
             (Timer::Flush, None) => self.lifetime.enter(Phase::Aborted, None),
             (_, None) => self.lifetime.enter(Phase::Closed, None),
         }
@@ -161,7 +161,7 @@ impl Connection {
             }
             self.lifetime.handle_output(now, written.waiting > 0);
             if written.waiting == 0 && self.lifetime.is_finishing() {
-                self.end(now, policy, self.finished_reason(), output);
+                self.close(now, policy, self.finished_reason(), output);
             }
         }
         if self.lifetime.phase() == Phase::Flushing && written.waiting == 0 && output.transmit().is_empty() {
@@ -196,11 +196,11 @@ impl Connection {
             return Err(Ended);
         }
         if self.lifetime.write_deadline_passed(now) {
-            self.end(now, policy, CloseReason::WriteDeadline, output);
+            self.close(now, policy, CloseReason::WriteDeadline, output);
             return Err(Ended);
         }
         if waiting.saturating_add(bytes.len()) > policy.output_bytes_max {
-            self.end(now, policy, CloseReason::OutputFull, output);
+            self.close(now, policy, CloseReason::OutputFull, output);
             return Err(Ended);
         }
         output.transmit().extend_from_slice(bytes);
@@ -215,13 +215,8 @@ impl Connection {
         }
         self.lifetime.finish();
         if waiting == 0 && output.transmit().is_empty() {
-            self.end(now, policy, self.finished_reason(), output);
+            self.close(now, policy, self.finished_reason(), output);
         }
-    }
-
-    /// Ends the connection. Only the first reason counts.
-    pub fn close(&mut self, now: Now, policy: &Policy, reason: CloseReason, output: &mut impl Output) {
-        self.end(now, policy, reason, output);
     }
 
     /// Sets or clears deadlines from outside; see [`Lifetime::set_deadline`].
@@ -292,7 +287,7 @@ impl Connection {
             self.lifetime.phase() == Phase::Open
         });
         if outcome.is_err() {
-            self.end(now, policy, CloseReason::MessageTooLarge, output);
+            self.close(now, policy, CloseReason::MessageTooLarge, output);
         }
         if self.lifetime.phase() == Phase::Open {
             self.lines = lines;
@@ -333,7 +328,8 @@ impl Connection {
         }
     }
 
-    fn end(&mut self, now: Now, policy: &Policy, reason: CloseReason, output: &mut impl Output) {
+    /// Ends the connection. Only the first reason counts.
+    pub fn close(&mut self, now: Now, policy: &Policy, reason: CloseReason, output: &mut impl Output) {
         if self.lifetime.phase() != Phase::Open {
             return;
         }

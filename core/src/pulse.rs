@@ -109,6 +109,8 @@ pub struct Pulse<P> {
     /// What the peer takes, as its HELLO says; a client learns it from WELCOME.
     peer_window: Window,
     peer_message_bytes_max: u32,
+    /// The cursor that a client's HELLO named.
+    peer_committed: u64,
     /// The sizes of messages that have come and are not committed, oldest first.
     uncommitted: VecDeque<u32>,
     uncommitted_bytes: u64,
@@ -153,6 +155,7 @@ impl<P: AsRef<[u8]>> Pulse<P> {
             message_bytes_max,
             peer_window: window,
             peer_message_bytes_max: 0,
+            peer_committed: 0,
             uncommitted: VecDeque::new(),
             uncommitted_bytes: 0,
             urgent: Vec::new(),
@@ -223,14 +226,13 @@ impl<P: AsRef<[u8]>> Pulse<P> {
     }
 
     /// Lets the client in: WELCOME goes out, and what `sending` holds above its cursor follows. The halves
-    /// are those of the session; `hello_committed` is the cursor that HELLO named.
+    /// are those of the session.
     ///
     /// # Errors
-    /// [`CloseReason::FrameOutOfPlace`] if that cursor is ahead of everything we sent, or there was no HELLO.
+    /// [`CloseReason::FrameOutOfPlace`] if the cursor that HELLO named is ahead of everything we sent, or there was no HELLO.
     pub fn welcome(
         &mut self,
         welcome: &Welcome<'_>,
-        hello_committed: u64,
         sending: Sending<P>,
         receiving: Receiving,
     ) -> Result<(), CloseReason> {
@@ -239,7 +241,7 @@ impl<P: AsRef<[u8]>> Pulse<P> {
         }
         self.sending = sending;
         self.receiving = receiving;
-        self.sending.attach(hello_committed, self.peer_window).map_err(violation_reason)?;
+        self.sending.attach(self.peer_committed, self.peer_window).map_err(violation_reason)?;
         self.receiving.attach(welcome.committed);
         Frame::Welcome(*welcome).encode(&mut self.urgent);
         self.stage = Stage::Attached;
@@ -352,6 +354,7 @@ impl<P: AsRef<[u8]>> Pulse<P> {
                 self.stage = Stage::Attaching;
                 self.peer_window = hello.window;
                 self.peer_message_bytes_max = hello.message_bytes_max;
+                self.peer_committed = hello.committed;
                 on_event(PulseEvent::Hello(hello));
             }
             (Frame::Hello(_), _, Side::Gateway) => return Err(CloseReason::SecondHello),

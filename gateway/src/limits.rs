@@ -43,25 +43,19 @@ impl Limits {
         if !self.rate.take(now) {
             return Err(CloseReason::AcceptRate);
         }
-        if !self.total.take() {
-            return Err(CloseReason::AtCapacity);
-        }
-        if !self.listener.take() {
-            self.total.give_back();
-            return Err(CloseReason::AtCapacity);
-        }
-        if !self.newcomers.take() {
-            self.listener.give_back();
-            self.total.give_back();
-            return Err(CloseReason::NewcomerLimit);
-        }
-        if !self.per_address.take(source) {
-            self.newcomers.give_back();
-            self.listener.give_back();
-            self.total.give_back();
-            return Err(CloseReason::AddressLimit);
-        }
-        Ok(())
+        let gauges = [
+            (&*self.total, CloseReason::AtCapacity),
+            (&self.listener, CloseReason::AtCapacity),
+            (&self.newcomers, CloseReason::NewcomerLimit),
+        ];
+        let taken = gauges.iter().take_while(|(gauge, _)| gauge.take()).count();
+        let refusal = match gauges.get(taken) {
+            Some((_, reason)) => Some(*reason),
+            None => (!self.per_address.take(source)).then_some(CloseReason::AddressLimit),
+        };
+        let Some(reason) = refusal else { return Ok(()) };
+        gauges[..taken].iter().for_each(|(gauge, _)| gauge.give_back());
+        Err(reason)
     }
 
     /// Nobody is counted any more.

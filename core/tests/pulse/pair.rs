@@ -130,8 +130,7 @@ impl Pair {
     /// The gateway lets the client in.
     pub(crate) fn welcome(&mut self, resumed: bool, sending: Sending<Vec<u8>>, receiving: Receiving) {
         let welcome = welcome(resumed, receiving.committed());
-        let committed = self.client.pulse.receiving().committed();
-        self.gateway.pulse.welcome(&welcome, committed, sending, receiving).expect("HELLO has come");
+        self.gateway.pulse.welcome(&welcome, sending, receiving).expect("HELLO has come");
         self.deliver_to_client();
     }
 

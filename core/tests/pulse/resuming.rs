@@ -59,7 +59,7 @@ fn a_refusal_that_was_lost_is_named_by_welcome() {
     let mut pair = Pair::opened(End::client(&resuming(), sending, receiving));
     let named = Refusals::write([(1, 3)]);
     let welcome = Welcome { refused: Refusals::read(&named, 2).unwrap(), ..welcome(true, 2) };
-    pair.gateway.pulse.welcome(&welcome, 0, Sending::new(WINDOW), Receiving::restore(2, 0)).unwrap();
+    pair.gateway.pulse.welcome(&welcome, Sending::new(WINDOW), Receiving::restore(2, 0)).unwrap();
     pair.deliver_to_client();
     assert_eq!(pair.client.take_seen(), [Seen::Welcome(true), Seen::Refused(1, 3), Seen::Settled(1, 2)]);
 }

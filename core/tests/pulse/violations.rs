@@ -84,8 +84,7 @@ fn nothing_is_receipted_refused_or_confirmed_that_was_not_sent() {
     let ahead = Hello { session: 1, committed: 5, ..hello() };
     let client = End::client(&ahead, Sending::new(WINDOW), Receiving::restore(5, 0));
     let mut pair = Pair::opened(client);
-    let outcome =
-        pair.gateway.pulse.welcome(&welcome(true, 0), 5, Sending::new(WINDOW), Receiving::default());
+    let outcome = pair.gateway.pulse.welcome(&welcome(true, 0), Sending::new(WINDOW), Receiving::default());
     assert_eq!(outcome, Err(CloseReason::FrameOutOfPlace));
 }
 

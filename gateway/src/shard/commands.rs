@@ -38,9 +38,11 @@ impl<R: Rim> Shard<R> {
             Command::Finish(id) => self.command(id, now, |connection, policy, courier| {
                 connection.finish(now, policy, courier.waiting, courier);
             }),
-            Command::Close(id) => self.command(id, now, |connection, policy, courier| {
-                connection.close(now, policy, CloseReason::Application, courier);
-            }),
+            Command::Close(id) => {
+                if let Some(key) = self.table.find(id) {
+                    self.end(key, now, CloseReason::Application);
+                }
+            }
             Command::SetDeadline(id, direction, deadline) => self.command(id, now, |connection, _, _| {
                 connection.set_deadline(direction, deadline);
             }),
@@ -95,10 +97,7 @@ impl<R: Rim> Shard<R> {
             self.purge = Some(key + 1);
             if self.lane_of(key).is_some_and(|lane| lane.queue.has_failed()) {
                 let now = self.now();
-                self.act(key, now, |connection, policy, courier| {
-                    connection.close(now, policy, CloseReason::SinkFailed, courier);
-                });
-                self.settle(key, now);
+                self.end(key, now, CloseReason::SinkFailed);
             }
         }
     }
@@ -116,10 +115,7 @@ impl<R: Rim> Shard<R> {
     pub(crate) fn drain_step(&mut self) {
         let now = self.now();
         while let Some(key) = self.drain.as_mut().and_then(|drain| drain.take(now.instant, &self.table)) {
-            self.act(key, now, |connection, policy, courier| {
-                connection.close(now, policy, CloseReason::Drain, courier);
-            });
-            self.settle(key, now);
+            self.end(key, now, CloseReason::Drain);
         }
     }
 
@@ -129,10 +125,7 @@ impl<R: Rim> Shard<R> {
         let mut from = 0;
         while let Some(key) = self.table.next_key(from) {
             from = key + 1;
-            self.act(key, now, |connection, policy, courier| {
-                connection.close(now, policy, CloseReason::Stopped, courier);
-            });
-            self.settle(key, now);
+            self.end(key, now, CloseReason::Stopped);
             if self.table.at(key).is_some() {
                 self.release(key, false);
             }

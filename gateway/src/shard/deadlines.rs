@@ -5,7 +5,6 @@ use crate::shard::door::Lane;
 use crate::shard::reading::Reach;
 use crate::shard::rim::Rim;
 use pulsegate_core::close::CloseReason;
-use pulsegate_core::connection::Connection;
 use pulsegate_core::time::Now;
 use pulsegate_core::timer::Before;
 
@@ -82,7 +81,7 @@ impl<R: Rim> Shard<R> {
 
     fn due(&mut self, key: u32, now: Now) -> Option<Before> {
         let entry = self.table.at(key)?;
-        Connection::due(&entry.connection, now, &self.shared.doors[usize::from(entry.listener)].policy)
+        entry.connection.due(now, &self.shared.doors[usize::from(entry.listener)].policy)
     }
 
     /// Nothing may be read because the sink is full, but there is nothing to be read either.

@@ -150,10 +150,9 @@ impl<R: Rim> Shard<R> {
     fn hold(&mut self, key: u32, lane: usize, obstacle: CloseReason) {
         let now = self.now();
         if obstacle == CloseReason::SinkFailed {
-            self.act(key, now, |connection, policy, courier| {
-                connection.close(now, policy, obstacle, courier)
-            });
-        } else if let Some(entry) = self.table.at(key) {
+            return self.end(key, now, obstacle);
+        }
+        if let Some(entry) = self.table.at(key) {
             entry.connection.pause(now, Pause::Sink);
             let id = entry.id(key);
             self.lanes[lane].paused.push(id);

@@ -3,6 +3,7 @@
 use crate::shard::Shard;
 use crate::shard::reading::failure_reason;
 use crate::shard::rim::Rim;
+use pulsegate_core::close::CloseReason;
 use pulsegate_core::connection::Written;
 use pulsegate_core::lifetime::{Pause, Phase};
 use pulsegate_core::time::Now;
@@ -23,6 +24,12 @@ impl<R: Rim> Shard<R> {
         if self.table.at(key).is_some_and(|entry| entry.connection.take_earlier()) {
             self.file(key, now);
         }
+    }
+
+    /// Ends a connection. Only the first reason counts.
+    pub(crate) fn end(&mut self, key: u32, now: Now, reason: CloseReason) {
+        self.act(key, now, |connection, policy, courier| connection.close(now, policy, reason, courier));
+        self.settle(key, now);
     }
 
     /// Files the connection's next timeout.

@@ -188,16 +188,12 @@ impl SinkQueue {
     }
 
     fn hand_over(&self, sink: &mut dyn Sink, shard: usize, batch: &Batch, clock: Clock) {
+        let Some(Record { from: first, .. }) = batch.records.first() else { return };
+        let mailbox = Arc::clone(&self.shards[shard].mailbox);
+        let mut handle = Handle { mailbox, clock, id: first.id, number: first.number, peer: first.peer };
         let mut payloads = batch.payloads.as_slice();
-        let mailbox = &self.shards[shard].mailbox;
         for Record { from, kind } in &batch.records {
-            let handle = Handle {
-                mailbox: Arc::clone(mailbox),
-                clock,
-                id: from.id,
-                number: from.number,
-                peer: from.peer,
-            };
+            (handle.id, handle.number, handle.peer) = (from.id, from.number, from.peer);
             match kind {
                 Kind::Opened => sink.handle_opened(&handle),
                 Kind::Message { number, length } => {
