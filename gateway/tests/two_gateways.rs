@@ -41,8 +41,9 @@ fn of_two_that_start_at_once_at_most_one_gets_the_address() {
                 start(free, 16)
             };
             let threads = [scope.spawn(start), scope.spawn(start)];
-            threads.map(|thread| thread.join().unwrap().is_ok())
+            // Kept until both have tried: who stops at once leaves the address to the other, and rightly so.
+            threads.map(|thread| thread.join().unwrap())
         });
-        assert_ne!(started, [true, true], "both listen on {free}");
+        assert!(started.iter().any(Result::is_err), "both listen on {free}");
     }
 }
