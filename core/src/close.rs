@@ -1,5 +1,7 @@
 //! Why a connection ended: one closed enum, the same word on the wire, in the log, in metrics and in the API.
 
+use crate::exchange::Violation;
+use crate::frame::FrameError;
 use std::time::Duration;
 
 /// Who ended a connection.
@@ -203,6 +205,27 @@ impl CloseReason {
     #[must_use]
     pub fn peer_listens(self) -> bool {
         !matches!(self, Self::PeerReset | Self::PeerVanished | Self::SocketError)
+    }
+}
+
+impl From<FrameError> for CloseReason {
+    fn from(error: FrameError) -> Self {
+        match error {
+            FrameError::Malformed => Self::MalformedFrame,
+            FrameError::Unknown => Self::UnknownFrame,
+            FrameError::TooLarge => Self::FrameTooLarge,
+            FrameError::BadText => Self::BadText,
+        }
+    }
+}
+
+impl From<Violation> for CloseReason {
+    fn from(violation: Violation) -> Self {
+        match violation {
+            Violation::SequenceGap => Self::SequenceGap,
+            Violation::WindowExceeded => Self::WindowExceeded,
+            Violation::NeverSent => Self::FrameOutOfPlace,
+        }
     }
 }
 

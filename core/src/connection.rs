@@ -1,25 +1,36 @@
-//! One raw connection, pure: bytes, end of input, timeouts and commands go in; bytes to transmit, events
+//! One connection, pure: bytes, end of input, timeouts and commands go in; bytes to transmit, events
 //! and the next timeout come out. Knows no socket and no clock.
+//!
+//! What is common to all stands here; `raw` and `dialogue` are the two protocols, and `speech` tells them apart.
 //!
 //! The contract: change it by one call, write out everything that the call appended to the output, file the
 //! timeout again if [`Connection::take_earlier`] says so, then wait for the next thing to happen. No
 //! `handle_` call fails: a violation ends the connection with a reason, and [`Event::Closed`] is the last
 //! event, exactly once. A spurious timeout does nothing.
 
+mod dialogue;
+mod raw;
+mod speech;
+
+pub use dialogue::{Admission, Attachment, append_bye};
+pub use raw::farewell_line;
+
 use crate::close::CloseReason;
-use crate::lifetime::{Direction, Lifetime, Pause, Phase};
-use crate::lines::Lines;
-use crate::policy::{Framing, Heartbeat, Policy};
+use crate::frame::Hello;
+use crate::lifetime::{Direction, Lifetime, Pause, Phase, Silence};
+use crate::policy::{Policy, Protocol};
 use crate::time::{Instant, Now};
 use crate::timer::{Before, Timer};
+use speech::{Dialect, Speech};
 use std::time::Duration;
 
 /// What the owner of a connection has to know.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Event<'a> {
-    /// A message is complete.
+    /// A message is complete. In the pulse protocol it is to be answered by [`Connection::commit`], perhaps after
+    /// [`Connection::refuse`].
     Message {
-        /// Its number on this connection, from 1.
+        /// Its number: on a raw connection, from 1; else in its session.
         number: u64,
         /// Its bytes, valid during the call.
         payload: &'a [u8],
@@ -27,6 +38,28 @@ pub enum Event<'a> {
     /// The peer has ended its side. The connection stays until the owner says [`Connection::finish`] and
     /// everything is sent, bounded by the half-close time.
     InputEnded,
+    /// A client of the pulse protocol wants a session: [`Connection::welcome`], or an end.
+    Hello(Hello<'a>),
+    /// The client has used what WELCOME told it: an older token is void.
+    TokenUsed,
+    /// The client has committed or refused our messages up to this number.
+    Settled(u64),
+    /// The client has not accepted one of our messages; [`Settled`](Self::Settled) will cover it.
+    Refused {
+        /// Its number.
+        number: u64,
+        /// Why (PROTOCOL.md section 7.3).
+        code: u16,
+        /// A sentence for people.
+        text: &'a str,
+    },
+    /// The client holds receipts up to this number.
+    Confirmed(u64),
+    /// The connection leaves its session.
+    Detached {
+        /// The client, or the little that it did, says that the session need not be kept.
+        for_good: bool,
+    },
     /// The connection has ended. Nothing comes after this.
     Closed(CloseReason),
 }
@@ -35,6 +68,8 @@ pub enum Event<'a> {
 pub trait Output {
     /// The buffer to which bytes for the peer are appended.
     fn transmit(&mut self) -> &mut Vec<u8>;
+    /// How many bytes wait already, before those in the transmit buffer.
+    fn waiting(&self) -> usize;
     /// Takes an event. The owner may append an answer to the transmit buffer right here.
     fn handle_event(&mut self, event: Event<'_>);
 }
@@ -66,11 +101,12 @@ pub struct Written {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ended;
 
-/// The state of one raw connection on the gateway's side.
+/// The state of one connection on the gateway's side.
 #[derive(Debug)]
 pub struct Connection {
     lifetime: Lifetime,
-    lines: Lines,
+    /// What is kept of what the peer says. A raw connection between two messages keeps nothing.
+    speech: Option<Box<Speech>>,
     totals: Totals,
 }
 
@@ -81,7 +117,7 @@ impl Connection {
     /// A connection accepted at `now`.
     #[must_use]
     pub fn new(now: Now, policy: &Policy) -> Self {
-        Self { lifetime: Lifetime::new(now, policy), lines: Lines::default(), totals: Totals::default() }
+        Self { lifetime: Lifetime::new(now, policy), speech: None, totals: Totals::default() }
     }
 
     /// Takes received bytes. Fixed deadlines come first: what arrives after one is not delivered.
@@ -94,21 +130,10 @@ impl Connection {
         }
         self.totals.bytes_in += input.len() as u64;
         self.lifetime.handle_received(now, policy.minimum_rate, input.len());
-        if policy.heartbeat == Heartbeat::Any {
-            self.lifetime.handle_heartbeat(now);
-        }
-        let before = output.transmit().len();
-        match policy.framing {
-            Framing::Chunks => {
-                for chunk in input.chunks(policy.message_bytes_max.max(1)) {
-                    self.handle_message(now, policy, chunk, output);
-                }
-            }
-            Framing::Lines => self.handle_lines(now, policy, input, output),
-        }
-        if output.transmit().len() > before && self.lifetime.write_deadline_passed(now) {
-            output.transmit().truncate(before);
-            self.close(now, policy, CloseReason::WriteDeadline, output);
+        match self.dialect(policy) {
+            Dialect::Undecided => self.handle_opening(now, policy, input, output),
+            Dialect::Raw => self.handle_raw(now, policy, input, output),
+            Dialect::Pulse => self.handle_pulse(now, policy, input, output),
         }
     }
 
@@ -120,8 +145,11 @@ impl Connection {
         if let Some(reason) = self.lifetime.passed(now, policy).and_then(Timer::reason) {
             return self.close(now, policy, reason, output);
         }
-        self.lifetime.handle_input_end(now);
-        output.handle_event(Event::InputEnded);
+        match self.dialect(policy) {
+            Dialect::Undecided => self.handle_opening_end(now, policy, output),
+            Dialect::Raw => self.handle_raw_end(now, output),
+            Dialect::Pulse => self.handle_pulse_end(now, policy, output),
+        }
     }
 
     /// The socket is gone, for `reason`. In any phase this is the last of it.
@@ -146,6 +174,9 @@ impl Connection {
         }
         match (timer, timer.reason()) {
             (_, Some(reason)) => self.close(now, policy, reason, output),
+            (Timer::Question | Timer::Notice | Timer::Confirm, None) => {
+                self.handle_reminder(now, policy, timer, output);
+            }
             (Timer::Flush, None) => self.lifetime.enter(Phase::Aborted, None),
             (_, None) => self.lifetime.enter(Phase::Closed, None),
         }
@@ -162,6 +193,8 @@ impl Connection {
             self.lifetime.handle_output(now, written.waiting > 0);
             if written.waiting == 0 && self.lifetime.is_finishing() {
                 self.close(now, policy, self.finished_reason(), output);
+            } else if written.waiting == 0 {
+                self.speak(now, policy, output);
             }
         }
         if self.lifetime.phase() == Phase::Flushing && written.waiting == 0 && output.transmit().is_empty() {
@@ -228,7 +261,9 @@ impl Connection {
 
     /// We stop reading.
     pub fn pause(&mut self, now: Now, why: Pause) {
-        if self.lifetime.phase() == Phase::Open {
+        // A pulse connection's output is bounded where it is made: its heartbeats have to get through.
+        let is_exempt = why == Pause::Output && self.dialogue().is_some();
+        if self.lifetime.phase() == Phase::Open && !is_exempt {
             self.lifetime.pause(now, why);
         }
     }
@@ -253,7 +288,15 @@ impl Connection {
     /// The next timeout, in real time, and its name.
     #[must_use]
     pub fn poll_timeout(&self, stalled: Duration, policy: &Policy) -> Option<(Instant, Timer)> {
-        self.lifetime.poll_timeout(stalled, policy)
+        let Some(dialogue) = self.dialogue() else {
+            return self.lifetime.poll_timeout(stalled, policy, Silence::Ends);
+        };
+        let earliest = self.lifetime.poll_timeout(stalled, policy, dialogue.silence())?;
+        if self.lifetime.phase() != Phase::Open {
+            return Some(earliest);
+        }
+        let planned = self.lifetime.age_limit(policy).0;
+        Some(dialogue.reminders(planned, policy).into_iter().flatten().fold(earliest, Ord::min))
     }
 
     /// What has to be tried before [`handle_timeout`](Self::handle_timeout), if a deadline has come by `now`.
@@ -280,35 +323,6 @@ impl Connection {
         self.totals
     }
 
-    fn handle_lines(&mut self, now: Now, policy: &Policy, input: &[u8], output: &mut impl Output) {
-        let mut lines = std::mem::take(&mut self.lines);
-        let outcome = lines.handle_input(input, policy.message_bytes_max, |line| {
-            self.handle_message(now, policy, line, output);
-            self.lifetime.phase() == Phase::Open
-        });
-        if outcome.is_err() {
-            self.close(now, policy, CloseReason::MessageTooLarge, output);
-        }
-        if self.lifetime.phase() == Phase::Open {
-            self.lines = lines;
-        }
-    }
-
-    fn handle_message(&mut self, now: Now, policy: &Policy, payload: &[u8], output: &mut impl Output) {
-        self.lifetime.handle_first_message(now);
-        if let Heartbeat::Line(line) = &policy.heartbeat
-            && **line == *payload
-        {
-            return self.lifetime.handle_heartbeat(now);
-        }
-        self.totals.messages += 1;
-        let number = self.totals.messages;
-        output.handle_event(Event::Message { number, payload });
-        if let Some(reply) = &policy.reply {
-            append_line(output.transmit(), &reply.replace("{n}", &number.to_string()));
-        }
-    }
-
     fn finished_reason(&self) -> CloseReason {
         if self.lifetime.input_ended() { CloseReason::PeerClosed } else { CloseReason::Application }
     }
@@ -333,22 +347,35 @@ impl Connection {
         if self.lifetime.phase() != Phase::Open {
             return;
         }
+        let speech = self.speech.take();
+        self.say_farewell(policy, reason, speech.as_deref(), output);
         self.lifetime.end(reason, now.instant.after(policy.flush));
-        self.lines = Lines::default();
-        if let Some(farewell) = policy.farewell.as_deref().filter(|_| reason.peer_listens()) {
-            append_line(output.transmit(), &farewell_line(farewell, reason));
+        if let Some(Speech::Pulse(dialogue)) = speech.as_deref()
+            && dialogue.attachment().is_some()
+        {
+            output.handle_event(Event::Detached { for_good: dialogue.is_over_for_good() });
         }
         output.handle_event(Event::Closed(reason));
     }
-}
 
-/// The farewell with its placeholders filled in.
-#[must_use]
-pub fn farewell_line(farewell: &str, reason: CloseReason) -> String {
-    farewell.replace("{reason}", reason.as_str()).replace("{retry}", &reason.retry().to_string())
-}
-
-fn append_line(transmit: &mut Vec<u8>, line: &str) {
-    transmit.extend_from_slice(line.as_bytes());
-    transmit.push(b'\n');
+    /// The last words, in the language of the peer. Before the peer has shown which that is, there are none.
+    fn say_farewell(
+        &self,
+        policy: &Policy,
+        reason: CloseReason,
+        speech: Option<&Speech>,
+        output: &mut impl Output,
+    ) {
+        if !reason.peer_listens() {
+            return;
+        }
+        match self.dialect_of(policy, speech) {
+            Dialect::Pulse => dialogue::say_bye(speech, reason, output.transmit()),
+            Dialect::Undecided if policy.protocol == Protocol::Pulse => {
+                dialogue::say_bye(None, reason, output.transmit());
+            }
+            Dialect::Undecided => {}
+            Dialect::Raw => raw::say_farewell(policy, reason, output.transmit()),
+        }
+    }
 }

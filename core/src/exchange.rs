@@ -142,6 +142,10 @@ impl<P: AsRef<[u8]>> Sending<P> {
             self.bytes_in_flight = self.bytes_in_flight.saturating_sub(payload.as_ref().len());
             self.settled += 1;
         }
+        if self.kept.is_empty() {
+            // Very many have nothing to send: none of them keeps room for it.
+            self.kept = VecDeque::new();
+        }
         Ok(Some((first, committed)))
     }
 

@@ -5,8 +5,8 @@
 //! which of very many connections have to be looked at now. A [`StallGuard`](stall::StallGuard) keeps the
 //! time in which nobody could listen apart from the time in which a peer was silent.
 //!
-//! [`pulse`], on top of [`frame`] and [`exchange`], is the pulse protocol (PROTOCOL.md) on one connection; nothing
-//! serves it yet.
+//! [`pulse`], on top of [`frame`] and [`exchange`], is the pulse protocol (PROTOCOL.md) on one connection, for either
+//! side; a gateway's connection speaks it, or raw bytes, as its [`Policy`](policy::Policy) says.
 //!
 //! Modules, each using only those after it: `connection`, `lines`, `lifetime`, `timer`, `policy`, `pulse`,
 //! `close`, `frame`, `exchange`, `wheel`, `stall`, `time`.

@@ -33,6 +33,24 @@ pub enum Pause {
     Output,
 }
 
+/// What a connection's silence leads to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Silence {
+    /// To its end, after the listener's heartbeat timeout.
+    Ends,
+    /// To nothing: the peer waits for us, and we let it wait no longer than a sink may.
+    Ours,
+    /// To a question, and to the end if that is not answered.
+    Asks {
+        /// The longest silence.
+        timeout: Duration,
+        /// How long before that the peer is asked, and how long it has for the answer.
+        answer: Duration,
+        /// When it was asked, in own time.
+        asked: Option<Instant>,
+    },
+}
+
 /// Which direction a deadline set from outside is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Direction {
@@ -142,6 +160,11 @@ impl Lifetime {
         std::mem::take(&mut self.earlier)
     }
 
+    /// The next timeout may have moved earlier.
+    pub const fn mark_earlier(&mut self) {
+        self.earlier = true;
+    }
+
     /// The first message is complete: from now on heartbeats count.
     pub fn handle_first_message(&mut self, now: Now) {
         if !self.spoken {
@@ -156,6 +179,12 @@ impl Lifetime {
         if self.spoken {
             self.heard = now.own();
         }
+    }
+
+    /// The silence that we caused ends, and counts from now on.
+    pub const fn listen_anew(&mut self, now: Instant) {
+        self.heard = now;
+        self.earlier = true;
     }
 
     /// `bytes` more have arrived.
@@ -286,9 +315,14 @@ impl Lifetime {
 
     /// The earliest deadline, in real time, and which one it is. `None` once the socket may be closed.
     #[must_use]
-    pub fn poll_timeout(&self, stalled: Duration, policy: &Policy) -> Option<(Instant, Timer)> {
+    pub fn poll_timeout(
+        &self,
+        stalled: Duration,
+        policy: &Policy,
+        silence: Silence,
+    ) -> Option<(Instant, Timer)> {
         match self.phase {
-            Phase::Open => Some(self.earliest(stalled, policy)),
+            Phase::Open => Some(self.earliest(stalled, policy, silence)),
             Phase::Flushing => Some((self.exceptions.as_ref()?.closing_until?, Timer::Flush)),
             Phase::Lingering => Some((self.exceptions.as_ref()?.closing_until?, Timer::Linger)),
             Phase::Closed | Phase::Aborted => None,
@@ -304,7 +338,9 @@ impl Lifetime {
         (deadline <= now.instant).then_some(timer)
     }
 
-    fn age_limit(&self, policy: &Policy) -> (Instant, Timer) {
+    /// The planned end, in real time, and its name.
+    #[must_use]
+    pub fn age_limit(&self, policy: &Policy) -> (Instant, Timer) {
         let timer = match policy.lifetime {
             LifetimePolicy::Short { .. } => Timer::ShortDeadline,
             LifetimePolicy::Long { .. } => Timer::MaxAge,
@@ -317,15 +353,35 @@ impl Lifetime {
         self.exceptions.as_ref().filter(|exceptions| exceptions.input_ended.is_none())?.read_deadline
     }
 
-    fn earliest(&self, stalled: Duration, policy: &Policy) -> (Instant, Timer) {
+    /// When the peer's silence leads to something, in own time, and to what.
+    fn silence_limit(&self, policy: &Policy, silence: Silence) -> Option<(Instant, Timer)> {
+        if !self.spoken {
+            return Some((self.heard.after(policy.first_message), Timer::FirstMessage));
+        }
+        if silence == Silence::Ours {
+            return Some((self.heard.after(policy.sink_stall), Timer::SinkStall));
+        }
+        let LifetimePolicy::Long { heartbeat_timeout, .. } = policy.lifetime else { return None };
+        Some(match silence {
+            Silence::Ends | Silence::Ours => (self.heard.after(heartbeat_timeout), Timer::Heartbeat),
+            Silence::Asks { timeout, answer, asked: None } => {
+                (self.heard.after(timeout.saturating_sub(answer)), Timer::Question)
+            }
+            // However late the question went out: the peer has the full time for its answer.
+            Silence::Asks { timeout, answer, asked: Some(asked) } => {
+                (self.heard.after(timeout).max(asked.after(answer)), Timer::Heartbeat)
+            }
+        })
+    }
+
+    fn earliest(&self, stalled: Duration, policy: &Policy, silence: Silence) -> (Instant, Timer) {
         let real = |own: Instant| own.after(stalled);
         let mut earliest = self.age_limit(policy);
-        if !self.is_paused() && !self.input_ended() {
-            if !self.spoken {
-                earliest = earliest.min((real(self.heard.after(policy.first_message)), Timer::FirstMessage));
-            } else if let LifetimePolicy::Long { heartbeat_timeout, .. } = policy.lifetime {
-                earliest = earliest.min((real(self.heard.after(heartbeat_timeout)), Timer::Heartbeat));
-            }
+        if !self.is_paused()
+            && !self.input_ended()
+            && let Some((own, timer)) = self.silence_limit(policy, silence)
+        {
+            earliest = earliest.min((real(own), timer));
         }
         let Some(exceptions) = &self.exceptions else { return earliest };
         let paused = exceptions.is_paused() || exceptions.input_ended.is_some();

@@ -7,12 +7,7 @@ pub struct TooLong;
 /// The unfinished line of one connection; nothing is allocated while there is none.
 #[derive(Debug, Default)]
 pub struct Lines {
-    unfinished: Option<Box<Unfinished>>,
-}
-
-#[derive(Debug)]
-struct Unfinished {
-    bytes: Vec<u8>,
+    unfinished: Vec<u8>,
 }
 
 impl Lines {
@@ -32,12 +27,12 @@ impl Lines {
         while let Some(end) = memchr::memchr(b'\n', rest) {
             let (head, tail) = (&rest[..end], &rest[end + 1..]);
             rest = tail;
-            let go_on = match self.unfinished.take() {
-                None => on_line(checked(head, bytes_max)?),
-                Some(mut line) => {
-                    line.bytes.extend_from_slice(head);
-                    on_line(checked(&line.bytes, bytes_max)?)
-                }
+            let go_on = if self.unfinished.is_empty() {
+                on_line(checked(head, bytes_max)?)
+            } else {
+                let mut line = std::mem::take(&mut self.unfinished);
+                line.extend_from_slice(head);
+                on_line(checked(&line, bytes_max)?)
             };
             if !go_on {
                 return Ok(());
@@ -48,8 +43,8 @@ impl Lines {
 
     /// How many bytes of an unfinished line are kept.
     #[must_use]
-    pub fn kept(&self) -> usize {
-        self.unfinished.as_ref().map_or(0, |line| line.bytes.len())
+    pub const fn kept(&self) -> usize {
+        self.unfinished.len()
     }
 
     fn keep(&mut self, rest: &[u8], bytes_max: usize) -> Result<(), TooLong> {
@@ -59,11 +54,10 @@ impl Lines {
         // One byte more than a line may have: it may be the `\r` of the line end.
         let length = self.kept() + rest.len();
         if length > bytes_max + 1 || (length > bytes_max && !rest.ends_with(b"\r")) {
-            self.unfinished = None;
+            self.unfinished = Vec::new();
             return Err(TooLong);
         }
-        let line = self.unfinished.get_or_insert_with(|| Box::new(Unfinished { bytes: Vec::new() }));
-        line.bytes.extend_from_slice(rest);
+        self.unfinished.extend_from_slice(rest);
         Ok(())
     }
 }
@@ -117,6 +111,6 @@ mod tests {
         lines.handle_input(b"a", 8, |_| true).unwrap();
         assert_eq!(lines.kept(), 1);
         lines.handle_input(b"b\n", 8, |_| true).unwrap();
-        assert!(lines.unfinished.is_none());
+        assert_eq!(lines.unfinished.capacity(), 0);
     }
 }

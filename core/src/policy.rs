@@ -1,6 +1,10 @@
 //! What a listener promises and demands: the rules that a connection is held to. Plain data; whoever reads
 //! a configuration checks it with [`Policy::check`] before the first connection meets it.
 
+mod pulse;
+
+pub use pulse::{Beats, Protocol, PulsePolicy, SecondConnection};
+
 use std::time::Duration;
 
 /// How long a connection may live.
@@ -54,6 +58,10 @@ pub struct MinimumRate {
 /// The rules of one listener.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Policy {
+    /// What is spoken.
+    pub protocol: Protocol,
+    /// The rules of the pulse protocol.
+    pub pulse: PulsePolicy,
     /// Short or long.
     pub lifetime: LifetimePolicy,
     /// From accept to the first complete message.
@@ -90,6 +98,8 @@ pub struct Policy {
 impl Default for Policy {
     fn default() -> Self {
         Self {
+            protocol: Protocol::default(),
+            pulse: PulsePolicy::default(),
             lifetime: LifetimePolicy::Long {
                 heartbeat_timeout: Duration::from_secs(5),
                 max_age: Duration::from_secs(24 * 3600),
@@ -161,6 +171,7 @@ impl Policy {
                 "raise it, or leave it out",
             ));
         }
+        self.check_pulse()?;
         self.check_heartbeat()
     }
 
@@ -187,7 +198,7 @@ impl Policy {
         Ok(())
     }
 
-    fn durations(&self) -> [(&'static str, Option<Duration>); 10] {
+    fn durations(&self) -> [(&'static str, Option<Duration>); 12] {
         let (deadline, heartbeat_timeout, max_age) = match self.lifetime {
             LifetimePolicy::Short { deadline } => (Some(deadline), None, None),
             LifetimePolicy::Long { heartbeat_timeout, max_age } => {
@@ -205,6 +216,8 @@ impl Policy {
             ("minimum_rate_grace", self.minimum_rate.map(|rate| rate.grace)),
             ("flush", Some(self.flush)),
             ("linger", Some(self.linger)),
+            ("heartbeat_timeout_max", self.pulse.heartbeat_timeout_max),
+            ("session_ttl", Some(self.pulse.session_ttl)),
         ]
     }
 

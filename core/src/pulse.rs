@@ -10,7 +10,7 @@ pub use opening::{Opening, judge_opening};
 
 use crate::close::CloseReason;
 use crate::exchange::{Receiving, Sending, Violation, Window};
-use crate::frame::{Beat, Bye, Frame, FrameError, FrameReader, Hello, NUMBER_BYTES, PREFACE, Welcome};
+use crate::frame::{Beat, Bye, Frame, FrameReader, Hello, NUMBER_BYTES, PREFACE, Welcome};
 use crate::time::Instant;
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -79,7 +79,7 @@ pub enum PulseEvent<'a> {
     },
     /// The peer has said its last word.
     Bye(Bye<'a>),
-    /// Any other whole frame: a sign of life and no more.
+    /// A sign of life and no more: any other whole frame, or enough of a long one.
     Alive,
 }
 
@@ -118,7 +118,7 @@ pub struct Pulse<P> {
     urgent: Vec<u8>,
     is_receipt_due: bool,
     confirm_by: Option<Instant>,
-    left_over: Option<Sending<P>>,
+    left_over: Option<Box<Sending<P>>>,
 }
 
 impl<P: AsRef<[u8]>> Pulse<P> {
@@ -183,6 +183,24 @@ impl<P: AsRef<[u8]>> Pulse<P> {
         &self.receiving
     }
 
+    /// Whether the gateway has yet to answer HELLO.
+    #[must_use]
+    pub fn is_attaching(&self) -> bool {
+        self.stage == Stage::Attaching
+    }
+
+    /// Whether messages have come whose receipts are still owed.
+    #[must_use]
+    pub fn owes_receipts(&self) -> bool {
+        !self.uncommitted.is_empty() || self.is_receipt_due
+    }
+
+    /// Bytes of frames that go out before all messages.
+    #[must_use]
+    pub const fn urgent_bytes(&self) -> usize {
+        self.urgent.len()
+    }
+
     /// The longest payload that the peer takes, in bytes; 0 until it has said so.
     #[must_use]
     pub const fn peer_message_bytes_max(&self) -> u32 {
@@ -209,7 +227,10 @@ impl<P: AsRef<[u8]>> Pulse<P> {
             fault.is_none() && self.stage != Stage::Over
         });
         self.reader = reader;
-        let fault = fault.or_else(|| outcome.err().map(reason_of));
+        if outcome == Ok(true) && fault.is_none() && self.stage != Stage::Over {
+            on_event(PulseEvent::Alive);
+        }
+        let fault = fault.or_else(|| outcome.err().map(CloseReason::from));
         if let Some(reason) = fault {
             self.stage = Stage::Over;
             return Err(reason);
@@ -241,7 +262,7 @@ impl<P: AsRef<[u8]>> Pulse<P> {
         }
         self.sending = sending;
         self.receiving = receiving;
-        self.sending.attach(self.peer_committed, self.peer_window).map_err(violation_reason)?;
+        self.sending.attach(self.peer_committed, self.peer_window)?;
         self.receiving.attach(welcome.committed);
         Frame::Welcome(*welcome).encode(&mut self.urgent);
         self.stage = Stage::Attached;
@@ -262,6 +283,10 @@ impl<P: AsRef<[u8]>> Pulse<P> {
             for _ in before..self.receiving.committed() {
                 let bytes = self.uncommitted.pop_front().unwrap_or(0);
                 self.uncommitted_bytes -= u64::from(bytes);
+            }
+            if self.uncommitted.is_empty() {
+                // Very many connections have nothing in flight: none of them keeps room for it.
+                self.uncommitted = VecDeque::new();
             }
         }
     }
@@ -300,7 +325,7 @@ impl<P: AsRef<[u8]>> Pulse<P> {
         if self.stage == Stage::Over {
             return;
         }
-        out.append(&mut self.urgent);
+        out.extend_from_slice(&std::mem::take(&mut self.urgent));
         if self.stage != Stage::Attached {
             return;
         }
@@ -323,7 +348,7 @@ impl<P: AsRef<[u8]>> Pulse<P> {
 
     /// What was left of a session that is gone.
     pub fn take_left_over(&mut self) -> Option<Sending<P>> {
-        self.left_over.take()
+        self.left_over.take().map(|sending| *sending)
     }
 
     /// The connection is gone: the halves go on with the next one.
@@ -367,9 +392,7 @@ impl<P: AsRef<[u8]>> Pulse<P> {
             (Frame::Hello(_) | Frame::Welcome(_) | Frame::Notice { .. }, ..) => {
                 return Err(CloseReason::FrameOutOfPlace);
             }
-            (frame, Stage::Attached, _) => {
-                self.handle_exchange(now, frame, on_event).map_err(violation_reason)?
-            }
+            (frame, Stage::Attached, _) => self.handle_exchange(now, frame, on_event)?,
             (_, Stage::Opening | Stage::Attaching | Stage::Over, _) => {
                 return Err(CloseReason::FrameOutOfPlace);
             }
@@ -388,10 +411,11 @@ impl<P: AsRef<[u8]>> Pulse<P> {
         self.peer_message_bytes_max = welcome.message_bytes_max;
         let settled = if welcome.resumed {
             self.receiving.attach(self.receiving.committed());
-            self.sending.attach(welcome.committed, welcome.window).map_err(violation_reason)?
+            self.sending.attach(welcome.committed, welcome.window)?
         } else {
             self.receiving = Receiving::default();
-            self.left_over = Some(std::mem::replace(&mut self.sending, Sending::new(welcome.window)));
+            self.left_over =
+                Some(Box::new(std::mem::replace(&mut self.sending, Sending::new(welcome.window))));
             None
         };
         on_event(PulseEvent::Welcome(welcome));
@@ -439,7 +463,6 @@ impl<P: AsRef<[u8]>> Pulse<P> {
                 if beat == Beat::Question {
                     self.beat(Beat::Answer);
                 }
-                on_event(PulseEvent::Alive);
             }
             Frame::Hello(_) | Frame::Welcome(_) | Frame::Notice { .. } | Frame::Bye(_) => {}
         }
@@ -458,22 +481,5 @@ impl<P: AsRef<[u8]>> Pulse<P> {
         if self.sending.unconfirmed() > 0 {
             self.confirm_by.get_or_insert_with(|| now.after(CONFIRM_WITHIN));
         }
-    }
-}
-
-const fn reason_of(error: FrameError) -> CloseReason {
-    match error {
-        FrameError::Malformed => CloseReason::MalformedFrame,
-        FrameError::Unknown => CloseReason::UnknownFrame,
-        FrameError::TooLarge => CloseReason::FrameTooLarge,
-        FrameError::BadText => CloseReason::BadText,
-    }
-}
-
-const fn violation_reason(violation: Violation) -> CloseReason {
-    match violation {
-        Violation::SequenceGap => CloseReason::SequenceGap,
-        Violation::WindowExceeded => CloseReason::WindowExceeded,
-        Violation::NeverSent => CloseReason::FrameOutOfPlace,
     }
 }

@@ -37,6 +37,12 @@ pub enum Timer {
     Heartbeat,
     /// When the credit of received bytes is used up.
     MinimumRate,
+    /// The peer has been silent for so long that it is asked whether it lives.
+    Question,
+    /// The connection's planned end is near, and the peer is told.
+    Notice,
+    /// A confirmation has waited for as long as it may.
+    Confirm,
     /// How long the last bytes may take to leave, once the connection has ended.
     Flush,
     /// How long the peer's end is waited for, once the last bytes have left.
@@ -44,7 +50,8 @@ pub enum Timer {
 }
 
 impl Timer {
-    /// The reason for which this timer ends a connection; `None` for those that run after the end.
+    /// The reason for which this timer ends a connection; `None` for those that only make us say something,
+    /// and those that run after the end.
     #[must_use]
     pub const fn reason(self) -> Option<CloseReason> {
         Some(match self {
@@ -58,7 +65,7 @@ impl Timer {
             Self::FirstMessage => CloseReason::FirstMessageTimeout,
             Self::Heartbeat => CloseReason::HeartbeatTimeout,
             Self::MinimumRate => CloseReason::MinimumRate,
-            Self::Flush | Self::Linger => return None,
+            Self::Question | Self::Notice | Self::Confirm | Self::Flush | Self::Linger => return None,
         })
     }
 
@@ -66,7 +73,7 @@ impl Timer {
     #[must_use]
     pub const fn before(self) -> Before {
         match self {
-            Self::FirstMessage | Self::Heartbeat | Self::MinimumRate => Before::Reading,
+            Self::FirstMessage | Self::Heartbeat | Self::MinimumRate | Self::Question => Before::Reading,
             Self::WriteStall => Before::Writing,
             Self::ShortDeadline
             | Self::MaxAge
@@ -74,6 +81,8 @@ impl Timer {
             | Self::WriteDeadline
             | Self::SinkStall
             | Self::HalfClose
+            | Self::Notice
+            | Self::Confirm
             | Self::Flush
             | Self::Linger => Before::Nothing,
         }

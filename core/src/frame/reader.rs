@@ -3,6 +3,9 @@
 
 use super::{Frame, FrameError, HEADER_BYTES, Header};
 
+/// So many bytes of a MESSAGE's body prove as much as a whole frame.
+const PROOF_BYTES: usize = 1024;
+
 /// The unfinished frame of one connection; nothing is allocated while there is none.
 #[derive(Debug, Default)]
 pub struct FrameReader {
@@ -17,7 +20,8 @@ struct Unfinished {
 
 impl FrameReader {
     /// Takes input and hands each whole frame to `on_frame`, until that returns `false`; frames to be
-    /// skipped are skipped. Frames that lie whole in the input are not copied.
+    /// skipped are skipped. Frames that lie whole in the input are not copied. Returns whether the input proves
+    /// its sender alive (PROTOCOL.md section 3.4): it has made a frame whole, or a MESSAGE longer by enough.
     ///
     /// # Errors
     /// What is wrong with a frame (PROTOCOL.md section 3), as soon as it can be seen. The frames before it
@@ -27,29 +31,36 @@ impl FrameReader {
         input: &[u8],
         message_bytes_max: u32,
         mut on_frame: impl FnMut(Frame<'_>) -> bool,
-    ) -> Result<(), FrameError> {
+    ) -> Result<bool, FrameError> {
         let mut rest = input;
+        let mut proves = false;
         if let Some(mut frame) = self.unfinished.take() {
+            let before = frame.proofs();
             let Some(after) = frame.complete(rest, message_bytes_max)? else {
+                proves = frame.proofs() > before;
                 self.unfinished = Some(frame);
-                return Ok(());
+                return Ok(proves);
             };
             rest = after;
+            proves = true;
             if !hand_over(&frame.bytes, &mut on_frame)? {
-                return Ok(());
+                return Ok(proves);
             }
         }
         while let Some(length) = whole_frame(rest, message_bytes_max)? {
             let (frame, after) = rest.split_at(length);
             rest = after;
+            proves = true;
             if !hand_over(frame, &mut on_frame)? {
-                return Ok(());
+                return Ok(proves);
             }
         }
         if !rest.is_empty() {
-            self.unfinished = Some(Box::new(Unfinished { bytes: rest.to_vec() }));
+            let frame = Unfinished { bytes: rest.to_vec() };
+            proves |= frame.proofs() > 0;
+            self.unfinished = Some(Box::new(frame));
         }
-        Ok(())
+        Ok(proves)
     }
 
     /// Whether no frame has begun that is not whole yet.
@@ -60,6 +71,12 @@ impl FrameReader {
 }
 
 impl Unfinished {
+    /// How often what has come of it proves its sender alive.
+    fn proofs(&self) -> usize {
+        let Some((header, body)) = self.bytes.split_first_chunk::<HEADER_BYTES>() else { return 0 };
+        if Header::decode(*header).is_message() { body.len() / PROOF_BYTES } else { 0 }
+    }
+
     /// Takes what is missing. Returns what stands after the frame once it is whole.
     fn complete<'a>(
         &mut self,

@@ -74,7 +74,7 @@ fn nothing_is_read_after_the_owner_has_had_enough() {
         seen += 1;
         seen < 3
     });
-    assert_eq!((outcome, seen), (Ok(()), 3));
+    assert_eq!((outcome, seen), (Ok(true), 3));
 }
 
 proptest! {

@@ -3,7 +3,7 @@
 use crate::driver::{Act, Driver, START, Seen, patient, s, short, with_ping};
 use pulsegate_core::close::CloseReason;
 use pulsegate_core::connection::Ended;
-use pulsegate_core::lifetime::{Lifetime, Phase};
+use pulsegate_core::lifetime::{Lifetime, Phase, Silence};
 use pulsegate_core::policy::Policy;
 use pulsegate_core::time::Now;
 
@@ -106,7 +106,7 @@ fn a_lifetime_goes_forward_through_its_phases_and_keeps_its_first_reason() {
     for (phase, until) in [(Phase::Flushing, s(3)), (Phase::Lingering, s(4)), (Phase::Open, s(5))] {
         lifetime.enter(phase, Some(START.after(until)));
         assert_eq!(lifetime.phase(), Phase::Lingering);
-        let timeout = lifetime.poll_timeout(std::time::Duration::ZERO, &patient());
+        let timeout = lifetime.poll_timeout(std::time::Duration::ZERO, &patient(), Silence::Ends);
         assert_eq!(timeout.map(|(deadline, _)| deadline), Some(START.after(s(2))));
     }
 }

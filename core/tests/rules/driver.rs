@@ -54,6 +54,8 @@ pub(crate) enum Seen {
 #[derive(Debug, Default)]
 struct Recorder {
     transmit: Vec<u8>,
+    /// What the kernel did not take yet.
+    waiting: usize,
     events: Vec<Seen>,
 }
 
@@ -62,12 +64,22 @@ impl Output for Recorder {
         &mut self.transmit
     }
 
+    fn waiting(&self) -> usize {
+        self.waiting
+    }
+
     fn handle_event(&mut self, event: Event<'_>) {
         assert!(!matches!(self.events.last(), Some(Seen::Closed(_))), "{event:?} after the end");
         self.events.push(match event {
             Event::Message { number, payload } => Seen::Message(number, payload.to_vec()),
             Event::InputEnded => Seen::InputEnded,
             Event::Closed(reason) => Seen::Closed(reason),
+            Event::Hello(_)
+            | Event::TokenUsed
+            | Event::Settled(_)
+            | Event::Refused { .. }
+            | Event::Confirmed(_)
+            | Event::Detached { .. } => panic!("{event:?} on a raw connection"),
         });
     }
 }

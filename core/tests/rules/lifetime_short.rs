@@ -101,6 +101,10 @@ fn a_deadline_beyond_the_end_of_the_clock_neither_overflows_nor_comes_early() {
         fn transmit(&mut self) -> &mut Vec<u8> {
             &mut self.0
         }
+        fn waiting(&self) -> usize {
+            0
+        }
+
         fn handle_event(&mut self, event: Event<'_>) {
             panic!("{event:?}");
         }

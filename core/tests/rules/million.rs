@@ -35,6 +35,10 @@ impl Output for Ending {
         &mut self.transmit
     }
 
+    fn waiting(&self) -> usize {
+        0
+    }
+
     fn handle_event(&mut self, event: Event<'_>) {
         if let Event::Closed(reason) = event {
             self.reason = Some(reason);

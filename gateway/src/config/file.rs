@@ -146,6 +146,8 @@ fn policy(table: &Spanned<RawListener>) -> Result<Policy, Fault> {
     let raw = table.get_ref();
     let default = defaults::policy(lifetime(table)?);
     Ok(Policy {
+        protocol: default.protocol,
+        pulse: default.pulse,
         lifetime: default.lifetime,
         first_message: duration(&raw.first_message).unwrap_or(default.first_message),
         heartbeat: match value(&raw.heartbeat) {

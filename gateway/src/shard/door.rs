@@ -94,8 +94,18 @@ impl Output for Courier<'_> {
         self.transmit
     }
 
+    fn waiting(&self) -> usize {
+        self.waiting
+    }
+
     fn handle_event(&mut self, event: Event<'_>) {
         match event {
+            Event::Hello(_)
+            | Event::TokenUsed
+            | Event::Settled(_)
+            | Event::Refused { .. }
+            | Event::Confirmed(_)
+            | Event::Detached { .. } => {}
             Event::Message { number, payload } => {
                 self.after.messages += 1;
                 match self.delivery {

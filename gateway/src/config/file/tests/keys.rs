@@ -3,6 +3,7 @@
 use super::parsed;
 use crate::config::file::*;
 use crate::config::{LogFormat, PrintFormat};
+use pulsegate_core::policy::{Protocol, PulsePolicy};
 
 const EXAMPLE: &str = include_str!("../../../../../pulsegate.example.toml");
 
@@ -50,6 +51,8 @@ fn every_key_reaches_its_setting() {
     let listener = ListenerConfig {
         listen: "[::1]:7".parse().expect("an address"),
         policy: Policy {
+            protocol: Protocol::default(),
+            pulse: PulsePolicy::default(),
             lifetime: LifetimePolicy::Long { heartbeat_timeout: seconds(1), max_age: seconds(3600) },
             first_message: seconds(2),
             heartbeat: Heartbeat::Line(b"PING"[..].into()),

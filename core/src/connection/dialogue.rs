@@ -1,0 +1,380 @@
+//! What is special to connections of the pulse protocol: the way into a session, heartbeats that ask before they
+//! end, the words before an end (PROTOCOL.md sections 5, 6 and 8). The frames and the exchange are [`Pulse`]'s.
+
+use super::speech::Speech;
+use super::{Connection, Ended, Event, Output};
+use crate::close::{CloseReason, Retry};
+use crate::exchange::{Receiving, Sending};
+use crate::frame::{Beat, Bye, Durability, Frame, LifetimeKind, Refusals, Welcome};
+use crate::lifetime::{Phase, Silence};
+use crate::policy::{LifetimePolicy, Policy};
+use crate::pulse::{Pulse, PulseEvent};
+use crate::time::{Instant, Now};
+use crate::timer::Timer;
+use std::time::Duration;
+
+/// The most that is made of messages before the kernel has taken it: what has to overtake them waits no longer.
+const TRANSMIT_BYTES: usize = 16 * 1024;
+/// The most control frames that wait for a peer that doesn't read: refusals and answers, which it causes itself.
+const URGENT_BYTES_MAX: usize = 64 * 1024;
+/// A peer is told so long before its connection's planned end, or for a tenth of its life if that is shorter.
+const NOTICE_BEFORE: Duration = Duration::from_secs(10);
+/// What part of the heartbeat timeout the peer has for its answer.
+const ANSWER_PART: u32 = 4;
+/// The codes of those ends of which nobody can be told begin here (PROTOCOL.md section 8.3).
+const UNTOLD_CODES: u16 = 90;
+/// NOTICE: the connection will be ended (PROTOCOL.md section 8.1).
+const NOTICE_END: u16 = 1;
+
+/// The session that a connection is attached to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Attachment {
+    /// The session's number.
+    pub session: u64,
+    /// The attach epoch.
+    pub epoch: u64,
+}
+
+/// What the owner of the sessions says to a client that it lets in.
+#[derive(Clone, Debug)]
+pub struct Admission<'a> {
+    /// The session, and the epoch of this connection.
+    pub attachment: Attachment,
+    /// The session goes on; else it is new.
+    pub resumed: bool,
+    /// What "committed" means.
+    pub durability: Durability,
+    /// For the next HELLO.
+    pub token: [u8; 16],
+    /// The cursor of the client's messages.
+    pub committed: u64,
+    /// What the client holds receipts for.
+    pub floor: u64,
+    /// The highest of our messages that is settled.
+    pub acknowledged: u64,
+    /// The first and the last of the client's messages that are lost.
+    pub lost: Option<(u64, u64)>,
+    /// Refusals that the client may not have got.
+    pub refused: Refusals<'a>,
+    /// Milliseconds since 1970-01-01 UTC.
+    pub server_time_ms: u64,
+}
+
+/// One connection of the pulse protocol, with what its end needs to know.
+#[derive(Debug)]
+pub(super) struct Dialogue {
+    pulse: Pulse<Box<[u8]>>,
+    attachment: Option<Attachment>,
+    interval_ms: u32,
+    timeout_ms: u32,
+    /// When the peer was asked whether it lives, in own time.
+    asked: Option<Instant>,
+    /// The code of the peer's BYE.
+    goodbye: Option<u16>,
+    /// The peer has been told that the planned end is near.
+    noticed: bool,
+    resumed: bool,
+    token_used: bool,
+}
+
+impl Dialogue {
+    pub(super) fn new(policy: &Policy) -> Self {
+        let message_bytes_max = u32::try_from(policy.message_bytes_max).unwrap_or(u32::MAX);
+        Self {
+            pulse: Pulse::gateway(policy.pulse.window, message_bytes_max),
+            attachment: None,
+            interval_ms: 0,
+            timeout_ms: 0,
+            asked: None,
+            goodbye: None,
+            noticed: false,
+            resumed: false,
+            token_used: false,
+        }
+    }
+
+    pub(super) const fn attachment(&self) -> Option<Attachment> {
+        self.attachment
+    }
+
+    /// The client has said so, or it has never used the session that it got.
+    pub(super) fn is_over_for_good(&self) -> bool {
+        self.goodbye == Some(0) || !(self.resumed || self.token_used)
+    }
+
+    pub(super) fn silence(&self) -> Silence {
+        if self.pulse.is_attaching() {
+            return Silence::Ours;
+        }
+        let timeout = Duration::from_millis(self.timeout_ms.into());
+        Silence::Asks { timeout, answer: timeout / ANSWER_PART, asked: self.asked }
+    }
+
+    /// When there is something to be said by itself, and what.
+    pub(super) fn reminders(&self, planned: Instant, policy: &Policy) -> [Option<(Instant, Timer)>; 2] {
+        let notice = (self.pulse.is_attached() && !self.noticed)
+            .then(|| (planned.before(NOTICE_BEFORE.min(policy.age_max() / 10)), Timer::Notice));
+        [self.pulse.poll_timeout().map(|due| (due, Timer::Confirm)), notice]
+    }
+}
+
+impl Connection {
+    pub(super) fn dialogue(&self) -> Option<&Dialogue> {
+        match self.speech.as_deref()? {
+            Speech::Pulse(dialogue) => Some(dialogue),
+            Speech::Opening(_) | Speech::Lines(_) => None,
+        }
+    }
+
+    fn dialogue_mut(&mut self) -> Option<&mut Dialogue> {
+        match self.speech.as_deref_mut()? {
+            Speech::Pulse(dialogue) => Some(dialogue),
+            Speech::Opening(_) | Speech::Lines(_) => None,
+        }
+    }
+
+    /// The session that it is attached to.
+    #[must_use]
+    pub fn attachment(&self) -> Option<Attachment> {
+        self.dialogue()?.attachment
+    }
+
+    /// Whether the pulse protocol is spoken.
+    #[must_use]
+    pub fn is_pulse(&self) -> bool {
+        self.dialogue().is_some()
+    }
+
+    pub(super) fn handle_pulse(&mut self, now: Now, policy: &Policy, input: &[u8], output: &mut impl Output) {
+        let Self { lifetime, speech, totals } = self;
+        let Some(Speech::Pulse(dialogue)) = speech.as_deref_mut() else { return };
+        let Dialogue { pulse, asked, goodbye, interval_ms, timeout_ms, token_used, .. } = dialogue;
+        let outcome = pulse.handle_input(now.instant, input, |event| {
+            let is_first_use = !*token_used && !matches!(event, PulseEvent::Hello(_) | PulseEvent::Bye(_));
+            if is_first_use {
+                *token_used = true;
+                output.handle_event(Event::TokenUsed);
+            }
+            lifetime.handle_heartbeat(now);
+            *asked = None;
+            match event {
+                PulseEvent::Hello(hello) => {
+                    lifetime.handle_first_message(now);
+                    let millis = |ms: u32| Duration::from_millis(ms.into());
+                    let beats = policy.beats(millis(hello.beat_min_ms), millis(hello.beat_max_ms));
+                    (*interval_ms, *timeout_ms) = (ms(beats.interval), ms(beats.timeout));
+                    output.handle_event(Event::Hello(hello));
+                }
+                PulseEvent::Message { number, payload } => {
+                    totals.messages += 1;
+                    output.handle_event(Event::Message { number, payload });
+                }
+                PulseEvent::Settled { last, .. } => output.handle_event(Event::Settled(last)),
+                PulseEvent::Refused { number, code, text } => {
+                    output.handle_event(Event::Refused { number, code, text });
+                }
+                PulseEvent::Confirmed { floor } => output.handle_event(Event::Confirmed(floor)),
+                PulseEvent::Bye(bye) => *goodbye = Some(bye.code),
+                // A gateway is told neither of these by anybody.
+                PulseEvent::Welcome(_) | PulseEvent::Notice { .. } | PulseEvent::Alive => {}
+            }
+        });
+        let has_left = goodbye.is_some();
+        match outcome {
+            Err(reason) => self.close(now, policy, reason, output),
+            Ok(()) if has_left => self.close(now, policy, CloseReason::PeerClosed, output),
+            Ok(()) => self.speak(now, policy, output),
+        }
+    }
+
+    pub(super) fn handle_pulse_end(&mut self, now: Now, policy: &Policy, output: &mut impl Output) {
+        self.lifetime.handle_input_end(now);
+        let Some(dialogue) = self.dialogue() else { return };
+        if let Err(reason) = dialogue.pulse.handle_input_end() {
+            return self.close(now, policy, reason, output);
+        }
+        // The receipts for what it has sent are worth waiting for.
+        if !dialogue.pulse.owes_receipts() {
+            self.finish(now, policy, output.waiting(), output);
+        }
+    }
+
+    /// Lets the client in that has said HELLO. `outgoing` are our messages above `acknowledged`, in order.
+    pub fn welcome(
+        &mut self,
+        now: Now,
+        policy: &Policy,
+        admission: &Admission<'_>,
+        outgoing: impl IntoIterator<Item = Box<[u8]>>,
+        output: &mut impl Output,
+    ) {
+        let remaining = self.lifetime.age_limit(policy).0.since(now.instant);
+        let Some(dialogue) = self.dialogue_mut() else { return };
+        let outgoing: Vec<Box<[u8]>> = outgoing.into_iter().collect();
+        let last = admission.acknowledged + outgoing.len() as u64;
+        let sending = Sending::restore(admission.acknowledged, last, outgoing, policy.pulse.window);
+        let receiving = Receiving::restore(admission.committed, admission.floor);
+        let welcome = dialogue.answer(policy, admission, remaining);
+        dialogue.resumed = admission.resumed;
+        dialogue.attachment = Some(admission.attachment);
+        if let Err(reason) = dialogue.pulse.welcome(&welcome, sending, receiving) {
+            return self.close(now, policy, reason, output);
+        }
+        self.lifetime.listen_anew(now.own());
+        self.speak(now, policy, output);
+    }
+
+    /// Everything up to `committed` is committed, or was refused: the receipt goes out.
+    pub fn commit(&mut self, now: Now, policy: &Policy, committed: u64, output: &mut impl Output) {
+        let Some(dialogue) = self.dialogue_mut() else { return };
+        dialogue.pulse.commit(committed);
+        self.speak(now, policy, output);
+        let is_done = self.dialogue().is_some_and(|dialogue| !dialogue.pulse.owes_receipts());
+        if is_done && self.lifetime.input_ended() {
+            self.finish(now, policy, output.waiting(), output);
+        }
+    }
+
+    /// A message is not accepted; [`commit`](Self::commit) of its number has to follow, and takes it along.
+    pub fn refuse(&mut self, number: u64, code: u16, text: &str) {
+        if let Some(dialogue) = self.dialogue_mut() {
+            dialogue.pulse.refuse(number, code, text);
+        }
+    }
+
+    /// A message for the client. Its number is the next one.
+    ///
+    /// # Errors
+    /// [`Ended`] if the connection isn't attached to a session.
+    pub fn push(
+        &mut self,
+        now: Now,
+        policy: &Policy,
+        payload: Box<[u8]>,
+        output: &mut impl Output,
+    ) -> Result<u64, Ended> {
+        let attached = |dialogue: &&mut Dialogue| dialogue.pulse.is_attached();
+        let dialogue = self.dialogue_mut().filter(attached).ok_or(Ended)?;
+        let number = dialogue.pulse.push(payload);
+        self.speak(now, policy, output);
+        Ok(number)
+    }
+
+    /// Tells a client of the pulse protocol something (PROTOCOL.md section 8.1).
+    pub fn notify(
+        &mut self,
+        now: Now,
+        policy: &Policy,
+        code: u16,
+        within: Duration,
+        text: &str,
+        output: &mut impl Output,
+    ) {
+        let attached = |dialogue: &&mut Dialogue| dialogue.pulse.is_attached();
+        let Some(dialogue) = self.dialogue_mut().filter(attached) else { return };
+        dialogue.pulse.notice(code, ms(within), text);
+        self.speak(now, policy, output);
+    }
+
+    /// A timer has run out that makes us say something.
+    pub(super) fn handle_reminder(
+        &mut self,
+        now: Now,
+        policy: &Policy,
+        timer: Timer,
+        output: &mut impl Output,
+    ) {
+        self.lifetime.mark_earlier();
+        let (planned, end) = self.lifetime.age_limit(policy);
+        let Some(dialogue) = self.dialogue_mut() else { return };
+        if timer == Timer::Question {
+            dialogue.asked = Some(now.own());
+            dialogue.pulse.beat(Beat::Question);
+        }
+        if timer == Timer::Notice {
+            dialogue.noticed = true;
+            let text = end.reason().map_or("", CloseReason::sentence);
+            dialogue.pulse.notice(NOTICE_END, ms(planned.since(now.instant)), text);
+        }
+        self.speak(now, policy, output);
+    }
+
+    /// Appends what is to be sent now. Messages only if nothing waits, so that the rest can overtake them.
+    pub(super) fn speak(&mut self, now: Now, policy: &Policy, output: &mut impl Output) {
+        if self.lifetime.phase() != Phase::Open {
+            return;
+        }
+        let waiting = output.waiting();
+        let Some(dialogue) = self.dialogue_mut() else { return };
+        if waiting >= policy.output_bytes_max {
+            if dialogue.pulse.urgent_bytes() > URGENT_BYTES_MAX {
+                self.close(now, policy, CloseReason::OutputFull, output);
+            }
+            return;
+        }
+        let bytes_max = if waiting == 0 { TRANSMIT_BYTES.min(policy.output_bytes_max) } else { 0 };
+        let before = output.transmit().len();
+        dialogue.pulse.poll_transmit(now.instant, bytes_max, output.transmit());
+        let has_confirm = dialogue.pulse.poll_timeout().is_some();
+        if has_confirm {
+            self.lifetime.mark_earlier();
+        }
+        if output.transmit().len() > before && self.lifetime.write_deadline_passed(now) {
+            output.transmit().truncate(before);
+            self.close(now, policy, CloseReason::WriteDeadline, output);
+        }
+    }
+}
+
+impl Dialogue {
+    fn answer<'a>(&self, policy: &Policy, admission: &Admission<'a>, remaining: Duration) -> Welcome<'a> {
+        Welcome {
+            resumed: admission.resumed,
+            lifetime: match policy.lifetime {
+                LifetimePolicy::Short { .. } => LifetimeKind::Short,
+                LifetimePolicy::Long { .. } => LifetimeKind::Long,
+            },
+            durability: admission.durability,
+            beat_interval_ms: self.interval_ms,
+            beat_timeout_ms: self.timeout_ms,
+            remaining_ms: ms(remaining),
+            session_ttl_ms: ms(policy.pulse.session_ttl),
+            window: policy.pulse.window,
+            message_bytes_max: u32::try_from(policy.message_bytes_max).unwrap_or(u32::MAX),
+            server_time_ms: admission.server_time_ms,
+            session: admission.attachment.session,
+            token: admission.token,
+            committed: admission.committed,
+            acknowledged: admission.acknowledged,
+            lost: admission.lost.unwrap_or_default(),
+            refused: admission.refused,
+        }
+    }
+}
+
+/// The last frame, unless the peer has said its own, or is gone.
+pub(super) fn say_bye(speech: Option<&Speech>, reason: CloseReason, transmit: &mut Vec<u8>) {
+    let (committed, has_left) = match speech {
+        Some(Speech::Pulse(dialogue)) => (dialogue.pulse.receiving().committed(), dialogue.goodbye.is_some()),
+        Some(Speech::Opening(_) | Speech::Lines(_)) | None => (0, false),
+    };
+    if !has_left && reason.code() < UNTOLD_CODES {
+        append_bye(transmit, reason, committed);
+    }
+}
+
+/// Appends the BYE for this reason (PROTOCOL.md section 8.2).
+pub fn append_bye(transmit: &mut Vec<u8>, reason: CloseReason, committed: u64) {
+    let (retry, delay_ms) = match reason.retry() {
+        Retry::Never => (0, 0),
+        Retry::Now => (1, 0),
+        Retry::After(delay) => (2, ms(delay)),
+    };
+    Frame::Bye(Bye { code: reason.code(), retry, delay_ms, committed, text: reason.sentence() })
+        .encode(transmit);
+}
+
+/// Whole milliseconds, as frames say them.
+fn ms(duration: Duration) -> u32 {
+    u32::try_from(duration.as_millis()).unwrap_or(u32::MAX)
+}

@@ -1,0 +1,85 @@
+//! What is special to raw connections: chunks or lines, the reply to each message, the farewell.
+
+use super::speech::Speech;
+use super::{Connection, Event, Output};
+use crate::close::CloseReason;
+use crate::lifetime::Phase;
+use crate::lines::Lines;
+use crate::policy::{Framing, Heartbeat, Policy};
+use crate::time::Now;
+
+impl Connection {
+    pub(super) fn handle_raw(&mut self, now: Now, policy: &Policy, input: &[u8], output: &mut impl Output) {
+        if policy.heartbeat == Heartbeat::Any {
+            self.lifetime.handle_heartbeat(now);
+        }
+        let before = output.transmit().len();
+        match policy.framing {
+            Framing::Chunks => {
+                for chunk in input.chunks(policy.message_bytes_max.max(1)) {
+                    self.handle_message(now, policy, chunk, output);
+                }
+            }
+            Framing::Lines => self.handle_lines(now, policy, input, output),
+        }
+        if output.transmit().len() > before && self.lifetime.write_deadline_passed(now) {
+            output.transmit().truncate(before);
+            self.close(now, policy, CloseReason::WriteDeadline, output);
+        }
+    }
+
+    pub(super) fn handle_raw_end(&mut self, now: Now, output: &mut impl Output) {
+        self.lifetime.handle_input_end(now);
+        output.handle_event(Event::InputEnded);
+    }
+
+    fn handle_lines(&mut self, now: Now, policy: &Policy, input: &[u8], output: &mut impl Output) {
+        let mut lines = match self.speech.take().map(|speech| *speech) {
+            Some(Speech::Lines(lines)) => lines,
+            Some(Speech::Opening(_) | Speech::Pulse(_)) | None => Lines::default(),
+        };
+        let outcome = lines.handle_input(input, policy.message_bytes_max, |line| {
+            self.handle_message(now, policy, line, output);
+            self.lifetime.phase() == Phase::Open
+        });
+        if outcome.is_err() {
+            self.close(now, policy, CloseReason::MessageTooLarge, output);
+        }
+        if self.lifetime.phase() == Phase::Open && lines.kept() > 0 {
+            self.speech = Some(Box::new(Speech::Lines(lines)));
+        }
+    }
+
+    fn handle_message(&mut self, now: Now, policy: &Policy, payload: &[u8], output: &mut impl Output) {
+        self.lifetime.handle_first_message(now);
+        if let Heartbeat::Line(line) = &policy.heartbeat
+            && **line == *payload
+        {
+            return self.lifetime.handle_heartbeat(now);
+        }
+        self.totals.messages += 1;
+        let number = self.totals.messages;
+        output.handle_event(Event::Message { number, payload });
+        if let Some(reply) = &policy.reply {
+            append_line(output.transmit(), &reply.replace("{n}", &number.to_string()));
+        }
+    }
+}
+
+/// Says the farewell, if the listener has one.
+pub(super) fn say_farewell(policy: &Policy, reason: CloseReason, transmit: &mut Vec<u8>) {
+    if let Some(farewell) = policy.farewell.as_deref() {
+        append_line(transmit, &farewell_line(farewell, reason));
+    }
+}
+
+/// The farewell with its placeholders filled in.
+#[must_use]
+pub fn farewell_line(farewell: &str, reason: CloseReason) -> String {
+    farewell.replace("{reason}", reason.as_str()).replace("{retry}", &reason.retry().to_string())
+}
+
+fn append_line(transmit: &mut Vec<u8>, line: &str) {
+    transmit.extend_from_slice(line.as_bytes());
+    transmit.push(b'\n');
+}

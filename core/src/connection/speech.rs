@@ -1,0 +1,104 @@
+//! What a peer speaks, and what is kept of it between two inputs (PROTOCOL.md section 2).
+
+use super::dialogue::Dialogue;
+use super::{Connection, Output};
+use crate::close::CloseReason;
+use crate::frame::PREFACE;
+use crate::lines::Lines;
+use crate::policy::{Framing, Policy, Protocol};
+use crate::pulse::{Opening, judge_opening};
+use crate::time::Now;
+
+/// What is kept of what a peer says.
+#[derive(Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "all stand behind one pointer, and most of them are the large one"
+)]
+pub(super) enum Speech {
+    /// The first bytes, too few to tell what is spoken.
+    Opening(Vec<u8>),
+    /// The beginning of a line.
+    Lines(Lines),
+    /// A connection of the pulse protocol.
+    Pulse(Dialogue),
+}
+
+/// What a peer speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Dialect {
+    Undecided,
+    Raw,
+    Pulse,
+}
+
+impl Connection {
+    pub(super) fn dialect(&self, policy: &Policy) -> Dialect {
+        self.dialect_of(policy, self.speech.as_deref())
+    }
+
+    /// Nothing kept means raw as soon as the first message is complete: until then the peer may still become
+    /// anything.
+    pub(super) fn dialect_of(&self, policy: &Policy, speech: Option<&Speech>) -> Dialect {
+        match (speech, policy.protocol) {
+            (Some(Speech::Pulse(_)), _) => Dialect::Pulse,
+            (Some(Speech::Opening(_)), _) => Dialect::Undecided,
+            (Some(Speech::Lines(_)), _) | (None, Protocol::Raw) => Dialect::Raw,
+            (None, Protocol::Pulse | Protocol::Auto) if self.lifetime.has_spoken() => Dialect::Raw,
+            (None, Protocol::Pulse | Protocol::Auto) => Dialect::Undecided,
+        }
+    }
+
+    pub(super) fn handle_opening(
+        &mut self,
+        now: Now,
+        policy: &Policy,
+        input: &[u8],
+        output: &mut impl Output,
+    ) {
+        let mut opening = self.take_opening();
+        let missing = PREFACE.len().saturating_sub(opening.len()).min(input.len());
+        opening.extend_from_slice(&input[..missing]);
+        let rest = &input[missing..];
+        match judge_opening(&opening) {
+            Opening::Undecided => self.speech = Some(Box::new(Speech::Opening(opening))),
+            Opening::Pulse => {
+                self.speech = Some(Box::new(Speech::Pulse(Dialogue::new(policy))));
+                self.handle_pulse(now, policy, rest, output);
+            }
+            Opening::OtherVersion => {
+                self.speech = Some(Box::new(Speech::Pulse(Dialogue::new(policy))));
+                self.close(now, policy, CloseReason::UnsupportedVersion, output);
+            }
+            Opening::Raw if policy.protocol == Protocol::Pulse => {
+                self.close(now, policy, CloseReason::BadPreface, output);
+            }
+            Opening::Raw => {
+                opening.extend_from_slice(rest);
+                self.handle_raw(now, policy, &opening, output);
+            }
+        }
+    }
+
+    /// The peer has ended its side before it could be told what it speaks.
+    pub(super) fn handle_opening_end(&mut self, now: Now, policy: &Policy, output: &mut impl Output) {
+        let opening = self.take_opening();
+        if opening.is_empty() {
+            return self.handle_raw_end(now, output);
+        }
+        if policy.protocol == Protocol::Pulse {
+            return self.close(now, policy, CloseReason::TruncatedFrame, output);
+        }
+        if policy.framing == Framing::Chunks {
+            self.handle_raw(now, policy, &opening, output);
+        }
+        self.handle_raw_end(now, output);
+    }
+
+    fn take_opening(&mut self) -> Vec<u8> {
+        match self.speech.take().map(|speech| *speech) {
+            Some(Speech::Opening(opening)) => opening,
+            Some(Speech::Lines(_) | Speech::Pulse(_)) | None => Vec::new(),
+        }
+    }
+}

@@ -1,0 +1,170 @@
+//! The rules of a listener at which the pulse protocol is spoken.
+
+use super::{LifetimePolicy, Policy, PolicyError, fault, too_long};
+use crate::exchange::Window;
+use crate::frame::MESSAGE_BYTES_MAX;
+use std::time::Duration;
+
+/// What is spoken at a listener.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Protocol {
+    /// Bytes, in chunks or lines.
+    #[default]
+    Raw,
+    /// The pulse protocol (PROTOCOL.md).
+    Pulse,
+    /// Pulse for those who begin with its preface, raw for all others.
+    Auto,
+}
+
+/// What happens when a client comes a second time while it has a connection.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum SecondConnection {
+    /// A client id may have any number of sessions; a session that is resumed elsewhere replaces its connection.
+    #[default]
+    Allow,
+    /// A client id has one connection: resuming its session replaces that, anything else is refused.
+    Replace,
+    /// A client id has one connection, and who comes second is refused.
+    Refuse,
+}
+
+/// What a listener promises and demands where the pulse protocol is spoken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PulsePolicy {
+    /// How much one client may have in flight to the gateway.
+    pub window: Window,
+    /// The longest heartbeat timeout that a client may ask for; `None`: that of the listener.
+    pub heartbeat_timeout_max: Option<Duration>,
+    /// How long a session is kept without a connection.
+    pub session_ttl: Duration,
+    /// What happens when the same client comes a second time.
+    pub second_connection: SecondConnection,
+}
+
+impl Default for PulsePolicy {
+    fn default() -> Self {
+        Self {
+            window: Window { messages: 256, bytes: 256 * 1024 },
+            heartbeat_timeout_max: None,
+            session_ttl: Duration::from_secs(3600),
+            second_connection: SecondConnection::default(),
+        }
+    }
+}
+
+/// How often a client has to be heard, as it is told in WELCOME (PROTOCOL.md section 6).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Beats {
+    /// How often it has to send something.
+    pub interval: Duration,
+    /// After so much silence the connection is ended.
+    pub timeout: Duration,
+}
+
+/// Intervals in a heartbeat timeout: one may be lost and one late before anybody is asked.
+const BEATS_IN_TIMEOUT: u32 = 3;
+/// No client can ask for a shorter heartbeat timeout than this, unless its listener's is shorter.
+const BEAT_TIMEOUT_MIN: Duration = Duration::from_secs(1);
+
+impl Policy {
+    /// The heartbeats of a client that wishes for an interval between `min` and `max`; a `max` of zero is no
+    /// wish. The client's wish is followed as far as this listener allows.
+    #[must_use]
+    pub fn beats(&self, min: Duration, max: Duration) -> Beats {
+        let LifetimePolicy::Long { heartbeat_timeout, .. } = self.lifetime else {
+            // Nothing that is sent moves a short connection's deadline.
+            return Beats { interval: self.age_max(), timeout: self.age_max() };
+        };
+        let own = heartbeat_timeout / BEATS_IN_TIMEOUT;
+        let wished = if max.is_zero() { own } else { own.clamp(min.min(max), max) };
+        let longest = self.pulse.heartbeat_timeout_max.unwrap_or(heartbeat_timeout);
+        let shortest = BEAT_TIMEOUT_MIN.min(heartbeat_timeout);
+        let timeout = wished.saturating_mul(BEATS_IN_TIMEOUT).min(longest).max(shortest);
+        // The interval that was wished for, where it fits.
+        let interval = wished.min(timeout / BEATS_IN_TIMEOUT).max(Duration::from_millis(1));
+        Beats { interval, timeout }
+    }
+
+    pub(super) fn check_pulse(&self) -> Result<(), PolicyError> {
+        if self.protocol == Protocol::Raw {
+            return Ok(());
+        }
+        let Window { messages, bytes } = self.pulse.window;
+        if self.message_bytes_max > MESSAGE_BYTES_MAX as usize {
+            return Err(fault(
+                "message_bytes_max",
+                "the pulse protocol carries at most 16,000,000 bytes in a message",
+                "lower it to 16 MB or less, or set the protocol to raw",
+            ));
+        }
+        if messages == 0 {
+            return Err(fault(
+                "window_messages",
+                "a window of none lets nothing through",
+                "give it at least 1",
+            ));
+        }
+        if (bytes as usize) < self.message_bytes_max {
+            return Err(fault(
+                "window_bytes",
+                "the window has to hold at least one of the longest messages",
+                "raise it to message_bytes_max or more",
+            ));
+        }
+        let LifetimePolicy::Long { heartbeat_timeout, max_age } = self.lifetime else { return Ok(()) };
+        match self.pulse.heartbeat_timeout_max {
+            Some(longest) if longest < heartbeat_timeout => {
+                Err(too_long("heartbeat_timeout", heartbeat_timeout, "heartbeat_timeout_max", longest))
+            }
+            Some(longest) if longest > max_age => {
+                Err(too_long("heartbeat_timeout_max", longest, "max_age", max_age))
+            }
+            Some(_) | None => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_client_gets_the_heartbeats_that_it_asks_for_within_the_rules() {
+        let seconds = Duration::from_secs;
+        let lifetime = LifetimePolicy::Long { heartbeat_timeout: seconds(30), max_age: seconds(3600) };
+        let mut policy = Policy { lifetime, ..Policy::default() };
+        let check = |policy: &Policy, wish: (u64, u64), granted: (u64, u64)| {
+            let beats = policy.beats(seconds(wish.0), seconds(wish.1));
+            assert_eq!((beats.interval, beats.timeout), (seconds(granted.0), seconds(granted.1)), "{wish:?}");
+        };
+        check(&policy, (0, 0), (10, 30));
+        check(&policy, (1, 60), (10, 30));
+        check(&policy, (1, 5), (5, 15));
+        check(&policy, (60, 90), (10, 30));
+        policy.pulse.heartbeat_timeout_max = Some(seconds(300));
+        check(&policy, (60, 90), (60, 180));
+        check(&policy, (600, 900), (100, 300));
+        let beats = policy.beats(Duration::ZERO, Duration::from_millis(1));
+        assert_eq!(beats, Beats { interval: Duration::from_millis(1), timeout: seconds(1) });
+        policy.lifetime = LifetimePolicy::Short { deadline: seconds(7) };
+        check(&policy, (1, 2), (7, 7));
+    }
+
+    #[test]
+    fn a_pulse_listener_that_contradicts_itself_is_refused() {
+        let pulse = |change: fn(&mut Policy)| {
+            let mut policy = Policy { protocol: Protocol::Auto, ..Policy::default() };
+            change(&mut policy);
+            policy.check().expect_err("the policy contradicts itself").field
+        };
+        assert_eq!(pulse(|policy| policy.message_bytes_max = 20_000_000), "message_bytes_max");
+        assert_eq!(pulse(|policy| policy.pulse.window.messages = 0), "window_messages");
+        assert_eq!(pulse(|policy| policy.pulse.window.bytes = 1024), "window_bytes");
+        assert_eq!(pulse(|policy| policy.pulse.session_ttl = Duration::ZERO), "session_ttl");
+        assert_eq!(
+            pulse(|policy| policy.pulse.heartbeat_timeout_max = Some(Duration::from_secs(1))),
+            "heartbeat_timeout"
+        );
+    }
+}
