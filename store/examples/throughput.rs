@@ -2,7 +2,7 @@
 //! sessions and the durability. `cargo run --release -p pulsegate-store --example throughput [DIRECTORY [SECONDS
 //! [WINDOW [WAL_KIB]]]]`; each session has at most WINDOW messages in flight. Measures nothing but the store.
 
-use pulsegate_store::{Attach, Durability, Moment, Reply, Request, Store, StoreConfig};
+use pulsegate_store::{Attach, Durability, Moment, Reply, Request, SecondConnection, Store, StoreConfig};
 use std::collections::{HashMap, VecDeque};
 use std::error::Error;
 use std::path::Path;
@@ -22,7 +22,7 @@ impl Client {
     fn fill(&mut self, session: u64, window: usize, requests: &mut Vec<Request>) {
         while self.sent.len() < window {
             requests.push(Request::Message {
-                ticket: session,
+                ticket: session.into(),
                 session,
                 epoch: self.epoch,
                 number: self.next,
@@ -40,13 +40,14 @@ fn attach_all(
     replies: &Receiver<Vec<Reply>>,
     sessions: u64,
 ) -> Result<HashMap<u64, Client>, Box<dyn Error>> {
-    for ticket in 0..sessions {
+    for number in 0..sessions {
         store.submit(Request::Attach(Box::new(Attach {
-            ticket,
-            client: format!("client-{ticket:09}"),
+            ticket: number.into(),
+            client: format!("client-{number:09}"),
             resume: None,
             token: [7; 16],
-            replaces: true,
+            second: SecondConnection::Refuse,
+            message_bytes_max: 1024,
             now: Moment::default(),
             time_to_live: Duration::from_secs(60),
         })))?;

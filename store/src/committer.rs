@@ -3,13 +3,15 @@
 //!
 //! After any error the transaction is void, nothing of the batch is answered, and the batch is kept. The
 //! database is closed and opened anew, on a schedule, until a commit works again: what an operating system
-//! still shows of a file after a failed sync is not to be believed.
+//! still shows of a file after a failed sync is not to be believed. If the file then turns out to have the batch, it is
+//! answered and not carried out again. In memory an error can't be mended: it closes the store.
 
-use crate::batch::{self, State};
+use crate::batch::{self, Done, Failure, State};
 use crate::config::StoreConfig;
 use crate::database::{self, Database, DatabaseError};
 use crate::queue::Queue;
-use crate::request::{Figures, Moment, Reply, Request};
+use crate::request::{Figures, Forwarded, Moment, Reply, Request};
+use crate::tickets::Tickets;
 use parking_lot::Mutex;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -26,18 +28,30 @@ const WARN_LOGS: u64 = 16;
 /// Takes the replies of a batch.
 pub(crate) type Deliver = dyn Fn(Vec<Reply>) + Send + Sync;
 
+/// Takes the messages of a batch.
+pub(crate) type Forward = dyn FnMut(Vec<Forwarded>) + Send;
+
+/// Where the store is.
+pub(crate) enum Place {
+    Directory(PathBuf),
+    Memory(Box<Forward>),
+}
+
 /// The committer's thread.
 pub(crate) struct Committer {
-    pub(crate) directory: PathBuf,
+    pub(crate) place: Place,
     pub(crate) config: StoreConfig,
     pub(crate) queue: Arc<Queue>,
     pub(crate) figures: Arc<Mutex<Figures>>,
     pub(crate) deliver: Arc<Deliver>,
     pub(crate) phase: Phase,
+    pub(crate) tickets: Tickets,
     /// The batch that is being worked on.
     pub(crate) kept: Vec<Request>,
     /// What it counts in the queue.
     pub(crate) kept_bytes: usize,
+    /// What it comes to if the fault has left it committed.
+    pub(crate) in_doubt: Option<Box<Done>>,
     pub(crate) now: Moment,
 }
 
@@ -70,8 +84,28 @@ impl Working {
             database.checkpoint()?;
             database.connection.execute("UPDATE totals SET id = id", [])?;
         }
+        Self::new(database, config, now)
+    }
+
+    /// Makes a database in memory.
+    pub(crate) fn open_in_memory(config: &StoreConfig, now: Moment) -> Result<Self, DatabaseError> {
+        Self::new(Database::open_in_memory()?, config, now)
+    }
+
+    fn new(database: Database, config: &StoreConfig, now: Moment) -> Result<Self, DatabaseError> {
         let state = State::load(&database.connection, now)?;
         Ok(Self { database, state, warn_bytes: WARN_LOGS * config.wal_bytes })
+    }
+
+    /// What the store holds.
+    pub(crate) fn figures(&self, tickets: &Tickets) -> Figures {
+        Figures {
+            sessions: self.state.session_count,
+            attached: tickets.committed() as u64,
+            messages: self.state.totals.messages,
+            message_bytes: self.state.totals.message_bytes,
+            ..Figures::default()
+        }
     }
 }
 
@@ -106,23 +140,42 @@ impl Committer {
     fn commit(&mut self, after_fault: bool) {
         let Phase::Working(working) = &mut self.phase else { return };
         let Working { database, state, .. } = &mut **working;
-        let committed = batch::commit(&database.connection, &self.config, state, &self.kept);
-        let mut replies = match committed {
-            Ok(replies) => replies,
-            Err(error) => return self.stop(&error, !after_fault),
+        match batch::commit(&database.connection, &self.config, state, &mut self.tickets, &self.kept) {
+            Ok(done) => self.hand_out(done, after_fault),
+            Err(Failure { error, in_doubt }) => {
+                self.in_doubt = in_doubt;
+                self.stop(&error, !after_fault);
+            }
+        }
+    }
+
+    /// Hands out what a committed batch has come to.
+    fn hand_out(&mut self, done: Done, after_fault: bool) {
+        let Phase::Working(working) = &self.phase else { return };
+        let Done { mut replies, forwarded, appends_refused, .. } = done;
+        self.tickets.handle_commit();
+        if appends_refused > 0 {
+            warn!(
+                appends_refused,
+                "messages without a session can't be stored: too long, or a store in memory"
+            );
+        }
+        let mut figures = self.figures.lock();
+        *figures = Figures {
+            appends_refused: figures.appends_refused + appends_refused,
+            ..working.figures(&self.tickets)
         };
+        drop(figures);
+        if let (Place::Memory(forward), false) = (&mut self.place, forwarded.is_empty()) {
+            let kept = &mut self.kept;
+            forward(
+                forwarded.into_iter().filter_map(|place| Forwarded::take_from(&mut kept[place])).collect(),
+            );
+        }
         if after_fault {
             info!("the store goes on");
             replies.insert(0, Reply::GoesOn);
         }
-        let figures = Figures {
-            sessions: state.session_count,
-            messages: state.totals.messages,
-            message_bytes: state.totals.message_bytes,
-            queue_bytes: 0,
-            stopped: false,
-        };
-        *self.figures.lock() = figures;
         self.kept = Vec::new();
         if self.queue.release(std::mem::take(&mut self.kept_bytes)) {
             replies.push(Reply::Ready);
@@ -168,18 +221,29 @@ impl Committer {
             error!(%error, "the store can't write: nothing is acknowledged until it can");
             (self.deliver)(vec![Reply::Stopped { why: format!("the store can't write: {error}") }]);
         }
+        if matches!(self.place, Place::Memory(_)) {
+            self.queue.close();
+        }
     }
 
     /// Tries again if it is time to.
     fn recover(&mut self, at_last: bool) {
         let Phase::Faulted { retry_at_ms, delay_ms } = self.phase else { return };
+        let Place::Directory(directory) = &self.place else { return };
         if self.now.uptime_ms < retry_at_ms && !at_last {
             return;
         }
-        match Working::open(&self.directory, &self.config, self.now, true) {
+        match Working::open(directory, &self.config, self.now, true) {
             Ok(working) => {
+                let in_doubt = self.in_doubt.take().filter(|done| done.batch == working.state.batch);
                 self.phase = Phase::Working(working.into());
-                self.commit(true);
+                match in_doubt {
+                    Some(done) => self.hand_out(*done, true),
+                    None => {
+                        self.tickets.handle_rollback();
+                        self.commit(true);
+                    }
+                }
             }
             Err(error) => {
                 warn!(%error, "the store still can't write");

@@ -5,9 +5,14 @@ use std::time::Duration;
 /// The largest payload that any store takes, in bytes.
 pub(crate) const PAYLOAD_BYTES_MAX: usize = 16_000_000;
 
+/// The longest id of a client, in bytes (PROTOCOL.md section 9).
+pub(crate) const CLIENT_BYTES_MAX: usize = 128;
+
 /// What a committed message survives.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Durability {
+    /// Nothing: for a store in memory, and for it only.
+    None,
     /// The end of the gateway, by whatever signal; not the loss of power.
     Os,
     /// The loss of power as well: each batch is synced to disk before its replies.
@@ -88,6 +93,12 @@ pub enum ConfigError {
     /// A retention that keeps nothing.
     #[error("messages have to be kept for at least a second, and at least 1 MiB of them")]
     Retention,
+    /// A directory for nothing.
+    #[error("a store in a directory has durability os or synced")]
+    Directory,
+    /// A promise that memory can't keep.
+    #[error("a store in memory survives nothing: its durability has to be none")]
+    Memory,
     /// A log that is moved all the time, or never.
     #[error("the write-ahead log's size has to be between 256 KiB and 1 GiB")]
     Wal,

@@ -68,9 +68,7 @@ impl Database {
         durability: Durability,
         wal_bytes: u64,
     ) -> Result<Self, DatabaseError> {
-        if rusqlite::version_number() < SQLITE_VERSION_MIN {
-            return Err(DatabaseError::OldSqlite(rusqlite::version()));
-        }
+        check_version()?;
         rewrite_log(directory)?;
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
             | OpenFlags::SQLITE_OPEN_CREATE
@@ -86,6 +84,7 @@ impl Database {
             )));
         }
         let synchronous = match durability {
+            Durability::None => "OFF",
             Durability::Os => "NORMAL",
             Durability::Synced => "FULL",
         };
@@ -93,15 +92,28 @@ impl Database {
             "PRAGMA synchronous = {synchronous};
              PRAGMA wal_autocheckpoint = 0;
              PRAGMA journal_size_limit = {};
-             PRAGMA foreign_keys = OFF;
-             PRAGMA temp_store = MEMORY;
-             PRAGMA cache_size = -8192;
-             PRAGMA trusted_schema = OFF;",
+             PRAGMA cache_size = -8192;",
             4 * wal_bytes
         ))?;
+        let database = Self::prepare(connection)?;
+        sync_directory(directory)?;
+        Ok(database)
+    }
+
+    /// Makes a database that ends with the connection.
+    pub(crate) fn open_in_memory() -> Result<Self, DatabaseError> {
+        check_version()?;
+        Self::prepare(Connection::open_in_memory()?)
+    }
+
+    fn prepare(connection: Connection) -> Result<Self, DatabaseError> {
+        connection.execute_batch(
+            "PRAGMA foreign_keys = OFF;
+             PRAGMA temp_store = MEMORY;
+             PRAGMA trusted_schema = OFF;",
+        )?;
         connection.set_prepared_statement_cache_capacity(64);
         make_tables(&connection)?;
-        sync_directory(directory)?;
         let page_bytes = connection.query_row("PRAGMA page_size", [], |row| row.get(0))?;
         Ok(Self { connection, page_bytes })
     }
@@ -156,6 +168,13 @@ impl Database {
         let pages: u64 = self.connection.query_row("PRAGMA page_count", [], |row| row.get(0))?;
         Ok(pages * self.page_bytes)
     }
+}
+
+fn check_version() -> Result<(), DatabaseError> {
+    if rusqlite::version_number() < SQLITE_VERSION_MIN {
+        return Err(DatabaseError::OldSqlite(rusqlite::version()));
+    }
+    Ok(())
 }
 
 /// Whether somebody else holds a lock on the file for the moment, which is not a fault of the disk.

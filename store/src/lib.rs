@@ -9,11 +9,14 @@
 //! The store reads no clock: a [`Moment`] comes with what needs one, and with [`Store::tick`], by which
 //! everything happens that nobody asks for: expiry, retention, and trying again after a fault.
 //!
+//! A store may also be in memory ([`Store::open_in_memory`]): then sessions, cursors and receipts are the same, but
+//! the committed messages go on to somewhere else, and nothing outlives the store.
+//!
 //! The files are `pulsegate.db` (SQLite; its schema is [`SCHEMA`]) and `pulsegate.lock`. A [`Reader`] reads them while a
 //! gateway writes, from any process.
 //!
-//! Modules, each using only those after it: `store`, `committer`, `queue`, `batch`, `sessions`, `reader`,
-//! `database`, `schema`, `lock`, `token`, `request`, `config`.
+//! Modules, each using only those after it: `store`, `committer`, `queue`, `batch`, `tickets`, `sessions`,
+//! `reader`, `database`, `schema`, `lock`, `token`, `request`, `config`.
 
 mod batch;
 mod committer;
@@ -26,13 +29,14 @@ mod request;
 mod schema;
 mod sessions;
 mod store;
+mod tickets;
 mod token;
 
 pub use config::{ConfigError, Durability, Quota, StoreConfig};
 pub use reader::{ReadError, Reader, StoredMessage};
 pub use request::{
-    Attach, AttachRefusal, Attached, EndReason, Figures, Moment, Outcome, Outgoing, PushRefusal, Recipient,
-    Refusal, RefusalCode, Reply, Request, Resume, SubmitError, Token,
+    Attach, AttachRefusal, Attached, EndReason, Figures, Forwarded, Moment, Outcome, Outgoing, PushRefusal,
+    Recipient, Refusal, RefusalCode, Reply, Request, Resume, SecondConnection, SubmitError, Ticket, Token,
 };
 pub use schema::{SCHEMA, SCHEMA_VERSION};
 pub use store::{OpenError, Store};

@@ -1,12 +1,15 @@
 //! What a store is asked, and what it answers. Knows neither frames nor tables.
 //!
-//! A **ticket** is the caller's own: whatever it needs to bring a reply where it belongs (a shard and a connection, say).
-//! The store hands it back and does nothing else with it. A session's number is never 0.
+//! A session's number is never 0.
 
 use std::time::Duration;
 
 /// 128 random bits that prove a session's owner.
 pub type Token = [u8; 16];
+
+/// The caller's own: whatever it needs to bring a reply where it belongs, such as a shard and a connection. The store
+/// hands it back, remembers that of each session's connection, and does nothing else with it.
+pub type Ticket = u128;
 
 /// What a request counts in the queue beside what it carries.
 pub(crate) const REQUEST_BYTES: usize = 128;
@@ -32,12 +35,28 @@ pub enum Request {
     /// [`Reply::Ended`], or not at all if the connection has been replaced.
     Message {
         /// Handed back.
-        ticket: u64,
+        ticket: Ticket,
         /// The session on which it came,
         session: u64,
         /// and the epoch of the connection.
         epoch: u64,
         /// Its number.
+        number: u64,
+        /// When it arrived, in milliseconds since 1970-01-01 UTC.
+        received_at_ms: u64,
+        /// What it says.
+        payload: Box<[u8]>,
+    },
+    /// A message of a client that has no session: stored as it is, with session 0. Not answered, and without a
+    /// receipt: nobody finds out whether one was committed twice.
+    ///
+    /// The caller promises that the payload is no longer than the store takes, the client's id no longer than
+    /// 128 bytes, and that the store is one with a directory. What breaks this is not stored, but logged and counted
+    /// ([`Figures::appends_refused`]).
+    Append {
+        /// Who sent it.
+        client: Box<str>,
+        /// Its number, whatever that means to the caller; below 2^63.
         number: u64,
         /// When it arrived, in milliseconds since 1970-01-01 UTC.
         received_at_ms: u64,
@@ -65,7 +84,7 @@ pub enum Request {
     /// A message to a client. Answered by [`Reply::Pushed`] or [`Reply::PushRefused`].
     Push {
         /// Handed back.
-        ticket: u64,
+        ticket: Ticket,
         /// To whom.
         to: Recipient,
         /// When, in milliseconds since 1970-01-01 UTC.
@@ -86,7 +105,7 @@ pub enum Request {
     /// turned away by [`SubmitError::Busy`](crate::SubmitError::Busy): there is at most one for each attach.
     Detach {
         /// Handed back.
-        ticket: u64,
+        ticket: Ticket,
         /// The session
         session: u64,
         /// and the epoch of the connection.
@@ -102,19 +121,35 @@ pub enum Request {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Attach {
     /// Handed back.
-    pub ticket: u64,
+    pub ticket: Ticket,
     /// The client's id.
     pub client: String,
     /// The session that it was in.
     pub resume: Option<Resume>,
     /// The next token, if a new one is needed: 128 random bits that were never used before.
     pub token: Token,
-    /// Whether a connection that the session has is replaced; it is refused otherwise.
-    pub replaces: bool,
+    /// What happens if the client has a connection already.
+    pub second: SecondConnection,
+    /// The longest payload that the client takes, in bytes. The newest value counts, even if it is the lower one.
+    pub message_bytes_max: u32,
     /// When.
     pub now: Moment,
     /// How long the session is kept without a connection; at most 2^40 milliseconds count.
     pub time_to_live: Duration,
+}
+
+/// What happens when a client comes that has a connection already; whose id is the same is the same client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum SecondConnection {
+    /// A client may have any number of sessions with a connection. Who resumes one that has a connection replaces that
+    /// connection.
+    Allow,
+    /// A client has at most one connection. Who resumes the session that has it replaces it; a new session, or
+    /// another one, is refused as [`AttachRefusal::InUse`].
+    Replace,
+    /// A client has at most one connection, the first: while there is one, everything is refused as
+    /// [`AttachRefusal::InUse`].
+    Refuse,
 }
 
 /// A session to go on with, as the client knows it.
@@ -147,7 +182,7 @@ pub enum Reply {
     /// A connection gets no session; nothing was changed.
     AttachRefused {
         /// As given.
-        ticket: u64,
+        ticket: Ticket,
         /// Why.
         why: AttachRefusal,
     },
@@ -155,7 +190,7 @@ pub enum Reply {
     /// refusals.
     Committed {
         /// That of the last message.
-        ticket: u64,
+        ticket: Ticket,
         /// The session
         session: u64,
         /// and the epoch of the connection.
@@ -166,7 +201,7 @@ pub enum Reply {
     /// A message is not accepted; the cursor has passed over it.
     Refused {
         /// As given.
-        ticket: u64,
+        ticket: Ticket,
         /// The session
         session: u64,
         /// and the epoch of the connection.
@@ -178,7 +213,7 @@ pub enum Reply {
     /// changed.
     Ended {
         /// As given.
-        ticket: u64,
+        ticket: Ticket,
         /// The session
         session: u64,
         /// and the epoch of the connection.
@@ -191,13 +226,14 @@ pub enum Reply {
     /// A message to a client is stored, and may go out.
     Pushed {
         /// As given.
-        ticket: u64,
+        ticket: Ticket,
         /// The session
         session: u64,
         /// and the epoch of its connection.
         epoch: u64,
-        /// Whether it has a connection; otherwise the next [`Attached`] brings the message.
-        attached: bool,
+        /// Where it goes now: the ticket of that connection's [`Attach`]. Without one the next [`Attached`] brings
+        /// the message.
+        connection: Option<Ticket>,
         /// The number that it was given.
         number: u64,
         /// What it says.
@@ -206,14 +242,14 @@ pub enum Reply {
     /// A message to a client was not stored.
     PushRefused {
         /// As given.
-        ticket: u64,
+        ticket: Ticket,
         /// Why.
         why: PushRefusal,
     },
     /// A connection's end is known to the store.
     Detached {
         /// As given.
-        ticket: u64,
+        ticket: Ticket,
         /// The session
         session: u64,
         /// and the epoch of the connection.
@@ -243,11 +279,13 @@ pub enum Reply {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Attached {
     /// As given.
-    pub ticket: u64,
+    pub ticket: Ticket,
     /// The session.
     pub session: u64,
     /// The epoch of the connection.
     pub epoch: u64,
+    /// The ticket of the connection that this one has replaced, and that has to end (PROTOCOL.md section 5.6).
+    pub replaced: Option<Ticket>,
     /// Whether it is a new one.
     pub outcome: Outcome,
     /// The token for WELCOME: the one that was given, or the one that went out before and was never used.
@@ -321,7 +359,7 @@ pub enum AttachRefusal {
     BadToken,
     /// The session belongs to a client with another id.
     OtherClient,
-    /// The session has a connection, which is not to be replaced.
+    /// The client has a connection, which is not to be replaced.
     InUse,
     /// There are as many sessions as there may be.
     SessionLimit,
@@ -334,7 +372,7 @@ pub enum AttachRefusal {
 pub enum PushRefusal {
     /// There is no such session.
     NoSession,
-    /// Its payload is longer than the store takes.
+    /// Its payload is longer than the store takes, or the client.
     TooLarge,
     /// As much waits for this client's receipt as may.
     Full,
@@ -358,6 +396,7 @@ impl Request {
                 Self::Message { payload, .. } => payload.len(),
                 Self::Push { to: Recipient::Client(client), payload, .. } => payload.len() + client.len(),
                 Self::Push { to: Recipient::Session(_), payload, .. } => payload.len(),
+                Self::Append { client, payload, .. } => payload.len() + client.len(),
                 Self::TokenUsed { .. } | Self::Confirm { .. } => 0,
                 Self::OutReceipt { .. } | Self::Detach { .. } => 0,
             }
@@ -371,6 +410,35 @@ impl Request {
     /// Whether it is taken even by a full queue.
     pub(crate) const fn is_always_taken(&self) -> bool {
         matches!(self, Self::Detach { .. })
+    }
+}
+
+/// A committed message of a store in memory, on its way to where it goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Forwarded {
+    /// That of the [`Request::Message`].
+    pub ticket: Ticket,
+    /// The session on which it came,
+    pub session: u64,
+    /// and the epoch of the connection.
+    pub epoch: u64,
+    /// Its number.
+    pub number: u64,
+    /// When it arrived, in milliseconds since 1970-01-01 UTC.
+    pub received_at_ms: u64,
+    /// What it says.
+    pub payload: Box<[u8]>,
+}
+
+impl Forwarded {
+    /// Takes the message out of a request, which is of no use then.
+    pub(crate) fn take_from(request: &mut Request) -> Option<Self> {
+        let Request::Message { ticket, session, epoch, number, received_at_ms, payload } = request else {
+            return None;
+        };
+        let payload = std::mem::take(payload);
+        let (ticket, session, epoch) = (*ticket, *session, *epoch);
+        Some(Self { ticket, session, epoch, number: *number, received_at_ms: *received_at_ms, payload })
     }
 }
 
@@ -392,10 +460,14 @@ const _: () = assert!(size_of::<Request>() <= REQUEST_BYTES);
 pub struct Figures {
     /// Sessions.
     pub sessions: u64,
-    /// Messages.
+    /// Those of them that have a connection.
+    pub attached: u64,
+    /// Messages; none in memory, where they go on.
     pub messages: u64,
     /// Their bytes; each counts 64 beside its payload and its client's id.
     pub message_bytes: u64,
+    /// How many [`Request::Append`]s were not stored since the store was opened, because they can't be.
+    pub appends_refused: u64,
     /// What waits for the committer, in bytes, what it is working on included.
     pub queue_bytes: usize,
     /// Whether nothing can be committed.

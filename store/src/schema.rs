@@ -7,7 +7,8 @@ pub const SCHEMA_VERSION: u32 = 1;
 pub const SCHEMA: &str = "
 -- What outlives a connection: an identity, four cursors, what is in flight.
 CREATE TABLE sessions (
-    id             INTEGER PRIMARY KEY AUTOINCREMENT,  -- never used again
+    id             INTEGER PRIMARY KEY AUTOINCREMENT   -- never used again, never 0
+                           CHECK (id > 0),
     client         TEXT    NOT NULL,                   -- who the client says that it is
     token          BLOB    NOT NULL,                   -- 16 random bytes, the newest
     previous_token BLOB,                               -- valid until a frame arrives under the newest
@@ -17,6 +18,7 @@ CREATE TABLE sessions (
     out_last       INTEGER NOT NULL,                   -- of messages to it: the last number given
     out_committed  INTEGER NOT NULL,                   -- ... and the client has them up to here
     out_bytes      INTEGER NOT NULL,                   -- payload of those between
+    message_max    INTEGER NOT NULL,                   -- the longest payload that it takes, in bytes
     quota_from_ms  INTEGER NOT NULL,                   -- since when its quota is counted
     quota_bytes    INTEGER NOT NULL,                   -- how much of it is used
     created_ms     INTEGER NOT NULL,
@@ -25,12 +27,13 @@ CREATE TABLE sessions (
     expires_ms     INTEGER                             -- on the gateway's uptime; NULL: it has a connection
 );
 CREATE INDEX sessions_by_client ON sessions (client);
+CREATE INDEX sessions_attached ON sessions (client) WHERE expires_ms IS NULL;
 CREATE INDEX sessions_by_expiry ON sessions (expires_ms) WHERE expires_ms IS NOT NULL;
 
 -- Clients' messages in the order of their commits, kept whether or not their sessions are.
 CREATE TABLE messages (
     id             INTEGER PRIMARY KEY,                -- goes up by one, never used again
-    session        INTEGER NOT NULL,
+    session        INTEGER NOT NULL,                   -- 0: its client had none
     number         INTEGER NOT NULL,                   -- 1, 2, 3 ... within the session; refused ones are left out
     received_at_ms INTEGER NOT NULL,
     client         TEXT    NOT NULL,
@@ -55,12 +58,13 @@ CREATE TABLE outgoing (
 );
 CREATE UNIQUE INDEX outgoing_by_session ON outgoing (session, number);
 
--- One row: how much the messages are, and up to which id the oldest have been deleted.
+-- One row: how much the messages are, up to which id the oldest have been deleted, how often anything was written.
 CREATE TABLE totals (
     id            INTEGER PRIMARY KEY CHECK (id = 1),
     messages      INTEGER NOT NULL,
     message_bytes INTEGER NOT NULL,                    -- each counts 64 beside its payload and its client's id
-    deleted_to    INTEGER NOT NULL
+    deleted_to    INTEGER NOT NULL,
+    batch         INTEGER NOT NULL                     -- goes up by one with each transaction that changes anything
 );
-INSERT INTO totals VALUES (1, 0, 0, 0);
+INSERT INTO totals VALUES (1, 0, 0, 0, 0);
 ";

@@ -2,7 +2,7 @@
 //!
 //! After a rollback all of this is void: whoever rolls back makes a new one.
 
-use crate::request::{Refusal, RefusalCode};
+use crate::request::{Refusal, RefusalCode, Ticket};
 use pulsegate_core::exchange::Cursor;
 use rusqlite::{Connection, OptionalExtension, Row};
 use std::collections::HashMap;
@@ -26,11 +26,12 @@ pub(crate) struct Session {
     pub(crate) ttl_ms: u64,
     /// How many refusals stand above the floor as it was last written.
     pub(crate) refusals: u64,
-    pub(crate) attached: bool,
+    /// The longest payload that its client takes.
+    pub(crate) message_bytes_max: u32,
     /// Whether the token before the newest is still valid.
     pub(crate) previous_valid: bool,
     /// The ticket to which this batch owes a receipt.
-    pub(crate) receipt: Option<u64>,
+    pub(crate) receipt: Option<Ticket>,
     dirty: bool,
 }
 
@@ -52,7 +53,7 @@ impl Session {
             quota_bytes: row.get(8)?,
             last_seen_ms: row.get(9)?,
             ttl_ms: row.get(10)?,
-            attached: row.get(11)?,
+            message_bytes_max: row.get(11)?,
             previous_valid: row.get(12)?,
             refusals: row.get(13)?,
             receipt: None,
@@ -100,7 +101,7 @@ impl Sessions {
     }
 
     /// The ticket to which a receipt is owed by this batch, and the cursor, if the epoch is still the same.
-    pub(crate) fn take_receipt(&mut self, id: u64, epoch: u64) -> Option<(u64, u64)> {
+    pub(crate) fn take_receipt(&mut self, id: u64, epoch: u64) -> Option<(Ticket, u64)> {
         let session = self.cached.get_mut(&id).filter(|session| session.cursor.epoch == epoch)?;
         Some((session.receipt.take()?, session.cursor.committed))
     }
@@ -183,7 +184,7 @@ fn read(connection: &Connection, id: u64) -> rusqlite::Result<Option<Session>> {
     connection
         .prepare_cached(
             "SELECT client, epoch, committed, floor, out_last, out_committed, out_bytes, quota_from_ms, quota_bytes,
-             last_seen_ms, ttl_ms, expires_ms IS NULL, previous_token IS NOT NULL,
+             last_seen_ms, ttl_ms, message_max, previous_token IS NOT NULL,
              (SELECT count(*) FROM refusals WHERE session = ?1)
              FROM sessions WHERE id = ?1",
         )?

@@ -1,11 +1,12 @@
 //! The store as its user sees it: opened, asked, told the time, closed. Knows no SQL but that of a start.
 
-use crate::committer::{Committer, Phase, Working};
-use crate::config::{ConfigError, StoreConfig};
+use crate::committer::{Committer, Deliver, Phase, Place, Working};
+use crate::config::{ConfigError, Durability, StoreConfig};
 use crate::database::{Database, DatabaseError};
 use crate::lock::{Lock, LockError};
 use crate::queue::Queue;
-use crate::request::{Figures, Moment, Reply, Request, SubmitError};
+use crate::request::{Figures, Forwarded, Moment, Reply, Request, SubmitError};
+use crate::tickets::Tickets;
 use parking_lot::Mutex;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
@@ -29,6 +30,9 @@ pub enum OpenError {
         /// A sentence for people.
         why: String,
     },
+    /// A store in memory can't be made.
+    #[error("can't make a store in memory: {0}")]
+    Memory(String),
     /// The committer's thread can't be started.
     #[error("can't start the store's thread: {0}")]
     Thread(std::io::Error),
@@ -40,7 +44,7 @@ pub struct Store {
     queue: Arc<Queue>,
     figures: Arc<Mutex<Figures>>,
     committer: Option<JoinHandle<()>>,
-    _lock: Lock,
+    _lock: Option<Lock>,
 }
 
 impl Store {
@@ -59,6 +63,9 @@ impl Store {
         deliver: impl Fn(Vec<Reply>) + Send + Sync + 'static,
     ) -> Result<Self, OpenError> {
         config.check()?;
+        if config.durability == Durability::None {
+            return Err(ConfigError::Directory.into());
+        }
         let unusable = |why: String| OpenError::Unusable { directory: directory.to_owned(), why };
         Database::make_directory(directory).map_err(|error| unusable(error.to_string()))?;
         let lock = Lock::acquire(directory).map_err(|error| match error {
@@ -66,23 +73,67 @@ impl Store {
             LockError::Io(error) => unusable(error.to_string()),
         })?;
         let working = start(directory, &config, now).map_err(|error| unusable(error.to_string()))?;
+        Self::begin(
+            Place::Directory(directory.to_owned()),
+            config,
+            working,
+            Some(lock),
+            now,
+            Arc::new(deliver),
+        )
+    }
+
+    /// Makes a store in memory, whose sessions end with it. Sessions, cursors, refusals and messages to clients are as in
+    /// a directory, with [`Durability::None`]; but clients' messages aren't kept. `forward` gets those of each
+    /// batch, in their order, on the committer's thread, after the batch is committed and before any of its replies is
+    /// delivered: so where they go has them before a receipt leaves.
+    ///
+    /// `forward` may wait there for as long as there is no room, which is how a slow destination holds up the
+    /// clients: nothing is committed meanwhile, so no receipt leaves, the clients' windows fill, and what they send
+    /// nevertheless is bounded by [`StoreConfig::queue_bytes_max`]. It has to return when there is no destination
+    /// any more, or [`drop`](Self::drop) waits forever. A message that it gets is receipted whatever becomes of it.
+    ///
+    /// [`Request::Append`] is for stores in a directory: here it is counted as refused.
+    ///
+    /// # Errors
+    /// If the settings can't be kept, or there is no memory.
+    pub fn open_in_memory(
+        config: StoreConfig,
+        now: Moment,
+        deliver: impl Fn(Vec<Reply>) + Send + Sync + 'static,
+        forward: impl FnMut(Vec<Forwarded>) + Send + 'static,
+    ) -> Result<Self, OpenError> {
+        config.check()?;
+        if config.durability != Durability::None {
+            return Err(ConfigError::Memory.into());
+        }
+        let working =
+            Working::open_in_memory(&config, now).map_err(|error| OpenError::Memory(error.to_string()))?;
+        Self::begin(Place::Memory(Box::new(forward)), config, working, None, now, Arc::new(deliver))
+    }
+
+    fn begin(
+        place: Place,
+        config: StoreConfig,
+        working: Working,
+        lock: Option<Lock>,
+        now: Moment,
+        deliver: Arc<Deliver>,
+    ) -> Result<Self, OpenError> {
+        let tickets = Tickets::default();
         let queue = Arc::new(Queue::new(config.queue_bytes_max));
-        let figures = Arc::new(Mutex::new(Figures {
-            sessions: working.state.session_count,
-            messages: working.state.totals.messages,
-            message_bytes: working.state.totals.message_bytes,
-            ..Figures::default()
-        }));
-        let deliver: Arc<crate::committer::Deliver> = Arc::new(deliver);
+        let figures = Arc::new(Mutex::new(working.figures(&tickets)));
         let committer = Committer {
-            directory: directory.to_owned(),
+            place,
             config,
             queue: Arc::clone(&queue),
             figures: Arc::clone(&figures),
             deliver: Arc::clone(&deliver),
             phase: Phase::Working(working.into()),
+            tickets,
             kept: Vec::new(),
             kept_bytes: 0,
+            in_doubt: None,
             now,
         };
         let closing = Arc::clone(&queue);

@@ -1,16 +1,15 @@
 //! A connection gets its session: tokens, epochs, cursors of both sides. Knows no time to live but the one given.
 
-use super::{Batch, delete_outgoing};
-use crate::config::millis;
-use crate::request::{Attach, AttachRefusal, Attached, Outcome, Outgoing, Reply, Resume, Token};
+use super::outgoing::delete_outgoing;
+use super::{Batch, From, NUMBER_MAX};
+use crate::config::{CLIENT_BYTES_MAX, millis};
+use crate::request::{
+    Attach, AttachRefusal, Attached, Moment, Outcome, Outgoing, Reply, Resume, SecondConnection, Token,
+};
 use crate::sessions::refusals;
 use crate::token;
 use rusqlite::{Connection, OptionalExtension};
 
-/// The highest number that a peer may claim: far beyond what a session can reach, and far below an overflow.
-const NUMBER_MAX: u64 = 1 << 60;
-/// The longest id of a client, in bytes (PROTOCOL.md section 9).
-const CLIENT_BYTES_MAX: usize = 128;
 /// The longest time to live, in milliseconds: 34 years.
 const TTL_MS_MAX: u64 = 1 << 40;
 
@@ -24,7 +23,7 @@ impl Batch<'_> {
                 None => self.begin(attach)?,
             }
         };
-        self.replies.push(match answer {
+        self.done.replies.push(match answer {
             Ok(attached) => Reply::Attached(attached.into()),
             Err(why) => Reply::AttachRefused { ticket: attach.ticket, why },
         });
@@ -32,21 +31,35 @@ impl Batch<'_> {
     }
 
     fn begin(&mut self, attach: &Attach) -> rusqlite::Result<Result<Attached, AttachRefusal>> {
+        if attach.second != SecondConnection::Allow && is_attached(self.connection, &attach.client, None)? {
+            return Ok(Err(AttachRefusal::InUse));
+        }
         if self.state.session_count >= self.config.sessions_max {
             return Ok(Err(AttachRefusal::SessionLimit));
         }
-        self.connection
+        let session = self
+            .connection
             .prepare_cached(
                 "INSERT INTO sessions (client, token, epoch, committed, floor, out_last, out_committed, out_bytes,
-                 quota_from_ms, quota_bytes, created_ms, last_seen_ms, ttl_ms)
-                 VALUES (?1, ?2, 1, 0, 0, 0, 0, 0, ?3, 0, ?3, ?3, ?4)",
+                 message_max, quota_from_ms, quota_bytes, created_ms, last_seen_ms, ttl_ms)
+                 VALUES (?1, ?2, 1, 0, 0, 0, 0, 0, ?3, ?4, 0, ?4, ?4, ?5) RETURNING id",
             )?
-            .execute((&attach.client, &attach.token, attach.now.wall_ms, ttl_ms(attach)))?;
+            .query_row(
+                (
+                    &attach.client,
+                    &attach.token,
+                    attach.message_bytes_max,
+                    attach.now.wall_ms,
+                    ttl_ms(attach),
+                ),
+                |row| row.get(0),
+            )?;
         self.state.session_count += 1;
         Ok(Ok(Attached {
             ticket: attach.ticket,
-            session: u64::try_from(self.connection.last_insert_rowid()).unwrap_or(0),
+            session,
             epoch: 1,
+            replaced: self.tickets.attach(session, attach.ticket),
             outcome: Outcome::New,
             token: attach.token,
             committed: 0,
@@ -75,7 +88,12 @@ impl Batch<'_> {
         if *session.client != *attach.client {
             return Ok(Err(AttachRefusal::OtherClient));
         }
-        if session.attached && !attach.replaces {
+        let is_in_use = match attach.second {
+            SecondConnection::Allow => false,
+            SecondConnection::Replace => is_attached(self.connection, &attach.client, Some(id))?,
+            SecondConnection::Refuse => is_attached(self.connection, &attach.client, None)?,
+        };
+        if is_in_use {
             return Ok(Err(AttachRefusal::InUse));
         }
         if resume.committed > NUMBER_MAX || resume.acknowledged > NUMBER_MAX {
@@ -92,21 +110,30 @@ impl Batch<'_> {
         session.out_bytes = session.out_bytes.saturating_sub(freed);
         session.out_committed = session.out_committed.max(resume.committed);
         session.cursor.epoch += 1;
-        (session.attached, session.previous_valid, session.receipt) = (true, true, None);
+        (session.previous_valid, session.receipt) = (true, None);
+        session.message_bytes_max = attach.message_bytes_max;
         (session.last_seen_ms, session.ttl_ms) = (attach.now.wall_ms, ttl_ms(attach));
         // The one that was shown stays valid: the client has it for certain, and may never get the next one.
         // A next one that nobody has used yet stays the next one: it may be in use before this is known.
         let next = if token::equal(&resume.token, &tokens.newest) { attach.token } else { tokens.newest };
         self.connection
             .prepare_cached(
-                "UPDATE sessions SET token = ?2, previous_token = ?3, epoch = ?4, ttl_ms = ?5, expires_ms = NULL
-                 WHERE id = ?1",
+                "UPDATE sessions SET token = ?2, previous_token = ?3, epoch = ?4, ttl_ms = ?5, message_max = ?6,
+                 expires_ms = NULL WHERE id = ?1",
             )?
-            .execute((id, &next, &resume.token, session.cursor.epoch, session.ttl_ms))?;
+            .execute((
+                id,
+                &next,
+                &resume.token,
+                session.cursor.epoch,
+                session.ttl_ms,
+                session.message_bytes_max,
+            ))?;
         let attached = Attached {
             ticket: attach.ticket,
             session: id,
             epoch: session.cursor.epoch,
+            replaced: self.tickets.attach(id, attach.ticket),
             outcome: Outcome::Resumed,
             token: next,
             committed: session.cursor.committed,
@@ -119,6 +146,54 @@ impl Batch<'_> {
         held.mark();
         Ok(Ok(attached))
     }
+
+    pub(super) fn handle_token_used(&mut self, id: u64, epoch: u64) -> rusqlite::Result<()> {
+        if let Some(mut held) = self.state.sessions.load(self.connection, id)?
+            && held.session.cursor.epoch == epoch
+            && held.session.previous_valid
+        {
+            held.session.previous_valid = false;
+            held.mark();
+        }
+        Ok(())
+    }
+
+    pub(super) fn handle_detach(&mut self, from: From, for_good: bool, now: Moment) -> rusqlite::Result<()> {
+        let From { ticket, session: id, epoch } = from;
+        let Some(held) = self.state.sessions.load(self.connection, id)? else { return Ok(()) };
+        if held.session.cursor.epoch != epoch || self.tickets.of(id).is_none() {
+            return Ok(());
+        }
+        let forgotten = for_good && held.session.is_settled();
+        if forgotten {
+            self.forget(id)?;
+        } else {
+            self.tickets.detach(id);
+            held.session.last_seen_ms = now.wall_ms;
+            self.connection
+                .prepare_cached("UPDATE sessions SET expires_ms = ?2, last_seen_ms = ?3 WHERE id = ?1")?
+                .execute((id, now.uptime_ms + held.session.ttl_ms, now.wall_ms))?;
+        }
+        self.done.replies.push(Reply::Detached { ticket, session: id, epoch, forgotten });
+        Ok(())
+    }
+
+    /// Ends a session.
+    pub(super) fn forget(&mut self, id: u64) -> rusqlite::Result<()> {
+        self.tickets.detach(id);
+        self.state.session_count = self.state.session_count.saturating_sub(1);
+        self.state.sessions.forget(self.connection, id)
+    }
+}
+
+/// Whether the client has a connection in any session but one.
+fn is_attached(connection: &Connection, client: &str, but: Option<u64>) -> rusqlite::Result<bool> {
+    connection
+        .prepare_cached(
+            "SELECT EXISTS (SELECT 1 FROM sessions INDEXED BY sessions_attached
+             WHERE client = ?1 AND expires_ms IS NULL AND id <> ?2)",
+        )?
+        .query_row((client, but.unwrap_or(0)), |row| row.get(0))
 }
 
 fn ttl_ms(attach: &Attach) -> u64 {

@@ -27,10 +27,9 @@ impl Batch<'_> {
             })?
             .collect::<rusqlite::Result<Vec<_>>>()?;
         for &(session, committed, last) in &expired {
-            self.state.sessions.forget(self.connection, session)?;
-            self.state.session_count = self.state.session_count.saturating_sub(1);
+            self.forget(session)?;
             let unknown = (committed < last).then_some((committed + 1, last));
-            self.replies.push(Reply::Expired { session, unknown });
+            self.done.replies.push(Reply::Expired { session, unknown });
         }
         self.state.expiry_due = expired.len() == EXPIRED_MAX;
         Ok(())

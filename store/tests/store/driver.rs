@@ -1,8 +1,8 @@
 //! Asks a store and waits for its replies.
 
 use pulsegate_store::{
-    Attach, Attached, Moment, OpenError, Recipient, Reply, Request, Resume, Store, StoreConfig,
-    StoredMessage, Token,
+    Attach, Attached, Moment, OpenError, Recipient, Reply, Request, Resume, SecondConnection, Store,
+    StoreConfig, StoredMessage, Ticket, Token,
 };
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
@@ -12,7 +12,7 @@ use std::time::Duration;
 /// Far longer than any reply takes: what fails by it hangs.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// The ticket of the request whose reply shows that everything before it is done.
-const BARRIER: u64 = u64::MAX;
+const BARRIER: Ticket = Ticket::MAX;
 pub(crate) const TTL: Duration = Duration::from_secs(60);
 
 pub(crate) struct Driver {
@@ -124,7 +124,8 @@ pub(crate) fn newcomer(client: &str, next_token: u8, now: Moment) -> Attach {
         client: client.to_owned(),
         resume: None,
         token: token(next_token),
-        replaces: true,
+        second: SecondConnection::Allow,
+        message_bytes_max: 1 << 20,
         now,
         time_to_live: TTL,
     }
@@ -147,15 +148,22 @@ pub(crate) fn message_at(
     payload: &[u8],
     received_at_ms: u64,
 ) -> Request {
-    Request::Message { ticket: 100 + number, session, epoch, number, received_at_ms, payload: payload.into() }
+    Request::Message {
+        ticket: 100 + Ticket::from(number),
+        session,
+        epoch,
+        number,
+        received_at_ms,
+        payload: payload.into(),
+    }
 }
 
-pub(crate) fn push(ticket: u64, to: Recipient, payload: &[u8]) -> Request {
+pub(crate) fn push(ticket: Ticket, to: Recipient, payload: &[u8]) -> Request {
     Request::Push { ticket, to, now_ms: 1_800_000_000_000, payload: payload.into() }
 }
 
 pub(crate) fn committed(session: u64, epoch: u64, committed: u64) -> Reply {
-    Reply::Committed { ticket: 100 + committed, session, epoch, committed }
+    Reply::Committed { ticket: 100 + Ticket::from(committed), session, epoch, committed }
 }
 
 pub(crate) fn detach(session: u64, epoch: u64, for_good: bool, now: Moment) -> Request {

@@ -1,10 +1,10 @@
 //! Messages to clients: stored until their receipt, within limits, brought by the next attach.
 
 use crate::driver::{Driver, TTL, detach, push, returner};
-use pulsegate_store::{Outgoing, PushRefusal, Recipient, Reply, Request, StoreConfig};
+use pulsegate_store::{Outgoing, PushRefusal, Recipient, Reply, Request, StoreConfig, Ticket};
 
-fn pushed(session: u64, epoch: u64, attached: bool, number: u64, payload: &[u8]) -> Reply {
-    Reply::Pushed { ticket: 1, session, epoch, attached, number, payload: payload.into() }
+fn pushed(session: u64, epoch: u64, connection: Option<Ticket>, number: u64, payload: &[u8]) -> Reply {
+    Reply::Pushed { ticket: 1, session, epoch, connection, number, payload: payload.into() }
 }
 
 #[test]
@@ -15,9 +15,9 @@ fn a_message_to_a_client_is_kept_until_its_receipt() {
     let (session, now) = (driver.begin("a", 2).session, driver.now);
     let to = || Recipient::Client("a".to_owned());
     let replies = driver.ask([push(1, to(), b"one"), push(1, Recipient::Session(session), b"two")]);
-    assert_eq!(replies, [pushed(session, 1, true, 1, b"one"), pushed(session, 1, true, 2, b"two")]);
+    assert_eq!(replies, [pushed(session, 1, Some(7), 1, b"one"), pushed(session, 1, Some(7), 2, b"two")]);
     driver.ask([Request::OutReceipt { session, epoch: 1, committed: 1 }, detach(session, 1, true, now)]);
-    assert_eq!(driver.ask([push(1, to(), b"three")]), [pushed(session, 1, false, 3, b"three")]);
+    assert_eq!(driver.ask([push(1, to(), b"three")]), [pushed(session, 1, None, 3, b"three")]);
     drop(driver);
     let mut driver = Driver::open(directory.path());
     let attached = driver.attach(returner("a", session, 2, 3, now)).unwrap();
@@ -64,7 +64,7 @@ fn what_waits_for_a_client_is_limited_in_messages_and_bytes() {
     driver.ask([Request::OutReceipt { session, epoch: 1, committed: 9 }]);
     driver.ask([Request::OutReceipt { session, epoch: 1, committed: 2 }]);
     let replies = driver.ask([push(1, Recipient::Session(session), b"12345678")]);
-    assert_eq!(replies, [pushed(session, 1, true, 4, b"12345678")]);
+    assert_eq!(replies, [pushed(session, 1, Some(7), 4, b"12345678")]);
     let nobody = driver.ask([push(1, Recipient::Client("b".to_owned()), b"x")]);
     assert_eq!(nobody, [Reply::PushRefused { ticket: 1, why: PushRefusal::NoSession }]);
 }

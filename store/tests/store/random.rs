@@ -202,8 +202,12 @@ impl World {
         } else {
             let is_new = number == model.committed + 1;
             model.committed = model.committed.max(number);
-            let receipt =
-                Reply::Committed { ticket: 100 + number, session: id, epoch, committed: model.committed };
+            let receipt = Reply::Committed {
+                ticket: 100 + u128::from(number),
+                session: id,
+                epoch,
+                committed: model.committed,
+            };
             assert_eq!(replies.last(), Some(&receipt));
             assert_eq!(replies.len(), if is_new && large { 2 } else { 1 });
             if is_new && !large {

@@ -1,7 +1,9 @@
 //! Sessions: tokens, limits, who may have the directory, what outlives a restart.
 
 use crate::driver::{Driver, TTL, detach, message, newcomer, returner, token};
-use pulsegate_store::{Attach, AttachRefusal, OpenError, Outcome, Reply, Request, StoreConfig};
+use pulsegate_store::{
+    Attach, AttachRefusal, OpenError, Outcome, Reply, Request, SecondConnection, StoreConfig,
+};
 use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 
@@ -51,7 +53,7 @@ fn a_session_belongs_to_its_client_and_is_replaced_only_where_it_may_be() {
     let mut driver = Driver::open(directory.path());
     let (session, now) = (driver.begin("a", 1).session, driver.now);
     assert_eq!(driver.attach(returner("b", session, 1, 2, now)), Err(refused(AttachRefusal::OtherClient)));
-    let polite = Attach { replaces: false, ..returner("a", session, 1, 2, now) };
+    let polite = Attach { second: SecondConnection::Refuse, ..returner("a", session, 1, 2, now) };
     assert_eq!(driver.attach(polite.clone()), Err(refused(AttachRefusal::InUse)));
     let detached = Reply::Detached { ticket: 9, session, epoch: 1, forgotten: false };
     assert_eq!(driver.ask([detach(session, 1, false, now)]), [detached]);

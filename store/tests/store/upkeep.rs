@@ -84,7 +84,7 @@ fn a_million_sessions_are_no_obstacle_to_a_start() {
     file.execute_batch(
         "WITH RECURSIVE series (value) AS (SELECT 1 UNION ALL SELECT value + 1 FROM series LIMIT 1000000)
          INSERT INTO sessions SELECT value, 'client-' || value, randomblob(16), randomblob(16), 1, 9, 9, 0, 0, 0,
-         0, 0, 1800000000000, 1800000000000, 60000, 1 FROM series",
+         1, 0, 0, 1800000000000, 1800000000000, 60000, 1 FROM series",
     )
     .unwrap();
     drop(file);

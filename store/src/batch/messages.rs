@@ -1,0 +1,111 @@
+//! What clients send: judged, refused or taken, and what they know of it. Knows no attach.
+
+use super::{Batch, From, MESSAGE_BYTES, Message, NUMBER_MAX};
+use crate::config::{CLIENT_BYTES_MAX, Durability, StoreConfig, millis};
+use crate::request::{EndReason, Refusal, RefusalCode, Reply};
+use crate::sessions::Session;
+use pulsegate_core::exchange::Verdict;
+
+/// How many refusals of a session may stand unconfirmed; a client that keeps the protocol confirms after 8.
+const REFUSALS_MAX: u64 = 64;
+/// What stands for the session of a client that has none.
+const NO_SESSION: u64 = 0;
+
+impl Batch<'_> {
+    pub(super) fn handle_message(
+        &mut self,
+        place: usize,
+        from: From,
+        message: &Message<'_>,
+    ) -> rusqlite::Result<()> {
+        let (From { ticket, session: id, epoch }, number) = (from, message.number);
+        let Some(mut held) = self.state.sessions.load(self.connection, id)? else { return Ok(()) };
+        match held.session.cursor.judge(epoch, number) {
+            Verdict::Stale => return Ok(()),
+            Verdict::Gap => {
+                self.end(from, number, EndReason::Gap);
+                return Ok(());
+            }
+            Verdict::Known => {}
+            Verdict::Commit => {
+                let session = &mut *held.session;
+                if let Some(code) = refuse(self.config, session, message) {
+                    if session.refusals >= REFUSALS_MAX {
+                        self.end(from, number, EndReason::Unconfirmed);
+                        return Ok(());
+                    }
+                    session.refusals += 1;
+                    let row = (id, number, code as u16);
+                    self.connection
+                        .prepare_cached("INSERT INTO refusals VALUES (?1, ?2, ?3)")?
+                        .execute(row)?;
+                    let refusal = Refusal { number, code };
+                    self.done.replies.push(Reply::Refused { ticket, session: id, epoch, refusal });
+                } else {
+                    if self.config.durability == Durability::None {
+                        self.done.forwarded.push(place);
+                    } else {
+                        let totals = &mut self.state.totals;
+                        totals.append(&mut self.insert_message, id, &session.client, message)?;
+                        self.inserted += 1;
+                    }
+                    session.quota_bytes += bytes(message);
+                }
+                session.cursor.committed = number;
+                session.last_seen_ms = message.received_at_ms;
+                held.mark();
+            }
+        }
+        if held.session.receipt.replace(ticket).is_none() {
+            self.receipts.push((id, epoch));
+        }
+        Ok(())
+    }
+
+    pub(super) fn handle_append(&mut self, client: &str, message: &Message<'_>) -> rusqlite::Result<()> {
+        // Promised by the caller; but the database would fail again and again at what is too large for it.
+        let is_sound = message.payload.len() <= self.config.message_bytes_max
+            && client.len() <= CLIENT_BYTES_MAX
+            && message.number <= NUMBER_MAX
+            && self.config.durability != Durability::None;
+        if !is_sound {
+            self.done.appends_refused += 1;
+            return Ok(());
+        }
+        self.inserted += 1;
+        self.state.totals.append(&mut self.insert_message, NO_SESSION, client, message)
+    }
+
+    fn end(&mut self, from: From, number: u64, why: EndReason) {
+        let From { ticket, session, epoch } = from;
+        self.done.replies.push(Reply::Ended { ticket, session, epoch, number, why });
+    }
+
+    pub(super) fn handle_confirm(&mut self, id: u64, epoch: u64, floor: u64) -> rusqlite::Result<()> {
+        if let Some(mut held) = self.state.sessions.load(self.connection, id)?
+            && held.session.cursor.epoch == epoch
+            && (held.session.floor + 1..=held.session.cursor.committed).contains(&floor)
+        {
+            held.session.floor = floor;
+            held.mark();
+        }
+        Ok(())
+    }
+}
+
+/// What a message counts of its session's quota.
+const fn bytes(message: &Message<'_>) -> u64 {
+    message.payload.len() as u64 + MESSAGE_BYTES
+}
+
+/// Whether a message that is next is not accepted, and why.
+fn refuse(config: &StoreConfig, session: &mut Session, message: &Message<'_>) -> Option<RefusalCode> {
+    if message.payload.len() > config.message_bytes_max {
+        return Some(RefusalCode::TooLarge);
+    }
+    let (now_ms, since) = (message.received_at_ms, session.quota_from_ms);
+    if now_ms < since || now_ms - since >= millis(config.quota.every) {
+        (session.quota_from_ms, session.quota_bytes) = (now_ms, 0);
+    }
+    (session.quota_bytes + bytes(message) > config.quota.bytes).then_some(RefusalCode::OverQuota)
+}

@@ -1,0 +1,96 @@
+//! What goes to clients: stored until their receipt, within limits. Knows no connection but its ticket.
+
+use super::Batch;
+use crate::request::{PushRefusal, Recipient, Reply, Ticket};
+use rusqlite::{Connection, OptionalExtension};
+
+impl Batch<'_> {
+    pub(super) fn handle_push(
+        &mut self,
+        ticket: Ticket,
+        to: &Recipient,
+        now_ms: u64,
+        payload: &[u8],
+    ) -> rusqlite::Result<()> {
+        let id = match to {
+            Recipient::Session(id) => Some(*id),
+            Recipient::Client(client) => self
+                .connection
+                .prepare_cached("SELECT max(id) FROM sessions WHERE client = ?1")?
+                .query_row([client], |row| row.get(0))
+                .optional()?
+                .flatten(),
+        };
+        let held = id.map(|id| self.state.sessions.load(self.connection, id)).transpose()?.flatten();
+        let (Some(id), Some(mut held)) = (id, held) else {
+            self.done.replies.push(Reply::PushRefused { ticket, why: PushRefusal::NoSession });
+            return Ok(());
+        };
+        let session = &mut *held.session;
+        let bytes = payload.len() as u64;
+        let why = if payload.len() > self.config.message_bytes_max
+            || bytes > u64::from(session.message_bytes_max)
+        {
+            Some(PushRefusal::TooLarge)
+        } else if session.out_last - session.out_committed >= self.config.outgoing_messages_max
+            || session.out_bytes + bytes > self.config.outgoing_bytes_max
+        {
+            Some(PushRefusal::Full)
+        } else {
+            None
+        };
+        if let Some(why) = why {
+            self.done.replies.push(Reply::PushRefused { ticket, why });
+            return Ok(());
+        }
+        session.out_last += 1;
+        session.out_bytes += bytes;
+        let number = session.out_last;
+        self.connection
+            .prepare_cached(
+                "INSERT INTO outgoing (session, number, created_ms, payload) VALUES (?1, ?2, ?3, ?4)",
+            )?
+            .execute((id, number, now_ms, payload))?;
+        self.done.replies.push(Reply::Pushed {
+            ticket,
+            session: id,
+            epoch: session.cursor.epoch,
+            connection: self.tickets.of(id),
+            number,
+            payload: payload.into(),
+        });
+        held.mark();
+        Ok(())
+    }
+
+    pub(super) fn handle_out_receipt(&mut self, id: u64, epoch: u64, committed: u64) -> rusqlite::Result<()> {
+        if let Some(mut held) = self.state.sessions.load(self.connection, id)?
+            && held.session.cursor.epoch == epoch
+            && committed <= held.session.out_last
+        {
+            let session = &mut *held.session;
+            let freed = delete_outgoing(self.connection, id, session.out_committed, committed)?;
+            session.out_bytes = session.out_bytes.saturating_sub(freed);
+            session.out_committed = session.out_committed.max(committed);
+            held.mark();
+        }
+        Ok(())
+    }
+}
+
+/// Deletes our messages to a client up to `committed`, of which those up to `before` are gone already. Returns
+/// the bytes of their payloads.
+pub(super) fn delete_outgoing(
+    connection: &Connection,
+    id: u64,
+    before: u64,
+    committed: u64,
+) -> rusqlite::Result<u64> {
+    if committed <= before {
+        return Ok(0);
+    }
+    let mut delete = connection.prepare_cached(
+        "DELETE FROM outgoing WHERE session = ?1 AND number <= ?2 RETURNING octet_length(payload)",
+    )?;
+    delete.query_map([id, committed], |row| row.get::<_, u64>(0))?.sum()
+}
