@@ -57,6 +57,8 @@ pub enum Event<'a> {
     Confirmed(u64),
     /// The connection leaves its session.
     Detached {
+        /// The session, and the epoch of this connection.
+        attachment: Attachment,
         /// The client, or the little that it did, says that the session need not be kept.
         for_good: bool,
     },
@@ -351,9 +353,10 @@ impl Connection {
         self.say_farewell(policy, reason, speech.as_deref(), output);
         self.lifetime.end(reason, now.instant.after(policy.flush));
         if let Some(Speech::Pulse(dialogue)) = speech.as_deref()
-            && dialogue.attachment().is_some()
+            && let Some(attachment) = dialogue.attachment()
         {
-            output.handle_event(Event::Detached { for_good: dialogue.is_over_for_good() });
+            let for_good = dialogue.is_over_for_good();
+            output.handle_event(Event::Detached { attachment, for_good });
         }
         output.handle_event(Event::Closed(reason));
     }

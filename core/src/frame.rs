@@ -142,6 +142,9 @@ pub struct Refusals<'a> {
 }
 
 impl<'a> Refusals<'a> {
+    /// None.
+    pub const EMPTY: Self = Self { bytes: &[] };
+
     /// Writes refusals, number and code, in the order of their numbers, for [`read`](Self::read).
     pub fn write(refusals: impl IntoIterator<Item = (u64, u16)>) -> Vec<u8> {
         let bytes = |(number, code): (u64, u16)| number.to_be_bytes().into_iter().chain(code.to_be_bytes());

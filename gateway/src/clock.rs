@@ -1,4 +1,4 @@
-//! The one clock of a gateway: monotonic, counted from its start.
+//! The one clock of a gateway: monotonic, counted from its start; and the wall's, for people.
 
 use pulsegate_core::time::Instant;
 use std::time::Duration;
@@ -30,4 +30,10 @@ impl Clock {
     pub(crate) fn until(&self, instant: Instant) -> Duration {
         instant.since(self.now())
     }
+}
+
+/// The time that people read, in milliseconds since 1970-01-01 UTC; 0 before that.
+pub(crate) fn wall_ms() -> u64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }

@@ -8,12 +8,14 @@ mod summary;
 pub mod units;
 
 use pulsegate_core::policy::Policy;
+use pulsegate_store::StoreConfig;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::num::NonZeroUsize;
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// The names of the sinks that every gateway has.
-pub const SINKS: [&str; 3] = ["print", "echo", "discard"];
+pub const SINKS: [&str; 4] = ["print", "echo", "discard", "store"];
 
 /// How the print sink writes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum, serde::Deserialize)]
@@ -56,6 +58,20 @@ pub struct Config {
     pub print: PrintFormat,
     /// How the log is written.
     pub log: LogFormat,
+    /// The directory of the store, for those listeners whose sink is `store`.
+    pub data_dir: PathBuf,
+    /// The settings of the store; see [`store_config`](Self::store_config).
+    pub store: StoreConfig,
+}
+
+impl Config {
+    /// The settings of the store, made to take the longest message of any listener.
+    #[must_use]
+    pub fn store_config(&self) -> StoreConfig {
+        let longest = self.listeners.iter().map(|listener| listener.policy.message_bytes_max).max();
+        let message_bytes_max = longest.unwrap_or(self.store.message_bytes_max).min(16_000_000);
+        StoreConfig { message_bytes_max, ..self.store.clone() }
+    }
 }
 
 impl Default for Config {
@@ -69,6 +85,8 @@ impl Default for Config {
             sink_queue_bytes_max: 4 * 1024 * 1024,
             print: PrintFormat::default(),
             log: LogFormat::default(),
+            data_dir: PathBuf::from("data"),
+            store: StoreConfig::default(),
         }
     }
 }

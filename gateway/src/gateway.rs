@@ -1,11 +1,12 @@
 //! The gateway as a whole: builds the parts, starts the threads, drains and stops them.
 
-use crate::clock::Clock;
+use crate::clock::{Clock, wall_ms};
 use crate::config::check::ConfigFault;
 use crate::config::{Config, ListenerConfig, PrintFormat, SINKS};
 use crate::counters::{Counts, Published};
 use crate::limits::{Gauge, Limits};
 use crate::mailbox::{Command, Mailbox};
+use crate::origins::Origins;
 use crate::shard::acceptor::Acceptor;
 use crate::shard::door::{Delivery, Door};
 use crate::shard::event_loop::{EventLoop, WAKER, listener_token};
@@ -14,16 +15,21 @@ use crate::shard::{Shard, Shared};
 use crate::sink::print::Print;
 use crate::sink::queue::SinkQueue;
 use crate::sink::{Sink, SinkError};
+use crate::stores::{Awaited, Destination, Opened, PushOutcome, Ticker};
 use crate::{listening, machine};
 use mio::net::TcpListener;
 use mio::{Interest, Poll, Waker};
-use pulsegate_core::policy::Framing;
+use pulsegate_core::policy::{Framing, Protocol};
+use pulsegate_store::{OpenError, Recipient, Request, Store, SubmitError};
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Weak};
 use std::thread::JoinHandle;
 use std::time::Duration;
+
+/// The name of the sink that is the store.
+const STORE: &str = "store";
 
 /// Why a gateway can't start.
 #[derive(Debug, thiserror::Error)]
@@ -39,6 +45,9 @@ pub enum StartError {
         /// What the kernel said.
         error: io::Error,
     },
+    /// The store can't be opened.
+    #[error(transparent)]
+    Store(#[from] OpenError),
     /// The kernel gave no poller, timer or thread.
     #[error("the kernel denies what a shard needs: {0}")]
     Kernel(#[from] io::Error),
@@ -126,6 +135,7 @@ fn deliveries(config: &Config, sinks: &[String]) -> Result<Vec<Delivery>, Config
     config.check(&known)?;
     let delivery = |listener: &ListenerConfig| match sinks.iter().position(|name| *name == listener.sink) {
         Some(lane) => Delivery::Lane(lane),
+        None if listener.sink == STORE => Delivery::Store,
         None if listener.sink == "echo" => Delivery::Echo(match listener.policy.framing {
             Framing::Chunks => b"",
             Framing::Lines => b"\n",
@@ -143,6 +153,9 @@ pub struct Gateway {
     max_connections: usize,
     warnings: Vec<String>,
     shards: Vec<JoinHandle<io::Result<()>>>,
+    /// Dropped before the stores, which it tells the time.
+    ticker: Option<Ticker>,
+    stores: Vec<Arc<Store>>,
     sinks: Vec<SinkThread>,
 }
 
@@ -158,6 +171,19 @@ struct SinkThread {
 pub struct Control {
     mailboxes: Arc<[Arc<Mailbox>]>,
     published: Arc<[Arc<Published>]>,
+    stores: Arc<[Weak<Store>]>,
+    awaited: Arc<Awaited>,
+}
+
+/// A message to a client was not taken; what becomes of one that was taken says its [`PushOutcome`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SendError {
+    /// No listener keeps sessions, or the gateway has stopped.
+    #[error("this gateway keeps no sessions, or has stopped")]
+    NoSessions,
+    /// The store has too much waiting: try again later.
+    #[error("the store has too much waiting; try again later")]
+    Busy,
 }
 
 impl Control {
@@ -169,6 +195,31 @@ impl Control {
     /// Ends everything now.
     pub fn stop(&self) {
         self.tell_all(|| Command::Stop);
+    }
+
+    /// Sends a message to a client of the pulse protocol, whether it is connected or not: the newest session of its
+    /// id, or the session that is named. It is kept, as durably as the clients' own messages, until the client has
+    /// committed it or its session has expired. `on_outcome` hears on the store's thread whether it was taken,
+    /// and must not block there.
+    ///
+    /// # Errors
+    /// See [`SendError`]; `on_outcome` is not called then.
+    pub fn send(
+        &self,
+        to: Recipient,
+        payload: impl Into<Box<[u8]>>,
+        on_outcome: impl FnOnce(PushOutcome) + Send + 'static,
+    ) -> Result<(), SendError> {
+        let store = self.stores.first().and_then(Weak::upgrade).ok_or(SendError::NoSessions)?;
+        let ticket = self.awaited.ticket(Box::new(on_outcome));
+        let request = Request::Push { ticket, to, now_ms: wall_ms(), payload: payload.into() };
+        store.submit(request).map_err(|error| {
+            self.awaited.forget(ticket);
+            match error {
+                SubmitError::Busy => SendError::Busy,
+                SubmitError::Closed => SendError::NoSessions,
+            }
+        })
     }
 
     /// What was counted since the start, as of the shards' last turns.
@@ -233,6 +284,7 @@ impl Gateway {
                 failure.get_or_insert(error);
             }
         }
+        self.close_stores();
         for SinkThread { name, queue, thread } in std::mem::take(&mut self.sinks) {
             queue.close();
             let outcome = thread.join().map_err(|_| RunError::Panic(name.clone()));
@@ -246,6 +298,14 @@ impl Gateway {
     }
 }
 
+impl Gateway {
+    /// Commits what was submitted, as far as it can be, and hands on what goes to sinks.
+    fn close_stores(&mut self) {
+        self.ticker = None;
+        self.stores.clear();
+    }
+}
+
 impl Drop for Gateway {
     fn drop(&mut self) {
         self.control.stop();
@@ -253,6 +313,7 @@ impl Drop for Gateway {
             // What it failed at, only those learn who wait.
             let _ = shard.join();
         }
+        self.close_stores();
         for sink in &self.sinks {
             sink.queue.close();
         }
@@ -297,17 +358,33 @@ fn start(
     let queue = |_: &_| Arc::new(SinkQueue::new(config.sink_queue_bytes_max, &mailboxes));
     let queues: Box<[Arc<SinkQueue>]> = sinks.iter().map(queue).collect();
 
+    let mailboxes: Arc<[Arc<Mailbox>]> = mailboxes.into();
+    let awaited = Arc::<Awaited>::default();
+    let origins = Arc::new(Origins::new(queues.clone(), Arc::clone(&mailboxes)));
+    let destination = Destination { mailboxes: Arc::clone(&mailboxes), awaited: Arc::clone(&awaited) };
+    let (stores, ledgers) = open_stores(config, &deliveries, &destination, clock, &origins)?;
+
     let total = Arc::new(Gauge::new(connections));
-    let door = |(listener, delivery): (&ListenerConfig, Delivery)| Door {
+    let door = |((listener, delivery), ledger): ((&ListenerConfig, Delivery), Option<usize>)| Door {
         policy: listener.policy.clone(),
         limits: Limits::new(Arc::clone(&total), listener),
         delivery,
+        ledger,
     };
-    let doors = config.listeners.iter().zip(deliveries).map(door).collect();
-    let shared = Arc::new(Shared { doors, queues: queues.clone(), numbers: AtomicU64::new(0) });
+    let doors = config.listeners.iter().zip(deliveries).zip(ledgers).map(door).collect();
+    let owned: Vec<Arc<Store>> = stores.iter().map(|opened| Arc::clone(&opened.store)).collect();
+    let shared = Arc::new(Shared {
+        doors,
+        queues: queues.clone(),
+        stores: stores.into(),
+        origins,
+        numbers: AtomicU64::new(0),
+    });
 
     let published: Arc<[Arc<Published>]> = mailboxes.iter().map(|_| Arc::default()).collect();
-    let control = Control { mailboxes: mailboxes.into(), published };
+    let weak = owned.iter().map(Arc::downgrade).collect();
+    let control = Control { mailboxes, published, stores: weak, awaited };
+    let ticker = (!owned.is_empty()).then(|| Ticker::start(owned.clone(), clock)).transpose()?;
     // From here on, dropping the gateway stops the threads that have been started.
     let mut gateway = Gateway {
         control: control.clone(),
@@ -315,6 +392,8 @@ fn start(
         max_connections: connections,
         warnings,
         shards: Vec::new(),
+        ticker,
+        stores: owned,
         sinks: Vec::new(),
     };
     for ((name, sink), queue) in sinks.into_iter().zip(queues) {
@@ -331,6 +410,36 @@ fn start(
         gateway.shards.push(thread.spawn(move || all_or_none.run(event_loop))?);
     }
     Ok(gateway)
+}
+
+/// Opens the stores that the listeners need. Returns them, and which of them each listener's ledger is.
+fn open_stores(
+    config: &Config,
+    deliveries: &[Delivery],
+    destination: &Destination,
+    clock: Clock,
+    origins: &Arc<Origins>,
+) -> Result<(Vec<Opened>, Vec<Option<usize>>), StartError> {
+    let on_disk = |delivery: &Delivery| *delivery == Delivery::Store;
+    let in_memory = |(listener, delivery): (&ListenerConfig, &Delivery)| {
+        listener.policy.protocol != Protocol::Raw && !on_disk(delivery)
+    };
+    let mut stores = Vec::new();
+    let disk = deliveries.iter().any(on_disk).then_some(stores.len());
+    if let Some(place) = disk {
+        stores.push(destination.open(place, &config.data_dir, config.store_config(), clock)?);
+    }
+    let memory = config.listeners.iter().zip(deliveries).any(in_memory).then_some(stores.len());
+    if let Some(place) = memory {
+        stores.push(destination.open_in_memory(place, config.store_config(), clock, Arc::clone(origins))?);
+    }
+    let ledger = |(listener, delivery): (&ListenerConfig, &Delivery)| match delivery {
+        Delivery::Store => disk,
+        Delivery::Discard | Delivery::Echo(_) | Delivery::Lane(_) => {
+            memory.filter(|_| listener.policy.protocol != Protocol::Raw)
+        }
+    };
+    Ok((stores, config.listeners.iter().zip(deliveries).map(ledger).collect()))
 }
 
 fn mailbox(poll: &Poll) -> io::Result<Arc<Mailbox>> {

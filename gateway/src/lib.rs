@@ -27,8 +27,8 @@
 //! # }
 //! ```
 //!
-//! Modules, each using only those after it: `gateway`, `listening`, `shard`, `limits`, `sink`, `handle`, `mailbox`,
-//! `id`, `machine`, `counters`, `config`, `peer`, `clock`.
+//! Modules, each using only those after it: `gateway`, `listening`, `shard`, `stores`, `origins`, `limits`, `sink`,
+//! `handle`, `mailbox`, `id`, `machine`, `counters`, `config`, `peer`, `clock`.
 
 mod clock;
 pub mod config;
@@ -40,15 +40,21 @@ mod limits;
 mod listening;
 mod machine;
 mod mailbox;
+mod origins;
 mod peer;
 mod shard;
 mod sink;
+mod stores;
 
 pub use config::{Config, ListenerConfig};
 pub use counters::Counts;
-pub use gateway::{Builder, Control, Gateway, RunError, StartError};
+pub use gateway::{Builder, Control, Gateway, RunError, SendError, StartError};
 pub use handle::{Handle, HandleError};
 pub use pulsegate_core::close::{CloseReason, Retry, Who};
 pub use pulsegate_core::connection::Totals;
-pub use pulsegate_core::policy::{Framing, Heartbeat, LifetimePolicy, MinimumRate, Policy};
+pub use pulsegate_core::policy::{
+    Framing, Heartbeat, LifetimePolicy, MinimumRate, Policy, Protocol, PulsePolicy, SecondConnection,
+};
+pub use pulsegate_store::{PushRefusal, Recipient, StoreConfig};
 pub use sink::{Ended, Sink, SinkError};
+pub use stores::PushOutcome;

@@ -4,6 +4,7 @@ use crate::id::ConnectionId;
 use parking_lot::Mutex;
 use pulsegate_core::lifetime::Direction;
 use pulsegate_core::time::Instant;
+use pulsegate_store::Reply;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::time::Duration;
 
@@ -25,6 +26,10 @@ pub(crate) enum Command {
     SetDeadline(ConnectionId, Direction, Option<Instant>),
     /// A sink takes messages again, or has failed.
     SinkReady,
+    /// The store with this place among the ledgers answers.
+    Replies(usize, Vec<Reply>),
+    /// A connection's session has been taken over by a newer connection.
+    Replaced(ConnectionId),
     /// Stop accepting, end all connections within this time, then end the shard.
     Drain(Duration),
     /// End everything now.
@@ -37,7 +42,9 @@ impl Command {
             Self::Send(_, payload) => COMMAND_BYTES + payload.len(),
             Self::Finish(_) | Self::Close(_) | Self::SetDeadline(..) => COMMAND_BYTES,
             // Few by nature, and never to be refused.
-            Self::SinkReady | Self::Drain(_) | Self::Stop => 0,
+            Self::SinkReady | Self::Replaced(_) | Self::Drain(_) | Self::Stop => 0,
+            // Bounded by what the store's queue holds.
+            Self::Replies(..) => 0,
         }
     }
 }

@@ -13,31 +13,41 @@ pub(crate) mod door;
 mod drain;
 pub(crate) mod entry;
 pub(crate) mod event_loop;
+mod held;
+pub(crate) mod ledger;
 mod reading;
 pub(crate) mod rim;
+mod sessions;
 mod settling;
 #[cfg(test)]
 mod simulation;
 pub(crate) mod sockets;
+mod sweep;
 pub(crate) mod table;
 
 use crate::counters::{Counts, Published};
 use crate::id::ConnectionId;
 use crate::mailbox::{Command, Mailbox};
+use crate::origins::Origins;
 use crate::peer::Peer;
-use crate::shard::door::{After, Courier, Delivery, Door, Lane};
+use crate::shard::door::{After, Courier, Desk, Door, Lane};
 use crate::shard::drain::Drain;
 use crate::shard::entry::{Entry, Marks, Waiting};
+use crate::shard::held::Held;
+use crate::shard::ledger::Ledger;
 use crate::shard::rim::Rim;
+use crate::shard::sweep::{Errand, Sweep};
 use crate::shard::table::Table;
 use crate::sink::Ended;
 use crate::sink::queue::SinkQueue;
+use crate::stores::{Opened, ticket};
 use pulsegate_core::close::CloseReason;
-use pulsegate_core::connection::Connection;
-use pulsegate_core::policy::Policy;
+use pulsegate_core::connection::{Connection, append_bye, farewell_line};
+use pulsegate_core::policy::{Policy, Protocol};
 use pulsegate_core::stall::StallGuard;
 use pulsegate_core::time::{Instant, Now};
 use pulsegate_core::wheel::{Node, Wheel};
+use pulsegate_store::Moment;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -52,6 +62,10 @@ pub(crate) struct Shared {
     pub(crate) doors: Box<[Door]>,
     /// The sinks that have a thread.
     pub(crate) queues: Box<[Arc<SinkQueue>]>,
+    /// The stores, in the order of the ledgers.
+    pub(crate) stores: Box<[Opened]>,
+    /// Whose messages the store in memory forwards.
+    pub(crate) origins: Arc<Origins>,
     /// The number of the last accepted connection.
     pub(crate) numbers: AtomicU64,
 }
@@ -67,6 +81,9 @@ pub(crate) struct Shard<R: Rim> {
     table: Table<Entry<R::Stream>>,
     wheel: Wheel,
     lanes: Box<[Lane]>,
+    ledgers: Box<[Ledger]>,
+    /// Ends that the sink is to hear of after messages that are still on their way to it.
+    held: Held,
     buffer: Vec<u8>,
     /// Bytes for the peer of the connection that is being served; empty between calls.
     transmit: Vec<u8>,
@@ -78,8 +95,7 @@ pub(crate) struct Shard<R: Rim> {
     suspects: VecDeque<ConnectionId>,
     /// A sink for which reading was stopped has room again.
     lanes_free: bool,
-    /// A sink has failed: from here on its connections are still to be ended.
-    purge: Option<u32>,
+    sweeps: VecDeque<Sweep>,
     drain: Option<Drain>,
     counts: Counts,
 }
@@ -95,6 +111,8 @@ impl<R: Rim> Shard<R> {
     ) -> Self {
         let now = rim.now();
         let lanes = shared.queues.iter().map(|queue| Lane::new(Arc::clone(queue))).collect();
+        let ledger = |opened: &Opened| Ledger::new(Arc::clone(&opened.store), opened.durability);
+        let ledgers = shared.stores.iter().map(ledger).collect();
         Self {
             index,
             rim,
@@ -105,13 +123,15 @@ impl<R: Rim> Shard<R> {
             table: Table::new(),
             wheel: Wheel::new(now),
             lanes,
+            ledgers,
+            held: Held::default(),
             buffer: vec![0; READ_BUFFER_BYTES],
             transmit: Vec::new(),
             commands: Vec::new(),
             listed: VecDeque::new(),
             suspects: VecDeque::new(),
             lanes_free: false,
-            purge: None,
+            sweeps: VecDeque::new(),
             drain: None,
             counts: Counts::default(),
         }
@@ -159,11 +179,8 @@ impl<R: Rim> Shard<R> {
     ) -> Result<(), (R::Stream, CloseReason)> {
         let shared = Arc::clone(&self.shared);
         let door = &shared.doors[usize::from(listener)];
-        let obstacle = match (self.drain.is_some(), door.delivery) {
-            (true, _) => Some(CloseReason::Drain),
-            (false, Delivery::Lane(lane)) => self.lanes[lane].obstacle(),
-            (false, Delivery::Discard | Delivery::Echo(_)) => None,
-        };
+        let draining = self.drain.is_some().then_some(CloseReason::Drain);
+        let obstacle = draining.or_else(|| self.lane_obstacle(door)).or_else(|| self.ledger_obstacle(door));
         if let Some(reason) = obstacle {
             return Err((stream, reason));
         }
@@ -199,7 +216,7 @@ impl<R: Rim> Shard<R> {
         self.rim.watch(&mut entry.stream, id).is_ok()
     }
 
-    /// Hands over what the turn has gathered for the sinks, and publishes the counts.
+    /// Hands over what the turn has gathered for sinks and stores, and publishes the counts.
     pub(crate) fn end_turn(&mut self) {
         for lane in &mut self.lanes {
             if !lane.batch.is_empty() {
@@ -208,6 +225,13 @@ impl<R: Rim> Shard<R> {
             // Only now the queue counts all that stands in the way of those who are held back.
             if !lane.paused.is_empty() && !lane.queue.wait(self.index) {
                 self.lanes_free = true;
+            }
+        }
+        for place in 0..self.ledgers.len() {
+            let had_failed = self.ledgers[place].has_failed();
+            self.lanes_free |= self.ledgers[place].submit();
+            if self.ledgers[place].has_failed() && !had_failed {
+                self.sweep(Errand::Purge);
             }
         }
         self.counts.stalled_ms = self.guard.stalled().as_millis() as u64;
@@ -223,7 +247,7 @@ impl<R: Rim> Shard<R> {
     }
 
     fn has_work(&self) -> bool {
-        self.lanes_free || self.purge.is_some() || !self.listed.is_empty() || !self.suspects.is_empty()
+        self.lanes_free || !self.sweeps.is_empty() || !self.listed.is_empty() || !self.suspects.is_empty()
     }
 
     fn next_wake(&self) -> Option<Instant> {
@@ -233,7 +257,7 @@ impl<R: Rim> Shard<R> {
 
     /// Whether it has been told to stop and holds nothing any more.
     pub(crate) fn is_done(&self) -> bool {
-        self.drain.is_some() && self.table.is_empty()
+        self.drain.is_some() && self.table.is_empty() && self.held.is_empty()
     }
 
     /// Whether it takes no newcomers any more.
@@ -241,10 +265,19 @@ impl<R: Rim> Shard<R> {
         self.drain.is_some()
     }
 
-    /// The line that a refused connection is told, if its listener tells anything.
-    pub(crate) fn farewell(&self, listener: u16, reason: CloseReason) -> Option<String> {
-        let farewell = self.shared.doors[usize::from(listener)].policy.farewell.as_deref()?;
-        Some(pulsegate_core::connection::farewell_line(farewell, reason) + "\n")
+    /// What a refused connection is told, if its listener tells anything. Who may yet speak any protocol is told
+    /// nothing.
+    pub(crate) fn farewell(&self, listener: u16, reason: CloseReason) -> Option<Vec<u8>> {
+        let policy = &self.shared.doors[usize::from(listener)].policy;
+        match policy.protocol {
+            Protocol::Raw => Some((farewell_line(policy.farewell.as_deref()?, reason) + "\n").into_bytes()),
+            Protocol::Auto => None,
+            Protocol::Pulse => {
+                let mut bye = Vec::new();
+                append_bye(&mut bye, reason, 0);
+                Some(bye)
+            }
+        }
     }
 
     /// Changes a connection by one call, and does what the call leaves to be done, but for the socket:
@@ -252,12 +285,23 @@ impl<R: Rim> Shard<R> {
     fn act(&mut self, key: u32, now: Now, call: impl FnOnce(&mut Connection, &Policy, &mut Courier<'_>)) {
         let Some(entry) = self.table.at(key) else { return };
         let door = &self.shared.doors[usize::from(entry.listener)];
+        let sessions = match door.ledger.and_then(|place| self.ledgers.get_mut(place)) {
+            None => None,
+            Some(ledger) => Some(Desk {
+                ledger,
+                pulse: &door.policy.pulse,
+                ticket: ticket(self.index, entry.id(key)),
+                attachment: entry.connection.attachment(),
+                moment: moment(&mut self.rim, now),
+            }),
+        };
         let mut courier = Courier {
             transmit: &mut self.transmit,
             delivery: door.delivery,
             lanes: &mut self.lanes,
             from: entry.from(key),
             waiting: entry.waiting.len(),
+            sessions,
             after: After::default(),
         };
         let was_newcomer = !entry.connection.lifetime().has_spoken();
@@ -269,14 +313,25 @@ impl<R: Rim> Shard<R> {
             door.limits.speak();
         }
         self.counts.messages += courier.after.messages;
-        if let Some(reason) = courier.after.closed {
+        let After { attach, closed, .. } = std::mem::take(&mut courier.after);
+        if let Some(reason) = closed {
             let age = now.instant.since(entry.connection.lifetime().opened());
             let ended = Ended { reason, age, totals: entry.connection.totals() };
-            courier.report(ended);
+            if let Some(held) = courier.report(ended) {
+                self.held.insert(entry.id(key), held);
+            }
             self.counts.count_end(reason);
             log_end(entry, &ended);
         }
+        if let Some(attach) = attach {
+            self.ask_for_session(key, now, attach);
+        }
     }
+}
+
+/// The present, as a store wants to know it.
+fn moment<R: Rim>(rim: &mut R, now: Now) -> Moment {
+    Moment { wall_ms: rim.wall_ms(), uptime_ms: now.instant.as_nanos() / 1_000_000 }
 }
 
 /// However a shard ends, nobody may go on writing to it.

@@ -33,10 +33,11 @@ mod tickets;
 mod token;
 
 pub use config::{ConfigError, Durability, Quota, StoreConfig};
+pub use pulsegate_core::policy::SecondConnection;
 pub use reader::{ReadError, Reader, StoredMessage};
 pub use request::{
     Attach, AttachRefusal, Attached, EndReason, Figures, Forwarded, Moment, Outcome, Outgoing, PushRefusal,
-    Recipient, Refusal, RefusalCode, Reply, Request, Resume, SecondConnection, SubmitError, Ticket, Token,
+    Recipient, Refusal, RefusalCode, Reply, Request, Resume, SubmitError, Ticket, Token,
 };
 pub use schema::{SCHEMA, SCHEMA_VERSION};
 pub use store::{OpenError, Store};

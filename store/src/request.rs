@@ -2,6 +2,7 @@
 //!
 //! A session's number is never 0.
 
+use pulsegate_core::policy::SecondConnection;
 use std::time::Duration;
 
 /// 128 random bits that prove a session's owner.
@@ -136,20 +137,6 @@ pub struct Attach {
     pub now: Moment,
     /// How long the session is kept without a connection; at most 2^40 milliseconds count.
     pub time_to_live: Duration,
-}
-
-/// What happens when a client comes that has a connection already; whose id is the same is the same client.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum SecondConnection {
-    /// A client may have any number of sessions with a connection. Who resumes one that has a connection replaces that
-    /// connection.
-    Allow,
-    /// A client has at most one connection. Who resumes the session that has it replaces it; a new session, or
-    /// another one, is refused as [`AttachRefusal::InUse`].
-    Replace,
-    /// A client has at most one connection, the first: while there is one, everything is refused as
-    /// [`AttachRefusal::InUse`].
-    Refuse,
 }
 
 /// A session to go on with, as the client knows it.

@@ -139,6 +139,12 @@ impl Connection {
         self.dialogue()?.attachment
     }
 
+    /// Whether the client has said HELLO and is to be let in, or turned away.
+    #[must_use]
+    pub fn awaits_welcome(&self) -> bool {
+        self.dialogue().is_some_and(|dialogue| dialogue.pulse.is_attaching())
+    }
+
     /// Whether the pulse protocol is spoken.
     #[must_use]
     pub fn is_pulse(&self) -> bool {

@@ -340,6 +340,6 @@ mod tests {
         check_unparsed("--long 10", "10 has no unit; add a unit, e.g. 10s");
         check_unparsed("--shards 0", "expected a whole number of at least 1");
         check_unparsed("--listen localhost", "expected an IP address and a port");
-        check_unparsed("--sink kafka", "[possible values: print, echo, discard]");
+        check_unparsed("--sink kafka", "[possible values: print, echo, discard, store]");
     }
 }

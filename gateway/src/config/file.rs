@@ -94,6 +94,8 @@ fn resolve(text: &str, sinks: &[&str]) -> Result<Config, Fault> {
         sink_queue_bytes_max: size(&file.sink_queue_bytes_max).unwrap_or(default.sink_queue_bytes_max),
         print: value(&file.print).unwrap_or(default.print),
         log: value(&file.log).unwrap_or(default.log),
+        data_dir: default.data_dir,
+        store: default.store,
     };
     config.check(sinks).map_err(|fault| {
         let span = match fault.listener.and_then(|index| tables.get(index)) {

@@ -201,10 +201,10 @@ impl Shortage {
 
 /// Tells a connection that can't be kept, and closes it. What it has sent is read, so that the close
 /// doesn't become a reset that destroys the answer.
-fn refuse(mut stream: TcpStream, farewell: Option<String>) {
-    if let Some(line) = farewell {
-        // A new socket's buffer takes a line at once; if not, the peer is gone.
-        let _ = stream.write(line.as_bytes());
+fn refuse(mut stream: TcpStream, farewell: Option<Vec<u8>>) {
+    if let Some(words) = farewell {
+        // A new socket's buffer takes them at once; if not, the peer is gone.
+        let _ = stream.write(&words);
     }
     let _ = stream.shutdown(Shutdown::Write);
     let _ = stream.read(&mut [0; REFUSED_READ_BYTES]);

@@ -3,14 +3,19 @@
 use crate::id::ConnectionId;
 use crate::mailbox::Command;
 use crate::shard::Shard;
-use crate::shard::door::{Courier, Delivery, Lane};
-use crate::shard::drain::{Drain, ENDS_PER_TURN};
+use crate::shard::door::{Courier, Delivery, Door};
+use crate::shard::drain::Drain;
 use crate::shard::rim::Rim;
+use crate::shard::sweep::Errand;
 use pulsegate_core::close::CloseReason;
 use pulsegate_core::connection::Connection;
 use pulsegate_core::lifetime::Pause;
 use pulsegate_core::policy::Policy;
 use pulsegate_core::time::Now;
+use std::time::Duration;
+
+/// NOTICE: the gateway is draining (PROTOCOL.md section 8.1).
+const NOTICE_DRAIN: u16 = 2;
 
 impl<R: Rim> Shard<R> {
     /// Does what others have asked for.
@@ -26,15 +31,12 @@ impl<R: Rim> Shard<R> {
             let now = self.now();
             self.release_lanes(now);
         }
-        self.purge_step();
+        self.sweep_step();
     }
 
     fn handle_command(&mut self, now: Now, command: Command) {
         match command {
-            Command::Send(id, bytes) => self.command(id, now, |connection, policy, courier| {
-                // Nobody left to send to: the sink has been told by the connection's end.
-                let _ = connection.send(now, policy, &bytes, courier.waiting, courier);
-            }),
+            Command::Send(id, bytes) => self.send(now, id, bytes),
             Command::Finish(id) => self.command(id, now, |connection, policy, courier| {
                 connection.finish(now, policy, courier.waiting, courier);
             }),
@@ -49,18 +51,17 @@ impl<R: Rim> Shard<R> {
             Command::SinkReady => {
                 self.lanes_free = true;
                 if self.lanes.iter().any(|lane| lane.queue.has_failed()) {
-                    self.purge = Some(0);
+                    self.sweep(Errand::Purge);
                 }
             }
-            Command::Drain(within) => {
-                let total = self.table.len();
-                self.drain.get_or_insert_with(|| Drain::new(now.instant, within, total));
-            }
+            Command::Replies(ledger, replies) => self.handle_replies(now, ledger, replies),
+            Command::Replaced(id) => self.handle_replaced(now, id),
+            Command::Drain(within) => self.begin_drain(now, within),
             Command::Stop => self.stop(now),
         }
     }
 
-    fn command(
+    pub(crate) fn command(
         &mut self,
         id: ConnectionId,
         now: Now,
@@ -71,43 +72,78 @@ impl<R: Rim> Shard<R> {
         self.settle(key, now);
     }
 
-    /// Lets those read on that a full sink has held back.
+    /// Lets those read on that a full sink or store has held back.
     fn release_lanes(&mut self, now: Now) {
         self.lanes_free = false;
         for lane in 0..self.lanes.len() {
-            if self.lanes[lane].obstacle() == Some(CloseReason::SinkStalled) {
-                continue;
+            if self.lanes[lane].obstacle() != Some(CloseReason::SinkStalled) {
+                let paused = std::mem::take(&mut self.lanes[lane].paused);
+                self.resume(now, paused);
             }
-            for id in std::mem::take(&mut self.lanes[lane].paused) {
-                let Some(key) = self.table.find(id) else { continue };
-                self.act(key, now, |connection, policy, _| connection.resume(now, policy, Pause::Sink));
-                self.list(key);
-                self.settle(key, now);
+        }
+        for ledger in 0..self.ledgers.len() {
+            if self.ledgers[ledger].obstacle() != Some(CloseReason::SinkStalled) {
+                let paused = std::mem::take(&mut self.ledgers[ledger].paused);
+                self.resume(now, paused);
             }
         }
     }
 
-    /// Ends the connections of failed sinks, so many at a time that the others are served meanwhile.
-    fn purge_step(&mut self) {
-        for _ in 0..ENDS_PER_TURN {
-            let Some(key) = self.purge.and_then(|from| self.table.next_key(from)) else {
-                self.purge = None;
-                return;
-            };
-            self.purge = Some(key + 1);
-            if self.lane_of(key).is_some_and(|lane| lane.queue.has_failed()) {
-                let now = self.now();
-                self.end(key, now, CloseReason::SinkFailed);
-            }
+    fn resume(&mut self, now: Now, paused: Vec<ConnectionId>) {
+        for id in paused {
+            let Some(key) = self.table.find(id) else { continue };
+            self.act(key, now, |connection, policy, _| connection.resume(now, policy, Pause::Sink));
+            self.list(key);
+            self.settle(key, now);
         }
     }
 
-    /// The lane to the connection's sink, if that has one.
-    pub(crate) fn lane_of(&mut self, key: u32) -> Option<&Lane> {
-        let listener = self.table.at(key)?.listener;
-        match self.shared.doors[usize::from(listener)].delivery {
-            Delivery::Lane(lane) => self.lanes.get(lane),
-            Delivery::Discard | Delivery::Echo(_) => None,
+    /// Why nothing may be read from this connection now, if nothing may.
+    pub(crate) fn obstacle_of(&mut self, key: u32) -> Option<CloseReason> {
+        let entry = self.table.at(key)?;
+        let is_pulse = entry.connection.is_pulse();
+        let door = &self.shared.doors[usize::from(entry.listener)];
+        // A pulse connection's messages take the way by the store, wherever they go.
+        if is_pulse || door.delivery == Delivery::Store {
+            self.ledger_obstacle(door)
+        } else {
+            self.lane_obstacle(door)
+        }
+    }
+
+    /// Why this door's sink takes nothing, if it does not.
+    pub(crate) fn lane_obstacle(&self, door: &Door) -> Option<CloseReason> {
+        match door.delivery {
+            Delivery::Lane(lane) => self.lanes[lane].obstacle(),
+            Delivery::Discard | Delivery::Echo(_) | Delivery::Store => None,
+        }
+    }
+
+    /// Why this door's store takes nothing, if it does not.
+    pub(crate) fn ledger_obstacle(&self, door: &Door) -> Option<CloseReason> {
+        self.ledgers[door.ledger?].obstacle()
+    }
+
+    /// Notes who waits until there is room.
+    pub(crate) fn note_paused(&mut self, key: u32) {
+        let Some(entry) = self.table.at(key) else { return };
+        let id = entry.id(key);
+        let is_pulse = entry.connection.is_pulse();
+        let door = &self.shared.doors[usize::from(entry.listener)];
+        match (is_pulse, door.delivery, door.ledger) {
+            (true, _, Some(ledger)) | (false, Delivery::Store, Some(ledger)) => {
+                self.ledgers[ledger].paused.push(id);
+            }
+            (_, Delivery::Lane(lane), _) => self.lanes[lane].paused.push(id),
+            (_, Delivery::Discard | Delivery::Echo(_) | Delivery::Store, _) => {}
+        }
+    }
+
+    fn begin_drain(&mut self, now: Now, within: Duration) {
+        if self.drain.is_none() {
+            self.drain = Some(Drain::new(now.instant, within, self.table.len()));
+            let text = "the gateway is draining".to_owned();
+            self.sweep(Errand::Notice { ledger: None, code: NOTICE_DRAIN, within: Some(within), text });
         }
     }
 
@@ -121,7 +157,7 @@ impl<R: Rim> Shard<R> {
 
     /// Ends everything now; what can't leave at once is given up.
     fn stop(&mut self, now: Now) {
-        self.drain.get_or_insert_with(|| Drain::new(now.instant, std::time::Duration::ZERO, 0));
+        self.drain.get_or_insert_with(|| Drain::new(now.instant, Duration::ZERO, 0));
         let mut from = 0;
         while let Some(key) = self.table.next_key(from) {
             from = key + 1;
@@ -130,6 +166,8 @@ impl<R: Rim> Shard<R> {
                 self.release(key, false);
             }
         }
-        self.lanes.iter_mut().for_each(|lane: &mut Lane| lane.paused.clear());
+        self.lanes.iter_mut().for_each(|lane| lane.paused.clear());
+        self.ledgers.iter_mut().for_each(|ledger| ledger.paused.clear());
+        self.held.release_all(&mut self.lanes);
     }
 }

@@ -1,7 +1,6 @@
 //! Deadlines: fixed ones act at once, before anything is read; for silence the socket is read first.
 
 use crate::shard::Shard;
-use crate::shard::door::Lane;
 use crate::shard::reading::Reach;
 use crate::shard::rim::Rim;
 use pulsegate_core::close::CloseReason;
@@ -86,7 +85,7 @@ impl<R: Rim> Shard<R> {
 
     /// Nothing may be read because the sink is full, but there is nothing to be read either.
     fn is_silent_behind_a_full_sink(&mut self, key: u32) -> bool {
-        let is_full = self.lane_of(key).and_then(Lane::obstacle) == Some(CloseReason::SinkStalled);
+        let is_full = self.obstacle_of(key) == Some(CloseReason::SinkStalled);
         is_full && self.table.at(key).is_some_and(|entry| !self.rim.has_unread(&entry.stream))
     }
 }

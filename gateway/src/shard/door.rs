@@ -1,12 +1,16 @@
-//! What a shard knows of a listener: its rules, its limits, and the way to its sink.
+//! What a shard knows of a listener: its rules, its limits, and the way to its sink and to its sessions.
 
 use crate::id::ConnectionId;
 use crate::limits::Limits;
+use crate::shard::held::HeldEnd;
+use crate::shard::ledger::Ledger;
 use crate::sink::Ended;
 use crate::sink::queue::{Batch, From, SinkQueue};
 use pulsegate_core::close::CloseReason;
-use pulsegate_core::connection::{Event, Output};
-use pulsegate_core::policy::Policy;
+use pulsegate_core::connection::{Attachment, Event, Output};
+use pulsegate_core::frame::Hello;
+use pulsegate_core::policy::{Policy, PulsePolicy};
+use pulsegate_store::{Attach, Moment, Request, Resume, Ticket, Token};
 use std::sync::Arc;
 
 /// One listener, as all shards share it.
@@ -15,6 +19,8 @@ pub(crate) struct Door {
     pub(crate) policy: Policy,
     pub(crate) limits: Limits,
     pub(crate) delivery: Delivery,
+    /// The ledger of its clients' sessions, and of the messages that are to be stored.
+    pub(crate) ledger: Option<usize>,
 }
 
 /// What becomes of a message.
@@ -26,6 +32,8 @@ pub(crate) enum Delivery {
     Echo(&'static [u8]),
     /// It goes to the sink with this place in the shard's lanes.
     Lane(usize),
+    /// It goes to the store.
+    Store,
 }
 
 /// A shard's side of one sink: what this turn has gathered, and who waits until the sink has room.
@@ -59,16 +67,28 @@ pub(crate) struct Courier<'a> {
     pub(crate) from: From,
     /// Output that waits already, in bytes.
     pub(crate) waiting: usize,
+    pub(crate) sessions: Option<Desk<'a>>,
     pub(crate) after: After,
 }
 
+/// Where one connection's session is kept, during one call.
+pub(crate) struct Desk<'a> {
+    pub(crate) ledger: &'a mut Ledger,
+    pub(crate) pulse: &'a PulsePolicy,
+    pub(crate) ticket: Ticket,
+    pub(crate) attachment: Option<Attachment>,
+    pub(crate) moment: Moment,
+}
+
 /// What a call has left for the shard to do.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Debug, Default)]
 pub(crate) struct After {
     /// Messages delivered.
     pub(crate) messages: u64,
     /// The peer's side ended, and nobody but the shard can say that nothing more is to be sent.
     pub(crate) finish: bool,
+    /// A client wants a session; a token is missing yet.
+    pub(crate) attach: Option<Box<Attach>>,
     /// The connection ended.
     pub(crate) closed: Option<CloseReason>,
 }
@@ -81,11 +101,17 @@ impl Courier<'_> {
         }
     }
 
-    /// Tells the sink that the connection has ended.
-    pub(crate) fn report(&mut self, ended: Ended) {
-        if let Delivery::Lane(lane) = self.delivery {
-            self.lanes[lane].batch.push_closed(self.from, ended);
+    /// Tells the sink that the connection has ended. Returns what it is to be told later: after the messages that a
+    /// store in memory has yet to forward.
+    pub(crate) fn report(&mut self, ended: Ended) -> Option<HeldEnd> {
+        let Delivery::Lane(lane) = self.delivery else { return None };
+        let end = HeldEnd { lane, from: self.from, ended };
+        let was_attached = self.sessions.as_ref().is_some_and(|desk| desk.attachment.is_some());
+        if was_attached && ended.reason != CloseReason::Replaced {
+            return Some(end);
         }
+        end.report(self.lanes);
+        None
     }
 }
 
@@ -100,28 +126,107 @@ impl Output for Courier<'_> {
 
     fn handle_event(&mut self, event: Event<'_>) {
         match event {
-            Event::Hello(_)
-            | Event::TokenUsed
-            | Event::Settled(_)
-            | Event::Refused { .. }
-            | Event::Confirmed(_)
-            | Event::Detached { .. } => {}
             Event::Message { number, payload } => {
                 self.after.messages += 1;
-                match self.delivery {
-                    Delivery::Discard => {}
-                    Delivery::Echo(line_end) => {
-                        self.transmit.extend_from_slice(payload);
-                        self.transmit.extend_from_slice(line_end);
-                    }
-                    Delivery::Lane(lane) => self.lanes[lane].batch.push_message(self.from, number, payload),
-                }
+                self.deliver(number, payload);
             }
             Event::InputEnded => match self.delivery {
-                Delivery::Discard | Delivery::Echo(_) => self.after.finish = true,
+                Delivery::Discard | Delivery::Echo(_) | Delivery::Store => self.after.finish = true,
                 Delivery::Lane(lane) => self.lanes[lane].batch.push_input_end(self.from),
             },
             Event::Closed(reason) => self.after.closed = Some(reason),
+            Event::Hello(hello) => self.after.attach = self.sessions.as_ref().map(|desk| desk.attach(&hello)),
+            Event::TokenUsed => self.request(|session, epoch| Request::TokenUsed { session, epoch }),
+            Event::Settled(committed) => {
+                self.request(|session, epoch| Request::OutReceipt { session, epoch, committed });
+            }
+            Event::Confirmed(floor) => {
+                self.request(|session, epoch| Request::Confirm { session, epoch, floor });
+            }
+            Event::Refused { number, code, text } => {
+                let client = self.from.peer.address();
+                tracing::debug!(peer = %client, number, code, text, "the client has not accepted a message");
+            }
+            Event::Detached { attachment: Attachment { session, epoch }, for_good } => {
+                if let Some(desk) = &mut self.sessions {
+                    let (ticket, now) = (desk.ticket, desk.moment);
+                    desk.ledger.request(Request::Detach { ticket, session, epoch, for_good, now });
+                }
+            }
         }
+    }
+}
+
+impl Courier<'_> {
+    fn deliver(&mut self, number: u64, payload: &[u8]) {
+        if let Some(desk) = self.sessions.as_mut().filter(|desk| desk.attachment.is_some()) {
+            return desk.commit(number, payload);
+        }
+        match self.delivery {
+            Delivery::Discard => {}
+            Delivery::Echo(line_end) => {
+                self.transmit.extend_from_slice(payload);
+                self.transmit.extend_from_slice(line_end);
+            }
+            Delivery::Lane(lane) => self.lanes[lane].batch.push_message(self.from, number, payload),
+            Delivery::Store => {
+                if let Some(desk) = &mut self.sessions {
+                    desk.append(self.from, number, payload);
+                }
+            }
+        }
+    }
+
+    /// Asks something for the session that the connection is attached to.
+    fn request(&mut self, request: impl FnOnce(u64, u64) -> Request) {
+        if let Some(desk) = &mut self.sessions
+            && let Some(Attachment { session, epoch }) = desk.attachment
+        {
+            desk.ledger.request(request(session, epoch));
+        }
+    }
+}
+
+impl Desk<'_> {
+    fn attach(&self, hello: &Hello<'_>) -> Box<Attach> {
+        let resume = (hello.session != 0).then_some(Resume {
+            session: hello.session,
+            token: hello.token,
+            committed: hello.committed,
+            acknowledged: hello.acknowledged,
+        });
+        Box::new(Attach {
+            ticket: self.ticket,
+            client: hello.id.to_owned(),
+            resume,
+            token: Token::default(),
+            second: self.pulse.second_connection,
+            message_bytes_max: hello.message_bytes_max,
+            now: self.moment,
+            time_to_live: self.pulse.session_ttl,
+        })
+    }
+
+    /// Hands a message of the session to the committer.
+    fn commit(&mut self, number: u64, payload: &[u8]) {
+        let Some(Attachment { session, epoch }) = self.attachment else { return };
+        self.ledger.request(Request::Message {
+            ticket: self.ticket,
+            session,
+            epoch,
+            number,
+            received_at_ms: self.moment.wall_ms,
+            payload: payload.into(),
+        });
+    }
+
+    /// Hands a message of a raw connection to the committer.
+    fn append(&mut self, from: From, number: u64, payload: &[u8]) {
+        self.ledger.request(Request::Append {
+            client: from.peer.address().to_string().into(),
+            number,
+            received_at_ms: self.moment.wall_ms,
+            payload: payload.into(),
+        });
     }
 }

@@ -5,7 +5,7 @@ use pulsegate_core::time::Instant;
 use std::time::Duration;
 
 /// The most that are ended in one turn, so that the others are served meanwhile.
-pub(crate) const ENDS_PER_TURN: usize = 256;
+const ENDS_PER_TURN: usize = 256;
 
 /// A drain in progress: an even pace over `within`, the first one at once.
 #[derive(Debug)]

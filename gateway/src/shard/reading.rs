@@ -130,33 +130,34 @@ impl<R: Rim> Shard<R> {
         }
         let door = &self.shared.doors[usize::from(entry.listener)];
         let answered = if door.policy.reply.is_some() { READ_BYTES_ANSWERED } else { usize::MAX };
+        let is_pulse = entry.connection.is_pulse();
         match door.delivery {
-            Delivery::Discard => answered,
-            Delivery::Echo(_) if entry.marks.void.is_some() => answered,
-            Delivery::Echo(_) => {
+            Delivery::Echo(_) if !is_pulse && entry.marks.void.is_none() => {
                 answered.min(door.policy.output_bytes_max.saturating_sub(entry.waiting.len()))
             }
-            Delivery::Lane(lane) => match self.lanes[lane].obstacle() {
-                None => answered,
-                Some(obstacle) => {
-                    self.hold(key, lane, obstacle);
-                    0
+            Delivery::Echo(_) | Delivery::Discard if !is_pulse => answered,
+            Delivery::Echo(_) | Delivery::Discard | Delivery::Lane(_) | Delivery::Store => {
+                match self.obstacle_of(key) {
+                    None => answered,
+                    Some(obstacle) => {
+                        self.hold(key, obstacle);
+                        0
+                    }
                 }
-            },
+            }
         }
     }
 
     /// The sink takes nothing: reading rests, and with it the clocks of silence. A failed sink ends it.
-    fn hold(&mut self, key: u32, lane: usize, obstacle: CloseReason) {
+    fn hold(&mut self, key: u32, obstacle: CloseReason) {
         let now = self.now();
         if obstacle == CloseReason::SinkFailed {
             return self.end(key, now, obstacle);
         }
         if let Some(entry) = self.table.at(key) {
             entry.connection.pause(now, Pause::Sink);
-            let id = entry.id(key);
-            self.lanes[lane].paused.push(id);
         }
+        self.note_paused(key);
         self.settle(key, now);
     }
 

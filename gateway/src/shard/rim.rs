@@ -12,6 +12,10 @@ pub(crate) trait Rim {
 
     /// Reads the clock.
     fn now(&mut self) -> Instant;
+    /// The time that people read, in milliseconds since 1970-01-01 UTC. It may jump.
+    fn wall_ms(&mut self) -> u64;
+    /// 128 bits that nobody can guess.
+    fn token(&mut self) -> io::Result<[u8; 16]>;
     /// From now on says when the stream becomes readable, under this id.
     fn watch(&mut self, stream: &mut Self::Stream, id: ConnectionId) -> io::Result<()>;
     /// From now on says, or no longer says, when it becomes writable too.

@@ -10,6 +10,7 @@ use crate::config::ListenerConfig;
 use crate::counters::{Counts, Published};
 use crate::limits::{Gauge, Limits};
 use crate::mailbox::{Command, Mailbox};
+use crate::origins::Origins;
 use crate::peer::Peer;
 use crate::shard::door::Door;
 use crate::shard::{Shard, Shared};
@@ -59,11 +60,15 @@ impl Simulation {
                 ..ListenerConfig::default()
             };
             let limits = Limits::new(Arc::clone(&total), &config);
-            Door { policy: (rule.policy)(), limits, delivery: rule.delivery }
+            Door { policy: (rule.policy)(), limits, delivery: rule.delivery, ledger: None }
         };
+        let queues: Box<[Arc<SinkQueue>]> = [Arc::clone(&queue)].into();
+        let origins = Origins::new(queues.clone(), [Arc::clone(&mailbox)].into());
         let shared = Shared {
             doors: RULES.iter().map(door).collect(),
-            queues: [Arc::clone(&queue)].into(),
+            queues,
+            stores: [].into(),
+            origins: Arc::new(origins),
             numbers: AtomicU64::new(0),
         };
         let rim = SimulatedRim(Rc::clone(&world));

@@ -1,6 +1,6 @@
 //! The real rim: mio's sockets and poller, and the monotonic clock.
 
-use crate::clock::Clock;
+use crate::clock::{self, Clock};
 use crate::id::ConnectionId;
 use crate::shard::rim::Rim;
 use mio::net::TcpStream;
@@ -27,6 +27,16 @@ impl Rim for Sockets {
 
     fn now(&mut self) -> Instant {
         self.clock.now()
+    }
+
+    fn wall_ms(&mut self) -> u64 {
+        clock::wall_ms()
+    }
+
+    fn token(&mut self) -> io::Result<[u8; 16]> {
+        let mut token = [0; 16];
+        getrandom::fill(&mut token)?;
+        Ok(token)
     }
 
     fn watch(&mut self, stream: &mut TcpStream, id: ConnectionId) -> io::Result<()> {

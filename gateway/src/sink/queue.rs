@@ -80,6 +80,8 @@ pub(crate) struct SinkQueue {
     bytes: AtomicUsize,
     inbox: Mutex<Inbox>,
     filled: Condvar,
+    /// There is room again, for those who wait on the spot.
+    emptied: Condvar,
     failed: AtomicBool,
     shards: Vec<Waiter>,
 }
@@ -107,6 +109,7 @@ impl SinkQueue {
             bytes: AtomicUsize::new(0),
             inbox: Mutex::default(),
             filled: Condvar::new(),
+            emptied: Condvar::new(),
             failed: AtomicBool::new(false),
             shards: mailboxes.iter().map(waiter).collect(),
         }
@@ -144,6 +147,17 @@ impl SinkQueue {
         self.filled.notify_one();
     }
 
+    /// Hands over a batch of connections of this shard as soon as there is room. For threads that may wait; the
+    /// sink's failure ends the wait.
+    pub(crate) fn push_when_there_is_room(&self, shard: usize, batch: Batch) {
+        let mut inbox = self.inbox.lock();
+        while self.is_full(0) && !self.has_failed() {
+            self.emptied.wait(&mut inbox);
+        }
+        drop(inbox);
+        self.push(shard, batch);
+    }
+
     /// No more batches will come: the thread ends when it has taken all.
     pub(crate) fn close(&self) {
         self.inbox.lock().closed = true;
@@ -174,6 +188,7 @@ impl SinkQueue {
         let left = self.bytes.fetch_sub(batch.bytes(), SeqCst) - batch.bytes();
         if left <= self.bytes_max / 2 {
             self.wake_waiters();
+            self.wake_pushers();
         }
         true
     }
@@ -207,6 +222,12 @@ impl SinkQueue {
         }
     }
 
+    /// The lock sees to it that nobody is between looking and waiting.
+    fn wake_pushers(&self) {
+        drop(self.inbox.lock());
+        self.emptied.notify_all();
+    }
+
     fn wake_waiters(&self) {
         for waiter in &self.shards {
             if waiter.waits.swap(false, SeqCst) {
@@ -227,6 +248,7 @@ impl Drop for Alarm<'_> {
     fn drop(&mut self) {
         if self.failed {
             self.queue.failed.store(true, SeqCst);
+            self.queue.wake_pushers();
             for waiter in &self.queue.shards {
                 let _ = waiter.mailbox.post(Command::SinkReady);
             }

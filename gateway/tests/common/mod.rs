@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "each test program uses its own part of this")]
 
 pub(crate) mod program;
+pub(crate) mod pulse;
 pub(crate) mod recorder;
 
 use pulsegate::{

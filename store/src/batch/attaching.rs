@@ -3,11 +3,10 @@
 use super::outgoing::delete_outgoing;
 use super::{Batch, From, NUMBER_MAX};
 use crate::config::{CLIENT_BYTES_MAX, millis};
-use crate::request::{
-    Attach, AttachRefusal, Attached, Moment, Outcome, Outgoing, Reply, Resume, SecondConnection, Token,
-};
+use crate::request::{Attach, AttachRefusal, Attached, Moment, Outcome, Outgoing, Reply, Resume, Token};
 use crate::sessions::refusals;
 use crate::token;
+use pulsegate_core::policy::SecondConnection;
 use rusqlite::{Connection, OptionalExtension};
 
 /// The longest time to live, in milliseconds: 34 years.

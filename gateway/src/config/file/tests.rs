@@ -222,7 +222,7 @@ fn values_out_of_range_are_refused() {
         ),
         ("user_timeout = \"999ms\"", 16, "user_timeout: 999ms is out of range", "give it 1s to 24days"),
         ("keepalive = \"0s\"", 13, "keepalive: 0s is out of range", "give it 1s to 9h 6m 7s"),
-        ("sink = \"kafka\"", 8, "sink: there is no sink \"kafka\"", "known sinks: print, echo, discard"),
+        ("sink = \"kafka\"", 8, "sink: there is no sink \"kafka\"", "known sinks: print, echo, discard, store"),
         (
             "farewell = \"a\\nb\"",
             12,

@@ -106,6 +106,14 @@ impl Rim for SimulatedRim {
         self.0.borrow().now
     }
 
+    fn wall_ms(&mut self) -> u64 {
+        self.0.borrow().now.as_nanos() / 1_000_000
+    }
+
+    fn token(&mut self) -> io::Result<[u8; 16]> {
+        Ok(u128::from(self.0.borrow().now.as_nanos()).to_be_bytes())
+    }
+
     fn watch(&mut self, stream: &mut usize, id: ConnectionId) -> io::Result<()> {
         self.with(*stream, |link| link.id = Some(id));
         let mut world = self.0.borrow_mut();

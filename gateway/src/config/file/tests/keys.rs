@@ -86,6 +86,8 @@ fn every_key_reaches_its_setting() {
         sink_queue_bytes_max: 1024 * 1024,
         print: PrintFormat::Json,
         log: LogFormat::Json,
+        data_dir: Config::default().data_dir,
+        store: Config::default().store,
     };
     assert_eq!(config, expected);
 }

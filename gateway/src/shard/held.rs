@@ -1,0 +1,53 @@
+//! Ends of connections that their sink is not told of yet: messages of theirs are still with the committer.
+
+use crate::id::ConnectionId;
+use crate::shard::door::Lane;
+use crate::sink::Ended;
+use crate::sink::queue::From;
+use std::collections::HashMap;
+
+/// An end, and who is to be told of it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct HeldEnd {
+    pub(crate) lane: usize,
+    pub(crate) from: From,
+    pub(crate) ended: Ended,
+}
+
+impl HeldEnd {
+    /// Tells the sink.
+    pub(crate) fn report(self, lanes: &mut [Lane]) {
+        lanes[self.lane].batch.push_closed(self.from, self.ended);
+    }
+}
+
+/// The ends that are held back, at most one for each connection that has left its session and whose store has not
+/// said so yet.
+#[derive(Debug, Default)]
+pub(crate) struct Held(HashMap<ConnectionId, HeldEnd>);
+
+impl Held {
+    /// Holds an end back.
+    pub(crate) fn insert(&mut self, id: ConnectionId, end: HeldEnd) {
+        self.0.insert(id, end);
+    }
+
+    /// The messages of this connection have gone before.
+    pub(crate) fn release(&mut self, id: ConnectionId, lanes: &mut [Lane]) {
+        if let Some(end) = self.0.remove(&id) {
+            end.report(lanes);
+        }
+    }
+
+    /// Nothing more will come: they are all told now.
+    pub(crate) fn release_all(&mut self, lanes: &mut [Lane]) {
+        for (_, end) in self.0.drain() {
+            end.report(lanes);
+        }
+    }
+
+    /// Whether nobody waits.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}

@@ -1,0 +1,83 @@
+//! A shard's side of a store: what this turn has gathered for it, and who waits until the store has room.
+
+use crate::id::ConnectionId;
+use pulsegate_core::close::CloseReason;
+use pulsegate_core::frame::Durability;
+use pulsegate_store::{Request, Store, SubmitError};
+use std::sync::Arc;
+
+/// What may wait in a shard because the store's queue is full. Above it reading rests, of pulse connections
+/// too: their windows bound each of them, but not the sum of very many.
+const BACKLOG_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// What a request counts beside what it carries.
+const REQUEST_BYTES: usize = 128;
+
+/// A shard's side of a store.
+#[derive(Debug)]
+pub(crate) struct Ledger {
+    store: Arc<Store>,
+    /// What "committed" means there.
+    pub(crate) durability: Durability,
+    /// In the order in which they happened.
+    requests: Vec<Request>,
+    bytes: usize,
+    closed: bool,
+    pub(crate) paused: Vec<ConnectionId>,
+}
+
+impl Ledger {
+    /// The side of this store.
+    pub(crate) const fn new(store: Arc<Store>, durability: Durability) -> Self {
+        Self { store, durability, requests: Vec::new(), bytes: 0, closed: false, paused: Vec::new() }
+    }
+
+    /// Asks for something at the end of the turn.
+    pub(crate) fn request(&mut self, request: Request) {
+        self.bytes += bytes(&request);
+        self.requests.push(request);
+    }
+
+    /// Why nothing may be read for this store now, if nothing may.
+    pub(crate) fn obstacle(&self) -> Option<CloseReason> {
+        if self.closed {
+            return Some(CloseReason::SinkFailed);
+        }
+        (self.bytes >= BACKLOG_BYTES_MAX).then_some(CloseReason::SinkStalled)
+    }
+
+    /// Whether its thread has died.
+    pub(crate) const fn has_failed(&self) -> bool {
+        self.closed
+    }
+
+    /// Hands over what was gathered. Returns whether those who are held back may go on, or have to be ended.
+    pub(crate) fn submit(&mut self) -> bool {
+        if !self.requests.is_empty() {
+            match self.store.submit_all(&mut self.requests) {
+                Ok(()) => self.bytes = 0,
+                // The store says when there is room.
+                Err(SubmitError::Busy) => self.bytes = self.requests.iter().map(bytes).sum(),
+                Err(SubmitError::Closed) => {
+                    self.closed = true;
+                    self.requests.clear();
+                    self.bytes = 0;
+                }
+            }
+        }
+        !self.paused.is_empty() && (self.closed || self.bytes <= BACKLOG_BYTES_MAX / 2)
+    }
+}
+
+fn bytes(request: &Request) -> usize {
+    let payload = match request {
+        Request::Message { payload, .. }
+        | Request::Push { payload, .. }
+        | Request::Append { payload, .. } => payload.len(),
+        Request::Attach(_)
+        | Request::TokenUsed { .. }
+        | Request::Confirm { .. }
+        | Request::OutReceipt { .. }
+        | Request::Detach { .. } => 0,
+    };
+    REQUEST_BYTES + payload
+}

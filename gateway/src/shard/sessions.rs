@@ -1,0 +1,231 @@
+//! What a store answers: clients are let into their sessions, receipts go out, messages come for them.
+
+use crate::id::ConnectionId;
+use crate::origins::{Origin, Route};
+use crate::shard::door::Delivery;
+use crate::shard::entry::Entry;
+use crate::shard::rim::Rim;
+use crate::shard::sweep::Errand;
+use crate::shard::{Shard, moment};
+use crate::stores::{connection_of, ticket};
+use pulsegate_core::close::CloseReason;
+use pulsegate_core::connection::{Admission, Attachment};
+use pulsegate_core::frame::{Durability, Refusals};
+use pulsegate_core::time::Now;
+use pulsegate_store::{
+    Attach, AttachRefusal, Attached, EndReason, Outcome, PushRefusal, Recipient, Refusal, RefusalCode, Reply,
+    Request, Ticket,
+};
+
+/// NOTICE: receipts have stopped (PROTOCOL.md section 8.1).
+const NOTICE_STOPPED: u16 = 3;
+/// NOTICE: receipts go on.
+const NOTICE_GOES_ON: u16 = 4;
+
+impl<R: Rim> Shard<R> {
+    /// A client wants a session: the store decides.
+    pub(crate) fn ask_for_session(&mut self, key: u32, now: Now, mut attach: Box<Attach>) {
+        let Some(ledger) = self.ledger_of(key) else { return };
+        match self.rim.token() {
+            Ok(token) => {
+                attach.token = token;
+                self.ledgers[ledger].request(Request::Attach(attach));
+            }
+            Err(error) => {
+                tracing::error!(%error, "the kernel gives no random numbers: nobody gets a session");
+                self.end(key, now, CloseReason::SessionLimit);
+            }
+        }
+    }
+
+    /// The application has a message for this connection.
+    pub(crate) fn send(&mut self, now: Now, id: ConnectionId, bytes: Box<[u8]>) {
+        let Some(key) = self.table.find(id) else { return };
+        let Some(entry) = self.table.at(key) else { return };
+        if !entry.connection.is_pulse() {
+            return self.command(id, now, |connection, policy, courier| {
+                // Nobody left to send to: the sink has been told by the connection's end.
+                let _ = connection.send(now, policy, &bytes, courier.waiting, courier);
+            });
+        }
+        let attachment = entry.connection.attachment();
+        if let (Some(ledger), Some(Attachment { session, .. })) = (self.ledger_of(key), attachment) {
+            let (to, now_ms) = (Recipient::Session(session), self.rim.wall_ms());
+            let ticket = ticket(self.index, id);
+            self.ledgers[ledger].request(Request::Push { ticket, to, now_ms, payload: bytes });
+        }
+    }
+
+    /// A newer connection has taken over the session of this one.
+    pub(crate) fn handle_replaced(&mut self, now: Now, id: ConnectionId) {
+        self.held.release(id, &mut self.lanes);
+        if let Some(key) = self.table.find(id) {
+            self.end(key, now, CloseReason::Replaced);
+        }
+    }
+
+    /// Does what the answers of this ledger's store ask for.
+    pub(crate) fn handle_replies(&mut self, now: Now, ledger: usize, replies: Vec<Reply>) {
+        for reply in replies {
+            self.handle_reply(now, ledger, reply);
+        }
+    }
+
+    fn handle_reply(&mut self, now: Now, ledger: usize, reply: Reply) {
+        match reply {
+            Reply::Attached(attached) => self.handle_attached(now, ledger, *attached),
+            Reply::AttachRefused { ticket, why } => self.end_of(now, ticket, attach_reason(why)),
+            Reply::Committed { ticket, session, epoch, committed } => {
+                if let Some(key) = self.attached(ticket, Attachment { session, epoch }) {
+                    self.act(key, now, |connection, policy, courier| {
+                        connection.commit(now, policy, committed, courier);
+                    });
+                    self.settle(key, now);
+                }
+            }
+            Reply::Refused { ticket, session, epoch, refusal: Refusal { number, code } } => {
+                if let Some(key) = self.attached(ticket, Attachment { session, epoch })
+                    && let Some(entry) = self.table.at(key)
+                {
+                    entry.connection.refuse(number, code as u16, refusal_text(code));
+                }
+            }
+            Reply::Ended { ticket, session, epoch, number, why } => {
+                if self.attached(ticket, Attachment { session, epoch }).is_some() {
+                    tracing::debug!(session, number, ?why, "a message that its store can't take");
+                    self.end_of(now, ticket, end_reason(why));
+                }
+            }
+            Reply::Pushed { connection, session, epoch, payload, .. } => {
+                let attachment = Attachment { session, epoch };
+                if let Some(key) = connection.and_then(|ticket| self.attached(ticket, attachment)) {
+                    self.act(key, now, |connection, policy, courier| {
+                        // One that ends just now gets it when it comes back.
+                        let _ = connection.push(now, policy, payload, courier);
+                    });
+                    self.settle(key, now);
+                }
+            }
+            Reply::PushRefused { ticket, why } => self.end_of(now, ticket, push_reason(why)),
+            Reply::Detached { ticket, session, epoch, .. } => {
+                self.shared.origins.remove(Attachment { session, epoch });
+                self.held.release(connection_of(ticket).1, &mut self.lanes);
+            }
+            Reply::Expired { session, unknown } => {
+                tracing::debug!(session, ?unknown, "a session has expired");
+            }
+            Reply::Stopped { why } => {
+                let text = format!("receipts have stopped: {why}");
+                self.sweep(Errand::Notice { ledger: Some(ledger), code: NOTICE_STOPPED, within: None, text });
+            }
+            Reply::GoesOn => {
+                let text = "receipts go on".to_owned();
+                self.sweep(Errand::Notice { ledger: Some(ledger), code: NOTICE_GOES_ON, within: None, text });
+            }
+            // The turn ends with another attempt.
+            Reply::Ready => {}
+        }
+    }
+
+    /// A client has its session. If it has left meanwhile, the session is told so.
+    fn handle_attached(&mut self, now: Now, ledger: usize, attached: Attached) {
+        let Attached { ticket, session, epoch, .. } = attached;
+        let attachment = Attachment { session, epoch };
+        let (_, id) = connection_of(ticket);
+        let found = self.table.find(id);
+        let waits = |entry: &mut Entry<R::Stream>| entry.connection.awaits_welcome();
+        let Some(key) = found.filter(|key| self.table.at(*key).is_some_and(waits)) else {
+            let for_good = attached.outcome == Outcome::New;
+            let now = moment(&mut self.rim, now);
+            let detach = Request::Detach { ticket, session, epoch, for_good, now };
+            return self.ledgers[ledger].request(detach);
+        };
+        self.note_origin(key, ledger, attachment);
+        let refused = attached.refused.iter().map(|refusal| (refusal.number, refusal.code as u16));
+        let refused = Refusals::write(refused);
+        let admission = Admission {
+            attachment,
+            resumed: attached.outcome == Outcome::Resumed,
+            durability: self.ledgers[ledger].durability,
+            token: attached.token,
+            committed: attached.committed,
+            floor: attached.floor,
+            acknowledged: attached.acknowledged,
+            lost: attached.lost,
+            // The store keeps at most as many as a frame holds, in their order, up to its cursor.
+            refused: Refusals::read(&refused, attached.committed).unwrap_or_default(),
+            server_time_ms: self.rim.wall_ms(),
+        };
+        let outgoing = attached.outgoing.into_iter().map(|message| message.payload);
+        self.act(key, now, |connection, policy, courier| {
+            connection.welcome(now, policy, &admission, outgoing, courier);
+        });
+        self.settle(key, now);
+    }
+
+    /// What a store in memory commits goes on to the sink under the name of this connection.
+    fn note_origin(&mut self, key: u32, ledger: usize, attachment: Attachment) {
+        if self.ledgers[ledger].durability != Durability::None {
+            return;
+        }
+        let Some(entry) = self.table.at(key) else { return };
+        let route = match self.shared.doors[usize::from(entry.listener)].delivery {
+            Delivery::Lane(lane) => Route::Lane(lane),
+            Delivery::Echo(_) => Route::Echo,
+            Delivery::Discard | Delivery::Store => return,
+        };
+        let origin = Origin { epoch: attachment.epoch, shard: self.index, from: entry.from(key), route };
+        self.shared.origins.insert(attachment.session, origin);
+    }
+
+    /// The ledger that a connection has to do with.
+    pub(crate) fn ledger_of(&mut self, key: u32) -> Option<usize> {
+        let entry = self.table.at(key)?;
+        let door = &self.shared.doors[usize::from(entry.listener)];
+        let concerns = entry.connection.is_pulse() || door.delivery == Delivery::Store;
+        door.ledger.filter(|_| concerns)
+    }
+
+    /// The connection with this ticket, if it still has this session.
+    fn attached(&mut self, ticket: Ticket, attachment: Attachment) -> Option<u32> {
+        let key = self.table.find(connection_of(ticket).1)?;
+        (self.table.at(key)?.connection.attachment() == Some(attachment)).then_some(key)
+    }
+
+    fn end_of(&mut self, now: Now, ticket: Ticket, reason: CloseReason) {
+        if let Some(key) = self.table.find(connection_of(ticket).1) {
+            self.end(key, now, reason);
+        }
+    }
+}
+
+const fn attach_reason(why: AttachRefusal) -> CloseReason {
+    match why {
+        // A stranger learns nothing of whose session it is.
+        AttachRefusal::BadToken | AttachRefusal::OtherClient => CloseReason::BadToken,
+        AttachRefusal::InUse => CloseReason::SessionInUse,
+        AttachRefusal::SessionLimit => CloseReason::SessionLimit,
+        AttachRefusal::Impossible => CloseReason::MalformedFrame,
+    }
+}
+
+const fn end_reason(why: EndReason) -> CloseReason {
+    match why {
+        EndReason::Gap => CloseReason::SequenceGap,
+        EndReason::Unconfirmed => CloseReason::WindowExceeded,
+    }
+}
+
+/// An application's message that can't be stored is not dropped in silence.
+const fn push_reason(why: PushRefusal) -> CloseReason {
+    match why {
+        PushRefusal::NoSession | PushRefusal::TooLarge | PushRefusal::Full => CloseReason::OutputFull,
+    }
+}
+
+const fn refusal_text(code: RefusalCode) -> &'static str {
+    match code {
+        RefusalCode::TooLarge => "the message is longer than the gateway stores",
+        RefusalCode::OverQuota => "the session has used up what it may store for now",
+    }
+}

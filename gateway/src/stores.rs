@@ -1,0 +1,228 @@
+//! The stores of a gateway: opened, told the time, and their answers brought to the shards that asked.
+
+use crate::clock::{self, Clock};
+use crate::id::ConnectionId;
+use crate::mailbox::{Command, Mailbox};
+use crate::origins::Origins;
+use parking_lot::{Condvar, Mutex};
+use pulsegate_core::frame::Durability;
+use pulsegate_store::{Moment, OpenError, PushRefusal, Reply, Store, StoreConfig, Ticket};
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+/// How often a store is told the time: sessions expire and old messages go to the second.
+const TICK: Duration = Duration::from_secs(1);
+/// The bit that tells an application's ticket from a connection's.
+const APPLICATION: Ticket = 1 << 127;
+
+/// The ticket of a connection of this shard.
+pub(crate) fn ticket(shard: usize, id: ConnectionId) -> Ticket {
+    (shard as Ticket) << 64 | Ticket::from(id.to_bits())
+}
+
+/// The shard and the connection of a ticket.
+pub(crate) const fn connection_of(ticket: Ticket) -> (usize, ConnectionId) {
+    ((ticket >> 64) as usize, ConnectionId::from_bits(ticket as u64))
+}
+
+/// What has become of an application's message to a client: its session and its number there, once it is stored.
+pub type PushOutcome = Result<(u64, u64), PushRefusal>;
+
+type Told = Box<dyn FnOnce(PushOutcome) + Send>;
+
+/// Applications that wait to hear whether their message to a client was stored.
+#[derive(Default)]
+pub(crate) struct Awaited {
+    numbers: AtomicU64,
+    told: Mutex<HashMap<Ticket, Told>>,
+}
+
+impl Awaited {
+    /// The ticket for a message of whose fate `told` hears, on the store's thread.
+    pub(crate) fn ticket(&self, told: Told) -> Ticket {
+        let ticket = APPLICATION | Ticket::from(self.numbers.fetch_add(1, Relaxed));
+        self.told.lock().insert(ticket, told);
+        ticket
+    }
+
+    /// The message was not taken: nobody will be told.
+    pub(crate) fn forget(&self, ticket: Ticket) {
+        self.told.lock().remove(&ticket);
+    }
+
+    fn tell(&self, ticket: Ticket, outcome: PushOutcome) {
+        let told = self.told.lock().remove(&ticket);
+        if let Some(told) = told {
+            told(outcome);
+        }
+    }
+}
+
+impl std::fmt::Debug for Awaited {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Awaited").field("waiting", &self.told.lock().len()).finish_non_exhaustive()
+    }
+}
+
+/// Brings a store's answers to the shards.
+#[derive(Clone, Debug)]
+struct Post {
+    /// The store's place among the ledgers of each shard.
+    ledger: usize,
+    mailboxes: Arc<[Arc<Mailbox>]>,
+    awaited: Arc<Awaited>,
+}
+
+impl Post {
+    fn deliver(&self, replies: Vec<Reply>) {
+        let mut of_shards: Vec<Vec<Reply>> = self.mailboxes.iter().map(|_| Vec::new()).collect();
+        for reply in replies {
+            self.sort(reply, &mut of_shards);
+        }
+        for (mailbox, replies) in self.mailboxes.iter().zip(of_shards) {
+            if !replies.is_empty() {
+                // A shard that has ended waits for nothing.
+                let _ = mailbox.post(Command::Replies(self.ledger, replies));
+            }
+        }
+    }
+
+    fn sort(&self, reply: Reply, of_shards: &mut [Vec<Reply>]) {
+        let to = match &reply {
+            Reply::Attached(attached) => {
+                if let Some(replaced) = attached.replaced {
+                    let (shard, id) = connection_of(replaced);
+                    if let Some(mailbox) = self.mailboxes.get(shard) {
+                        let _ = mailbox.post(Command::Replaced(id));
+                    }
+                }
+                Some(attached.ticket)
+            }
+            Reply::AttachRefused { ticket, .. }
+            | Reply::Committed { ticket, .. }
+            | Reply::Refused { ticket, .. }
+            | Reply::Ended { ticket, .. }
+            | Reply::Detached { ticket, .. } => Some(*ticket),
+            Reply::Pushed { ticket, connection, session, number, .. } => {
+                self.awaited.tell(*ticket, Ok((*session, *number)));
+                *connection
+            }
+            Reply::PushRefused { ticket, why } => {
+                self.awaited.tell(*ticket, Err(*why));
+                Some(*ticket)
+            }
+            Reply::Expired { .. } => None,
+            Reply::Ready | Reply::Stopped { .. } | Reply::GoesOn => {
+                of_shards.iter_mut().for_each(|replies| replies.push(reply.clone()));
+                None
+            }
+        };
+        if let Reply::Stopped { why } = &reply {
+            tracing::error!(why, "the store can't commit: receipts have stopped");
+        }
+        if reply == Reply::GoesOn {
+            tracing::info!("the store commits again: receipts go on");
+        }
+        if let Some(ticket) = to.filter(|ticket| ticket & APPLICATION == 0)
+            && let Some(replies) = of_shards.get_mut(connection_of(ticket).0)
+        {
+            replies.push(reply);
+        }
+    }
+}
+
+/// A store with what belongs to it.
+#[derive(Clone, Debug)]
+pub(crate) struct Opened {
+    pub(crate) store: Arc<Store>,
+    pub(crate) durability: Durability,
+}
+
+/// Where the answers of the stores go.
+#[derive(Clone, Debug)]
+pub(crate) struct Destination {
+    pub(crate) mailboxes: Arc<[Arc<Mailbox>]>,
+    pub(crate) awaited: Arc<Awaited>,
+}
+
+impl Destination {
+    fn post(&self, ledger: usize) -> Post {
+        Post { ledger, mailboxes: Arc::clone(&self.mailboxes), awaited: Arc::clone(&self.awaited) }
+    }
+
+    /// Opens the store in a directory, as the `ledger`-th.
+    pub(crate) fn open(
+        &self,
+        ledger: usize,
+        directory: &Path,
+        config: StoreConfig,
+        clock: Clock,
+    ) -> Result<Opened, OpenError> {
+        let durability = match config.durability {
+            pulsegate_store::Durability::None => Durability::None,
+            pulsegate_store::Durability::Os => Durability::Os,
+            pulsegate_store::Durability::Synced => Durability::Synced,
+        };
+        let post = self.post(ledger);
+        let store = Store::open(directory, config, moment(clock), move |replies| post.deliver(replies))?;
+        Ok(Opened { store: Arc::new(store), durability })
+    }
+
+    /// Makes the store in memory of those listeners whose messages go to other sinks, as the `ledger`-th.
+    pub(crate) fn open_in_memory(
+        &self,
+        ledger: usize,
+        config: StoreConfig,
+        clock: Clock,
+        origins: Arc<Origins>,
+    ) -> Result<Opened, OpenError> {
+        let config = StoreConfig { durability: pulsegate_store::Durability::None, ..config };
+        let post = self.post(ledger);
+        let deliver = move |replies| post.deliver(replies);
+        let forward = move |messages| origins.forward(messages);
+        let store = Store::open_in_memory(config, moment(clock), deliver, forward)?;
+        Ok(Opened { store: Arc::new(store), durability: Durability::None })
+    }
+}
+
+fn moment(clock: Clock) -> Moment {
+    Moment { wall_ms: clock::wall_ms(), uptime_ms: clock.now().as_nanos() / 1_000_000 }
+}
+
+/// Tells the stores the time, on a thread of its own, until it is dropped.
+#[derive(Debug)]
+pub(crate) struct Ticker {
+    ended: Arc<(Mutex<bool>, Condvar)>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Ticker {
+    /// Starts to tell these stores the time.
+    pub(crate) fn start(stores: Vec<Arc<Store>>, clock: Clock) -> std::io::Result<Self> {
+        let ended = Arc::new((Mutex::new(false), Condvar::new()));
+        let end = Arc::clone(&ended);
+        let thread = std::thread::Builder::new().name("store-clock".to_owned()).spawn(move || {
+            let mut has_ended = end.0.lock();
+            while !*has_ended {
+                end.1.wait_for(&mut has_ended, TICK);
+                stores.iter().for_each(|store| store.tick(moment(clock)));
+            }
+        })?;
+        Ok(Self { ended, thread: Some(thread) })
+    }
+}
+
+impl Drop for Ticker {
+    fn drop(&mut self) {
+        *self.ended.0.lock() = true;
+        self.ended.1.notify_one();
+        if let Some(thread) = self.thread.take() {
+            // It can't have panicked but by a fault of the store, of which its own thread tells.
+            let _ = thread.join();
+        }
+    }
+}
