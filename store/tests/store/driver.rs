@@ -1,23 +1,27 @@
 //! Asks a store and waits for its replies.
 
 use pulsegate_store::{
-    Attach, Attached, Moment, OpenError, Recipient, Reply, Request, Resume, SecondConnection, Store,
-    StoreConfig, StoredMessage, Ticket, Token,
+    Attach, Attached, Forwarded, Moment, OpenError, Recipient, Reply, Request, Resume, SecondConnection,
+    Store, StoreConfig, StoredMessage, Ticket, Token,
 };
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, channel};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 /// Far longer than any reply takes: what fails by it hangs.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// The ticket of the request whose reply shows that everything before it is done.
 const BARRIER: Ticket = Ticket::MAX;
+const START: Moment = Moment { wall_ms: 1_800_000_000_000, uptime_ms: 5_000 };
 pub(crate) const TTL: Duration = Duration::from_secs(60);
 
 pub(crate) struct Driver {
     pub(crate) store: Store,
     pub(crate) directory: PathBuf,
+    /// What a store in memory has handed on.
+    forwarded: Arc<Mutex<Vec<Forwarded>>>,
     replies: Receiver<Vec<Reply>>,
     backlog: VecDeque<Reply>,
     pub(crate) now: Moment,
@@ -34,11 +38,32 @@ impl Driver {
 
     pub(crate) fn try_open(directory: &Path, config: StoreConfig) -> Result<Self, OpenError> {
         let (sender, replies) = channel();
-        let now = Moment { wall_ms: 1_800_000_000_000, uptime_ms: 5_000 };
-        let store = Store::open(directory, config, now, move |batch| {
+        let store = Store::open(directory, config, START, move |batch| {
             let _ = sender.send(batch);
         })?;
-        Ok(Self { store, directory: directory.to_owned(), replies, backlog: VecDeque::new(), now })
+        Ok(Self::new(store, directory, Arc::default(), replies))
+    }
+
+    pub(crate) fn open_in_memory(config: StoreConfig) -> Self {
+        let (sender, replies) = channel();
+        let deliver = move |batch| {
+            let _ = sender.send(batch);
+        };
+        let forwarded = Arc::<Mutex<Vec<Forwarded>>>::default();
+        let destination = Arc::clone(&forwarded);
+        let forward = move |messages| destination.lock().unwrap().extend(messages);
+        let store = Store::open_in_memory(config, START, deliver, forward).unwrap();
+        Self::new(store, Path::new(""), forwarded, replies)
+    }
+
+    fn new(
+        store: Store,
+        directory: &Path,
+        forwarded: Arc<Mutex<Vec<Forwarded>>>,
+        replies: Receiver<Vec<Reply>>,
+    ) -> Self {
+        let directory = directory.to_owned();
+        Self { store, directory, forwarded, replies, backlog: VecDeque::new(), now: START }
     }
 
     /// The next reply.
@@ -92,6 +117,11 @@ impl Driver {
     /// A new session, with this token.
     pub(crate) fn begin(&mut self, client: &str, token: u8) -> Attached {
         self.attach(newcomer(client, token, self.now)).unwrap()
+    }
+
+    /// What a store in memory has handed on.
+    pub(crate) fn forwarded(&self) -> Vec<Forwarded> {
+        self.forwarded.lock().unwrap().clone()
     }
 
     /// What is stored.
@@ -156,6 +186,11 @@ pub(crate) fn message_at(
         received_at_ms,
         payload: payload.into(),
     }
+}
+
+pub(crate) fn append(client: &str, number: u64, payload: &[u8]) -> Request {
+    let (client, payload) = (client.into(), payload.into());
+    Request::Append { client, number, received_at_ms: 1_800_000_000_000, payload }
 }
 
 pub(crate) fn push(ticket: Ticket, to: Recipient, payload: &[u8]) -> Request {

@@ -7,11 +7,14 @@
     reason = "a reply that is not to come fails the test, whichever it is"
 )]
 
+mod appending;
 mod child;
+mod connections;
 mod crash;
 mod driver;
 mod exchange;
 mod faults;
+mod memory;
 mod order;
 mod outgoing;
 mod random;

@@ -1,7 +1,9 @@
 //! Messages to clients: stored until their receipt, within limits, brought by the next attach.
 
-use crate::driver::{Driver, TTL, detach, push, returner};
-use pulsegate_store::{Outgoing, PushRefusal, Recipient, Reply, Request, StoreConfig, Ticket};
+use crate::driver::{Driver, TTL, detach, newcomer, push, returner};
+use pulsegate_store::{Attach, Outgoing, PushRefusal, Recipient, Reply, Request, StoreConfig, Ticket};
+
+const TOO_LARGE: PushRefusal = PushRefusal::TooLarge;
 
 fn pushed(session: u64, epoch: u64, connection: Option<Ticket>, number: u64, payload: &[u8]) -> Reply {
     Reply::Pushed { ticket: 1, session, epoch, connection, number, payload: payload.into() }
@@ -67,6 +69,35 @@ fn what_waits_for_a_client_is_limited_in_messages_and_bytes() {
     assert_eq!(replies, [pushed(session, 1, Some(7), 4, b"12345678")]);
     let nobody = driver.ask([push(1, Recipient::Client("b".to_owned()), b"x")]);
     assert_eq!(nobody, [Reply::PushRefused { ticket: 1, why: PushRefusal::NoSession }]);
+}
+
+#[test]
+fn no_message_is_longer_than_its_client_takes() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut driver = Driver::open(directory.path());
+    let now = driver.now;
+    let attach = |attach, message_bytes_max| Attach { message_bytes_max, ..attach };
+    let session = driver.attach(attach(newcomer("a", 1, now), 3)).unwrap().session;
+    let outcome = |driver: &mut Driver, payload: &[u8]| match driver.ask([push(
+        1,
+        Recipient::Session(session),
+        payload,
+    )])[..]
+    {
+        [Reply::Pushed { number, .. }] => Ok(number),
+        [Reply::PushRefused { why, .. }] => Err(why),
+        ref other => panic!("{other:?}"),
+    };
+    assert_eq!(outcome(&mut driver, b"long"), Err(TOO_LARGE));
+    assert_eq!(outcome(&mut driver, b"not"), Ok(1));
+    driver.attach(attach(returner("a", session, 1, 2, now), 4)).unwrap();
+    assert_eq!((outcome(&mut driver, b"long"), outcome(&mut driver, b"longer")), (Ok(2), Err(TOO_LARGE)));
+    driver.ask([detach(session, 2, false, now)]);
+    drop(driver);
+    let mut driver = Driver::open(directory.path());
+    assert_eq!((outcome(&mut driver, b"longer"), outcome(&mut driver, b"long")), (Err(TOO_LARGE), Ok(3)));
+    driver.attach(attach(returner("a", session, 2, 3, now), u32::MAX)).unwrap();
+    assert_eq!(outcome(&mut driver, &[0; (1 << 20) + 1]), Err(TOO_LARGE), "than the store takes");
 }
 
 #[test]
