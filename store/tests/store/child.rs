@@ -1,9 +1,9 @@
 //! The process that is killed, traced and starved by other tests: this executable again, told by its environment
 //! what to do. It prints one line for each reply, from the committer's thread itself.
 
-use crate::driver::{message, newcomer, returner};
+use crate::driver::{append, message, newcomer, push, returner};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
-use pulsegate_store::{Durability, Moment, Reply, Request, Store, StoreConfig};
+use pulsegate_store::{Durability, Moment, Recipient, Reply, Request, Store, StoreConfig};
 use std::io::Write;
 use std::path::Path;
 use std::process::Command;
@@ -16,6 +16,7 @@ const SESSIONS: &str = "PULSEGATE_STORE_SESSIONS";
 const RESUME: &str = "PULSEGATE_STORE_RESUME";
 const COUNT: &str = "PULSEGATE_STORE_COUNT";
 const WINDOW: &str = "PULSEGATE_STORE_WINDOW";
+const BESIDE: &str = "PULSEGATE_STORE_BESIDE";
 
 /// What a child has to do.
 pub(crate) struct Task<'a> {
@@ -29,6 +30,8 @@ pub(crate) struct Task<'a> {
     pub(crate) count: u64,
     /// How many of a session are in flight.
     pub(crate) window: u64,
+    /// Whether with each message of a session the same goes to its client, and comes without a session.
+    pub(crate) beside: bool,
 }
 
 impl Task<'_> {
@@ -44,7 +47,8 @@ impl Task<'_> {
             .env(SESSIONS, self.sessions.to_string())
             .env(RESUME, resume.join(","))
             .env(COUNT, self.count.to_string())
-            .env(WINDOW, self.window.to_string());
+            .env(WINDOW, self.window.to_string())
+            .env(BESIDE, u64::from(self.beside).to_string());
         command
     }
 }
@@ -78,6 +82,7 @@ fn work() {
                 Reply::Committed { session, committed, .. } => {
                     lines += &format!("committed {session} {committed}\n")
                 }
+                Reply::Pushed { session, number, .. } => lines += &format!("pushed {session} {number}\n"),
                 Reply::Stopped { why } => lines += &format!("stopped {why}\n"),
                 Reply::GoesOn => lines += "goes_on\n",
                 other => panic!("{other:?}"),
@@ -110,6 +115,7 @@ fn exchange(store: &Store, replies: &Receiver<Vec<Reply>>, count: u64, window: u
     let mut sent = std::collections::BTreeMap::new();
     let mut now = Moment::default();
     let mut stopped = false;
+    let beside = number(BESIDE) == 1;
     while left > 0 {
         store.submit_all(&mut requests).unwrap();
         let batch = match replies.recv_timeout(Duration::from_millis(100)) {
@@ -129,8 +135,7 @@ fn exchange(store: &Store, replies: &Receiver<Vec<Reply>>, count: u64, window: u
                     let until = last + window.min(count);
                     sent.insert(session, (epoch, until, last + count));
                     requests.extend(
-                        (last + 1..=until)
-                            .map(|number| message(session, epoch, number, &payload(session, number))),
+                        (last + 1..=until).flat_map(|number| messages(session, epoch, number, beside)),
                     );
                 }
                 Reply::Committed { session, committed, .. } => {
@@ -138,7 +143,7 @@ fn exchange(store: &Store, replies: &Receiver<Vec<Reply>>, count: u64, window: u
                     left -= usize::from(committed == *end);
                     while *until < (committed + window).min(*end) {
                         *until += 1;
-                        requests.push(message(session, *epoch, *until, &payload(session, *until)));
+                        requests.extend(messages(session, *epoch, *until, beside));
                     }
                 }
                 Reply::Stopped { .. } => {
@@ -151,4 +156,15 @@ fn exchange(store: &Store, replies: &Receiver<Vec<Reply>>, count: u64, window: u
             }
         }
     }
+}
+
+/// A message of a session, and what goes beside it.
+fn messages(session: u64, epoch: u64, number: u64, beside: bool) -> Vec<Request> {
+    let payload = payload(session, number);
+    let mut requests = vec![message(session, epoch, number, &payload)];
+    if beside {
+        requests.push(append("raw", number, &payload));
+        requests.push(push(1, Recipient::Session(session), &payload));
+    }
+    requests
 }

@@ -23,6 +23,7 @@ fn what_was_acknowledged_survives_twenty_kills() {
             resume: &resume,
             count: u64::MAX >> 8,
             window: 64,
+            beside: false,
         };
         let mut child = task.give(Command::new("env")).stdout(Stdio::piped()).spawn().unwrap();
         let out = BufReader::new(child.stdout.take().unwrap());

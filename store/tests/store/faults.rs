@@ -1,8 +1,8 @@
 //! Disks that are full for real: a small tmpfs, a limit on the size of files.
 
 use crate::child::{Task, payload};
-use crate::driver::{Driver, committed, message, push, stored};
-use pulsegate_store::{Recipient, Reply, Store, StoreConfig, SubmitError};
+use crate::driver::{Driver, committed, detach, message, push, returner, stored};
+use pulsegate_store::{Attach, Recipient, Reply, Request, Store, StoreConfig, SubmitError};
 use std::fs::File;
 use std::io::Write;
 use std::path::Path;
@@ -105,13 +105,53 @@ fn a_full_disk_stops_receipts_and_they_go_on_when_there_is_room() {
     drop(driver);
     // A store that can't write any more ends all the same, and nothing that it said is lost.
     let mut driver = Driver::open_with(&directory, config);
-    driver.attach(crate::driver::returner("a", session, 1, 2, driver.now)).unwrap();
+    driver.attach(returner("a", session, 1, 2, driver.now)).unwrap();
     small.fill();
     for number in next..next + 100 {
         driver.store.submit(message(session, 2, number, &payload(session, number))).unwrap();
     }
     drop(driver);
     assert!(stored(&directory).len() as u64 >= next - 1);
+}
+
+#[test]
+fn who_has_a_connection_is_known_after_a_fault() {
+    let place = tempfile::tempdir().unwrap();
+    let Some(small) = Small::mount(place.path()) else { return };
+    let mut driver = Driver::open(&place.path().join("store"));
+    let now = driver.now;
+    let sessions = ["a", "b", "c"].map(|client| driver.begin(client, 1).session);
+    let [one, two, three] = sessions;
+    small.fill();
+    // Each of these asks for another page of the log, until there is none.
+    until_stopped(&mut driver, one, 1);
+    let attach = |session, client, ticket| {
+        Request::Attach(Box::new(Attach { ticket, ..returner(client, session, 1, 2, now) }))
+    };
+    let mut requests =
+        vec![attach(one, "a", 8), detach(two, 1, false, now), attach(three, "c", 9), attach(three, "c", 10)];
+    driver.store.submit_all(&mut requests).unwrap();
+    small.empty();
+    driver.now.uptime_ms += 10_000;
+    driver.tick();
+    let replies = driver.ask(sessions.map(|session| push(1, Recipient::Session(session), b"x")));
+    let replaced: Vec<_> = replies
+        .iter()
+        .filter_map(|reply| match reply {
+            Reply::Attached(attached) => Some((attached.session, attached.replaced)),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(replaced, [(one, Some(7)), (three, Some(7)), (three, Some(9))]);
+    let connections: Vec<_> = replies
+        .iter()
+        .filter_map(|reply| match reply {
+            Reply::Pushed { connection, .. } => Some(*connection),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(connections, [Some(8), None, Some(10)]);
+    assert_eq!(driver.store.figures().attached, 2);
 }
 
 #[test]
@@ -124,6 +164,7 @@ fn a_limit_on_the_size_of_files_is_survived_without_a_restart() {
         resume: &[],
         count: 2000,
         window: 16,
+        beside: false,
     };
     let mut shell = Command::new("sh");
     // In 512-byte units: 256 KiB, in which the database finds no room for all of it.

@@ -6,6 +6,15 @@ use crate::driver::{Driver, stored};
 use std::path::Path;
 use std::process::Command;
 
+/// The messages to clients: session, number, payload.
+fn outgoing(directory: &Path) -> Vec<(u64, u64, Vec<u8>)> {
+    let file = rusqlite::Connection::open(directory.join("pulsegate.db")).unwrap();
+    let mut select =
+        file.prepare("SELECT session, number, payload FROM outgoing ORDER BY session, number").unwrap();
+    let rows = select.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?))).unwrap();
+    rows.map(Result::unwrap).collect()
+}
+
 /// Whether strace is there and may trace.
 fn can_trace() -> bool {
     let traces = Command::new("strace").args(["-f", "-o", "/dev/null", "true"]).status();
@@ -51,8 +60,15 @@ fn announcements(trace: &str) -> (usize, usize) {
 }
 
 fn trace(directory: &Path, synced: bool) -> (usize, usize) {
-    let task =
-        Task { directory: &directory.join("store"), synced, sessions: 2, resume: &[], count: 60, window: 3 };
+    let task = Task {
+        directory: &directory.join("store"),
+        synced,
+        sessions: 2,
+        resume: &[],
+        count: 60,
+        window: 3,
+        beside: false,
+    };
     let file = directory.join(format!("trace-{synced}"));
     strace(&task, &["-y", "-e", "trace=fsync,fdatasync,write,pwrite64", "-o", file.to_str().unwrap()]);
     announcements(&std::fs::read_to_string(file).unwrap())
@@ -94,6 +110,7 @@ fn a_sync_that_fails_acknowledges_nothing_and_the_store_goes_on_by_itself() {
             resume: &[],
             count: 40,
             window: 2,
+            beside: true,
         };
         let inject = format!("inject={fault}");
         let output =
@@ -108,10 +125,17 @@ fn a_sync_that_fails_acknowledges_nothing_and_the_store_goes_on_by_itself() {
         let (stopped, goes_on) = (place("stopped"), place("goes_on"));
         assert_eq!(goes_on, stopped + 1, "nothing is acknowledged meanwhile: {output}");
         assert_eq!(output.matches("stopped").count(), 1, "said once: {output}");
-        let messages = stored(task.directory);
-        assert!(messages.iter().map(|message| message.number).eq(1..=40), "{messages:?}");
+        let (messages, raw): (Vec<_>, Vec<_>) =
+            stored(task.directory).into_iter().partition(|message| message.session != 0);
         let session = messages[0].session;
-        assert!(messages.iter().all(|message| message.payload == payload(session, message.number)));
+        for messages in [messages, raw] {
+            assert!(messages.iter().map(|message| message.number).eq(1..=40), "{fault}: {messages:?}");
+            assert!(messages.iter().all(|message| message.payload == payload(session, message.number)));
+        }
+        // Nobody numbers these but the store: one that is stored twice has two numbers.
+        let outgoing = outgoing(task.directory);
+        let wanted = (1..=40).map(|number| (session, number, payload(session, number)));
+        assert!(wanted.eq(outgoing.iter().cloned()), "{fault}: {outgoing:?}");
     }
 }
 
@@ -123,7 +147,15 @@ fn after_a_failed_sync_the_log_is_written_again_before_it_is_believed() {
     let directory = tempfile::tempdir().unwrap();
     let store = directory.path().join("store");
     drop(Driver::open(&store));
-    let task = Task { directory: &store, synced: true, sessions: 1, resume: &[], count: 40, window: 2 };
+    let task = Task {
+        directory: &store,
+        synced: true,
+        sessions: 1,
+        resume: &[],
+        count: 40,
+        window: 2,
+        beside: false,
+    };
     let file = directory.path().join("trace");
     let calls = "trace=fsync,fdatasync,pwrite64";
     let inject = "inject=fsync,fdatasync:error=EIO:when=9";
