@@ -11,6 +11,7 @@ use crate::request::{Moment, Reply, Request, Ticket};
 use crate::sessions::Sessions;
 use crate::tickets::Tickets;
 use rusqlite::{CachedStatement, Connection, Transaction, TransactionBehavior};
+use std::collections::HashSet;
 
 /// What a message counts beside its payload, in bytes.
 const MESSAGE_BYTES: u64 = 64;
@@ -150,6 +151,26 @@ pub(crate) fn commit(
         }
         Err(error) => Err(Failure { error, in_doubt: Some(done.into()) }),
     }
+}
+
+/// Makes the tickets follow a database that has been opened anew. It may have lost what was committed, so that a
+/// connection is not attached there, or one is that has ended: that one's session would never expire.
+pub(crate) fn follow_database(
+    connection: &Connection,
+    tickets: &mut Tickets,
+    now: Moment,
+) -> rusqlite::Result<()> {
+    let transaction = Transaction::new_unchecked(connection, TransactionBehavior::Immediate)?;
+    let attached: HashSet<u64> = connection
+        .prepare("SELECT id FROM sessions INDEXED BY sessions_attached WHERE expires_ms IS NULL")?
+        .query_map([], |row| row.get(0))?
+        .collect::<rusqlite::Result<_>>()?;
+    tickets.retain(&attached);
+    let mut end = connection.prepare("UPDATE sessions SET expires_ms = ?2 + ttl_ms WHERE id = ?1")?;
+    for session in attached.iter().filter(|session| tickets.of(**session).is_none()) {
+        end.execute((session, now.uptime_ms))?;
+    }
+    transaction.commit()
 }
 
 struct Batch<'c> {

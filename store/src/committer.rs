@@ -13,7 +13,7 @@ use crate::queue::Queue;
 use crate::request::{Figures, Forwarded, Moment, Reply, Request};
 use crate::tickets::Tickets;
 use parking_lot::Mutex;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tracing::{error, info, warn};
 
@@ -72,7 +72,7 @@ pub(crate) struct Working {
 impl Working {
     /// Opens the database and reads its state.
     pub(crate) fn open(
-        directory: &std::path::Path,
+        directory: &Path,
         config: &StoreConfig,
         now: Moment,
         after_fault: bool,
@@ -233,16 +233,13 @@ impl Committer {
         if self.now.uptime_ms < retry_at_ms && !at_last {
             return;
         }
-        match Working::open(directory, &self.config, self.now, true) {
+        let directory = directory.clone();
+        match self.reopen(&directory) {
             Ok(working) => {
-                let in_doubt = self.in_doubt.take().filter(|done| done.batch == working.state.batch);
                 self.phase = Phase::Working(working.into());
-                match in_doubt {
+                match self.in_doubt.take() {
                     Some(done) => self.hand_out(*done, true),
-                    None => {
-                        self.tickets.handle_rollback();
-                        self.commit(true);
-                    }
+                    None => self.commit(true),
                 }
             }
             Err(error) => {
@@ -251,6 +248,19 @@ impl Committer {
                 self.phase = Phase::Faulted { retry_at_ms: self.now.uptime_ms + delay_ms, delay_ms };
             }
         }
+    }
+
+    /// Opens the database anew, and makes what is in memory follow what is there: the batch in doubt, and tickets.
+    fn reopen(&mut self, directory: &Path) -> Result<Working, DatabaseError> {
+        let working = Working::open(directory, &self.config, self.now, true)?;
+        self.in_doubt = self.in_doubt.take().filter(|done| done.batch == working.state.batch);
+        if self.in_doubt.is_some() {
+            self.tickets.handle_commit();
+        } else {
+            self.tickets.handle_rollback();
+        }
+        batch::follow_database(&working.database.connection, &mut self.tickets, self.now)?;
+        Ok(working)
     }
 
     /// Whether nothing more will be tried: all is committed, or it can't be.

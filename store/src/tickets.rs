@@ -2,7 +2,7 @@
 //! database, and follows what is committed there. Knows no session.
 
 use crate::request::Ticket;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 /// Below so many places the map is not made smaller.
 const PLACES_MIN: usize = 1024;
@@ -56,6 +56,11 @@ impl Tickets {
     /// The transaction has never been.
     pub(crate) fn handle_rollback(&mut self) {
         self.changed.clear();
+    }
+
+    /// Only these sessions have a connection.
+    pub(crate) fn retain(&mut self, attached: &HashSet<u64>) {
+        self.committed.retain(|session, _| attached.contains(session));
     }
 
     /// How many sessions have a connection, as of the last commit.

@@ -2,7 +2,7 @@
 
 use crate::child::{Task, payload};
 use crate::driver::{Driver, committed, detach, message, push, returner, stored};
-use pulsegate_store::{Attach, Recipient, Reply, Request, Store, StoreConfig, SubmitError};
+use pulsegate_store::{Attach, Recipient, Reply, Request, SecondConnection, Store, StoreConfig, SubmitError};
 use std::fs::File;
 use std::io::Write;
 use std::path::Path;
@@ -152,6 +152,38 @@ fn who_has_a_connection_is_known_after_a_fault() {
         .collect();
     assert_eq!(connections, [Some(8), None, Some(10)]);
     assert_eq!(driver.store.figures().attached, 2);
+}
+
+#[test]
+fn a_file_that_has_lost_commits_decides_who_has_a_connection() {
+    let place = tempfile::tempdir().unwrap();
+    let Some(small) = Small::mount(place.path()) else { return };
+    let directory = place.path().join("store");
+    let mut driver = Driver::open(&directory);
+    let now = driver.now;
+    let [one, two, three] = ["a", "b", "c"].map(|client| driver.begin(client, 1).session);
+    driver.ask([detach(two, 1, false, now)]);
+    small.fill();
+    until_stopped(&mut driver, one, 1);
+    small.empty();
+    let file = rusqlite::Connection::open(directory.join("pulsegate.db")).unwrap();
+    file.execute("UPDATE sessions SET expires_ms = NULL WHERE id = ?1", [two]).unwrap();
+    file.execute("UPDATE sessions SET expires_ms = 1000000 WHERE id = ?1", [three]).unwrap();
+    drop(file);
+    driver.now.uptime_ms += 10_000;
+    driver.tick();
+    driver.ask([]);
+    assert_eq!(driver.store.figures().attached, 1);
+    let replies = driver.ask([one, two, three].map(|session| push(1, Recipient::Session(session), b"x")));
+    let connections = replies.iter().map(|reply| match reply {
+        Reply::Pushed { connection, .. } => *connection,
+        other => panic!("{other:?}"),
+    });
+    assert!(connections.eq([Some(7), None, None]), "{replies:?}");
+    for (session, client) in [(two, "b"), (three, "c")] {
+        let attach = Attach { second: SecondConnection::Refuse, ..returner(client, session, 1, 2, now) };
+        assert_eq!(driver.attach(attach).map(|attached| attached.replaced), Ok(None));
+    }
 }
 
 #[test]
