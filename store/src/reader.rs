@@ -4,6 +4,8 @@
 use crate::database;
 use crate::schema::SCHEMA_VERSION;
 use rusqlite::{Connection, OpenFlags};
+use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -33,11 +35,11 @@ pub enum ReadError {
 pub struct StoredMessage {
     /// Its place in the order of commits, above 0; never used again.
     pub id: u64,
-    /// The session that it came in.
+    /// The session that it came in; 0 if its client had none.
     pub session: u64,
     /// The client's id.
     pub client: String,
-    /// Its number in the session.
+    /// Its number in the session; without one, as it was given to the store.
     pub number: u64,
     /// When it arrived, in milliseconds since 1970-01-01 UTC.
     pub received_at_ms: u64,
@@ -49,7 +51,12 @@ pub struct StoredMessage {
 #[derive(Debug)]
 pub struct Reader {
     connection: Connection,
+    file: PathBuf,
+    identity: Identity,
 }
+
+/// What tells a file from another one that takes its place: device and inode.
+type Identity = (u64, u64);
 
 impl Reader {
     /// Opens the store in a directory.
@@ -61,14 +68,24 @@ impl Reader {
         if !file.is_file() {
             return Err(ReadError::Missing(directory.to_owned()));
         }
+        let missing = |_| ReadError::Missing(directory.to_owned());
+        // Looked at before it is opened: if another one comes between, that is noticed later.
+        let identity = identity(&file).map_err(missing)?;
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let connection = Connection::open_with_flags(file, flags)?;
+        let connection = Connection::open_with_flags(&file, flags)?;
         connection.busy_timeout(BUSY)?;
         match database::schema_version(&connection)? {
-            SCHEMA_VERSION => Ok(Self { connection }),
+            SCHEMA_VERSION => Ok(Self { connection, file, identity }),
             0 => Err(ReadError::Missing(directory.to_owned())),
             other => Err(ReadError::Version(other)),
         }
+    }
+
+    /// Whether its file is not the store in the directory any more: another one is there, or none. What this one had is
+    /// still read.
+    #[must_use]
+    pub fn is_replaced(&self) -> bool {
+        identity(&self.file).ok() != Some(self.identity)
     }
 
     /// The messages above an id in the order of their commits: at most `limit`, 10,000, and some 16 MiB. An empty
@@ -120,4 +137,9 @@ impl Reader {
             .prepare_cached("SELECT deleted_to FROM totals")?
             .query_row([], |row| row.get(0))?)
     }
+}
+
+fn identity(file: &Path) -> io::Result<Identity> {
+    let metadata = std::fs::metadata(file)?;
+    Ok((metadata.dev(), metadata.ino()))
 }

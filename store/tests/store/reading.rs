@@ -41,3 +41,25 @@ fn an_idle_reader_holds_up_no_log() {
     assert!(log < 1 << 20, "{log}");
     assert_eq!(reader.messages_after(1990, 100).unwrap().len(), 9);
 }
+
+#[test]
+fn a_reader_notices_that_its_store_is_replaced() {
+    let parent = tempfile::tempdir().unwrap();
+    let [directory, aside] = ["store", "aside"].map(|name| parent.path().join(name));
+    let mut driver = Driver::open(&directory);
+    let session = driver.begin("a", 1).session;
+    driver.ask([message(session, 1, 1, b"x")]);
+    let reader = Reader::open(&directory).unwrap();
+    drop(driver);
+    drop(Driver::open(&directory));
+    assert!(!reader.is_replaced(), "a gateway that ends and another that starts are no new store");
+    std::fs::rename(&directory, &aside).unwrap();
+    assert!(reader.is_replaced());
+    drop(Driver::open(&directory));
+    assert!(reader.is_replaced());
+    assert_eq!(reader.messages_after(0, 10).unwrap().len(), 1, "it still reads what it had");
+    assert_eq!(Reader::open(&directory).unwrap().newest().unwrap(), 0);
+    std::fs::remove_dir_all(&directory).unwrap();
+    std::fs::rename(&aside, &directory).unwrap();
+    assert!(!reader.is_replaced());
+}
