@@ -4,6 +4,7 @@
 use crate::config::PrintFormat;
 use crate::handle::Handle;
 use crate::sink::{Ended, Sink, SinkError};
+use crate::text::{hex, readable};
 use std::io::{BufWriter, Write};
 use std::time::SystemTime;
 
@@ -90,36 +91,6 @@ fn closed_line(format: PrintFormat, time: SystemTime, connection: &Handle, ended
     }
 }
 
-/// Text as it is, its last line end left out, everything else escaped.
-fn readable(payload: &[u8]) -> String {
-    let payload = payload.strip_suffix(b"\n").unwrap_or(payload);
-    let payload = payload.strip_suffix(b"\r").unwrap_or(payload);
-    let mut text = String::with_capacity(payload.len());
-    for chunk in payload.utf8_chunks() {
-        for character in chunk.valid().chars() {
-            if is_plain(character) {
-                text.push(character);
-            } else {
-                text.extend(character.escape_default());
-            }
-        }
-        for byte in chunk.invalid() {
-            text.push_str(&format!("\\x{byte:02x}"));
-        }
-    }
-    text
-}
-
-/// Neither control characters nor those that turn the direction of what follows or hide it.
-fn is_plain(character: char) -> bool {
-    !character.is_control()
-        && !matches!(character, '\\' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
-}
-
-fn hex(payload: &[u8]) -> String {
-    payload.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -146,13 +117,6 @@ mod tests {
     fn people_see_time_peer_connection_and_text() {
         let line = message_line(PrintFormat::Human, SystemTime::UNIX_EPOCH, &handle(), 1, b"hello\r\n");
         assert_eq!(line, "1970-01-01T00:00:00.000Z  127.0.0.1:50000  #7  hello");
-    }
-
-    #[test]
-    fn a_stranger_cannot_drive_the_terminal() {
-        assert_eq!(readable(b"\x1b[2Jgr\xc3\xbc\xc3\x9fe\xff\\n"), "\\u{1b}[2Jgrüße\\xff\\\\n");
-        assert_eq!(readable("\u{202e}abc\u{9b}1m".as_bytes()), "\\u{202e}abc\\u{9b}1m");
-        assert_eq!(readable(b"a\nb\n"), "a\\nb");
     }
 
     #[test]
