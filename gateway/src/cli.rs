@@ -5,6 +5,7 @@
 
 pub(crate) mod check;
 pub(crate) mod connect;
+pub(crate) mod messages;
 pub(crate) mod serve;
 
 use std::process::ExitCode;
@@ -25,6 +26,8 @@ enum Command {
     Connect(connect::Args),
     /// Validate a configuration file.
     Check(check::Args),
+    /// Show what clients have sent, from a store on disk, while a gateway writes to it or not.
+    Messages(messages::Args),
 }
 
 impl Cli {
@@ -34,6 +37,7 @@ impl Cli {
             Command::Serve(args) => args.run(),
             Command::Connect(args) => args.run(),
             Command::Check(args) => args.run(),
+            Command::Messages(args) => args.run(),
         };
         outcome.unwrap_or_else(|error| {
             eprintln!("pulsegate: {error:#}");
