@@ -29,9 +29,9 @@ fn a_sound_file_is_told_in_a_line_per_listener() {
           [[listener]]\nlisten = \"[::1]:7374\"\nlifetime = \"short\"\ndeadline = \"30s\"\n\
           framing = \"lines\"\nsink = \"echo\"\n",
         0,
-        "127.0.0.1:7373 long: first message within 10s, heartbeat timeout 5s, maximum age 1day, \
+        "127.0.0.1:7373 long, raw: first message within 10s, heartbeat timeout 5s, maximum age 1day, \
          any bytes are a heartbeat, chunks to print\n\
-         [::1]:7374 short: first message within 10s, closed after 30s, lines to echo\n",
+         [::1]:7374 short, raw: first message within 10s, closed after 30s, lines to echo\n",
         "",
     );
 }

@@ -7,7 +7,7 @@ use super::check::refused;
 use pulsegate::config::check::ConfigFault;
 use pulsegate::config::units::{parse_address, parse_count, parse_duration};
 use pulsegate::config::{Config, ListenerConfig, LogFormat, PrintFormat, SINKS, defaults, file};
-use pulsegate_core::policy::{Framing, Heartbeat, LifetimePolicy, Policy};
+use pulsegate_core::policy::{Framing, Heartbeat, LifetimePolicy, Policy, Protocol};
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
@@ -52,6 +52,9 @@ struct ListenerArgs {
     /// Address to listen on; may be repeated, port 0 takes a free one [default: 127.0.0.1:7373]
     #[arg(long, value_name = "ADDR", value_parser = parse_address, conflicts_with = "config")]
     listen: Vec<SocketAddr>,
+    /// What is spoken: raw bytes, the pulse protocol, or what a client begins with [default: raw]
+    #[arg(long, conflicts_with = "config")]
+    protocol: Option<ProtocolArg>,
     /// Short connections: ended this long after accept, whatever they send
     #[arg(long, value_name = "DUR", value_parser = parse_duration, conflicts_with_all = ["config", "long"])]
     short: Option<Duration>,
@@ -97,6 +100,16 @@ struct GatewayArgs {
     /// How the log is written [default: text]
     #[arg(long)]
     log: Option<LogFormat>,
+}
+
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+enum ProtocolArg {
+    /// Bytes, in chunks or lines
+    Raw,
+    /// The pulse protocol
+    Pulse,
+    /// Pulse for those who begin with its preface, raw for all others
+    Auto,
 }
 
 #[derive(Clone, Copy, Debug, clap::ValueEnum)]
@@ -153,6 +166,12 @@ impl ListenerArgs {
         };
         let default = defaults::policy(lifetime);
         Policy {
+            protocol: match self.protocol {
+                None => default.protocol,
+                Some(ProtocolArg::Raw) => Protocol::Raw,
+                Some(ProtocolArg::Pulse) => Protocol::Pulse,
+                Some(ProtocolArg::Auto) => Protocol::Auto,
+            },
             first_message: self.first_message.unwrap_or(default.first_message),
             heartbeat: match self.heartbeat.as_deref() {
                 None => default.heartbeat,
@@ -180,13 +199,15 @@ impl GatewayArgs {
 }
 
 /// The keys that have a flag, and the flag.
-const FLAGS: [(&str, &str); 11] = [
+const FLAGS: [(&str, &str); 13] = [
     ("listen", "--listen"),
+    ("protocol", "--protocol"),
     ("deadline", "--short"),
     ("heartbeat_timeout", "--long"),
     ("max_age", "--max-age"),
     ("first_message", "--first-message"),
     ("heartbeat", "--heartbeat"),
+    ("framing", "--framing"),
     ("sink", "--sink"),
     ("max_per_address", "--max-per-address"),
     ("max_connections", "--max-connections"),
@@ -252,7 +273,7 @@ mod tests {
     #[test]
     fn flags_apply_to_each_listener() {
         let config = config(
-            "--listen [::1]:0 --listen 127.0.0.1:9 --short 3s --framing lines \
+            "--listen [::1]:0 --listen 127.0.0.1:9 --protocol auto --short 3s --framing lines \
              --heartbeat PING --sink echo --max-per-address 7",
         );
         assert_eq!(config.listeners.len(), 2);
@@ -261,6 +282,7 @@ mod tests {
             let seconds = Duration::from_secs;
             assert_eq!(listener.policy.lifetime, LifetimePolicy::Short { deadline: seconds(3) });
             assert_eq!(listener.policy.first_message, seconds(3));
+            assert_eq!(listener.policy.protocol, Protocol::Auto);
             assert_eq!(listener.policy.framing, Framing::Lines);
             assert_eq!(listener.policy.heartbeat, Heartbeat::Line(b"PING"[..].into()));
             assert_eq!((listener.sink.as_str(), listener.max_per_address), ("echo", Some(7)));
@@ -302,6 +324,16 @@ mod tests {
                 "--heartbeat: a named heartbeat is a line, but the framing is chunks; set the framing to lines",
             ),
             (
+                "--protocol pulse --framing lines",
+                "--framing: it is for raw clients, but a pulse listener has none; \
+                 take it out, or set the protocol to auto",
+            ),
+            (
+                "--protocol pulse --heartbeat PING",
+                "--heartbeat: it is for raw clients, but a pulse listener has none; \
+                 take it out, or set the protocol to auto",
+            ),
+            (
                 "--listen 127.0.0.1:9 --listen 127.0.0.1:9",
                 "--listen: 127.0.0.1:9 is the address of another listener too; \
                  give each listener an address of its own",
@@ -320,6 +352,7 @@ mod tests {
     fn flags_that_exclude_each_other_are_refused() {
         for flag in [
             "--listen [::1]:9",
+            "--protocol pulse",
             "--short 1s",
             "--long 1s",
             "--first-message 1s",

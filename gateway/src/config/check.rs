@@ -2,7 +2,7 @@
 //! against each other. Knows no file and no flag; whoever read them names the place.
 
 use super::{Config, ListenerConfig};
-use pulsegate_core::policy::PolicyError;
+use pulsegate_core::policy::{self, Framing, Heartbeat, PolicyError, Protocol};
 use std::time::Duration;
 
 /// The most shards. Each is a thread.
@@ -29,6 +29,10 @@ pub const KEEPALIVE_MAX: Duration = Duration::from_secs(32_767);
 pub const USER_TIMEOUT_MAX: Duration = Duration::from_secs(24 * 24 * 3600);
 /// The highest floor under what a peer sends, in bytes per second: above it a byte earns less than 1 ns.
 pub const MINIMUM_RATE_MAX: u64 = 1_000_000_000;
+/// The most messages that one client may have in flight.
+pub const WINDOW_MESSAGES_MAX: u32 = 1_000_000;
+/// The keys of a listener that only raw clients feel.
+pub(super) const RAW_KEYS: [&str; 4] = ["heartbeat", "framing", "reply", "farewell"];
 
 /// A setting that can't be kept, or contradicts another.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -60,6 +64,7 @@ impl Config {
         for (index, listener) in self.listeners.iter().enumerate() {
             let at = |fault| ConfigFault { listener: Some(index), ..fault };
             self.check_address(index, listener).map_err(at)?;
+            listener.check_protocol().map_err(at)?;
             listener.policy.check().map_err(|error| at(error.into()))?;
             listener.check(sinks).map_err(at)?;
         }
@@ -106,6 +111,40 @@ impl Config {
 }
 
 impl ListenerConfig {
+    /// A pulse listener has no raw clients, so that nothing may be said for them. Goes before what the rules for
+    /// raw clients demand of each other.
+    fn check_protocol(&self) -> Result<(), ConfigFault> {
+        let policy = &self.policy;
+        if policy.protocol == Protocol::Pulse {
+            let said = [
+                policy.heartbeat != Heartbeat::Any,
+                policy.framing != Framing::Chunks,
+                policy.reply.is_some(),
+                policy.farewell.is_some(),
+            ];
+            if let Some((field, _)) = RAW_KEYS.into_iter().zip(said).find(|(_, said)| *said) {
+                return Err(raw_only(field));
+            }
+        }
+        Ok(())
+    }
+
+    fn check_window(&self) -> Result<(), ConfigFault> {
+        if self.policy.protocol == Protocol::Raw {
+            return Ok(());
+        }
+        let window = self.policy.pulse.window;
+        numbered("window_messages", window.messages.into(), 1, WINDOW_MESSAGES_MAX.into())?;
+        if window.bytes as usize > policy::BYTES_MAX {
+            return Err(fault(
+                "window_bytes",
+                "more than 64 MiB for a single connection is no bound",
+                "give it at most 64 MiB",
+            ));
+        }
+        Ok(())
+    }
+
     fn check(&self, sinks: &[&str]) -> Result<(), ConfigFault> {
         if !sinks.contains(&self.sink.as_str()) {
             let problem = format!("there is no sink {:?}", self.sink);
@@ -133,8 +172,17 @@ impl ListenerConfig {
                 "give it at most 1GB",
             ));
         }
-        Ok(())
+        self.check_window()
     }
+}
+
+/// What is set for raw clients where there are none.
+pub(super) fn raw_only(field: &'static str) -> ConfigFault {
+    fault(
+        field,
+        "it is for raw clients, but a pulse listener has none",
+        "take it out, or set the protocol to auto",
+    )
 }
 
 fn counted(field: &'static str, count: Option<usize>) -> Result<(), ConfigFault> {
@@ -142,6 +190,13 @@ fn counted(field: &'static str, count: Option<usize>) -> Result<(), ConfigFault>
         return Err(fault(field, "zero lets nobody in", "give it at least 1, or leave it out"));
     }
     Ok(())
+}
+
+fn numbered(field: &'static str, number: u64, min: u64, max: u64) -> Result<(), ConfigFault> {
+    if (min..=max).contains(&number) {
+        return Ok(());
+    }
+    Err(fault(field, &format!("{number} is out of range"), &format!("give it {min} to {max}")))
 }
 
 fn within(field: &'static str, value: Duration, min: Duration, max: Duration) -> Result<(), ConfigFault> {
@@ -162,6 +217,7 @@ fn fault(field: &'static str, problem: &str, mend: &str) -> ConfigFault {
 mod tests {
     use super::*;
     use crate::config::SINKS;
+    use pulsegate_core::policy::Policy;
     use std::net::SocketAddr;
     use std::num::NonZeroUsize;
 
@@ -210,9 +266,40 @@ mod tests {
             ("user_timeout", |door| door.user_timeout = Duration::from_millis(999)),
             ("user_timeout", |door| door.user_timeout = Duration::from_secs(25 * 86_400)),
             ("keepalive", |door| door.keepalive = Duration::ZERO),
+            ("window_messages", |door| {
+                door.policy.protocol = Protocol::Auto;
+                door.policy.pulse.window.messages = 1_000_001;
+            }),
+            ("window_bytes", |door| {
+                door.policy.protocol = Protocol::Pulse;
+                door.policy.pulse.window.bytes = 64 * 1024 * 1024 + 1;
+            }),
             ("keepalive", |door| door.keepalive = Duration::from_secs(32_768)),
         ] {
             assert_eq!(of_second(change), (Some(1), field));
+        }
+    }
+
+    #[test]
+    fn a_pulse_listener_has_no_rules_for_raw_clients() {
+        for (field, change) in [
+            ("heartbeat", (|door| door.heartbeat = Heartbeat::Line(b"PING"[..].into())) as fn(&mut Policy)),
+            ("framing", |door| door.framing = Framing::Lines),
+            ("reply", |door| door.reply = Some("OK".into())),
+            ("farewell", |door| door.farewell = Some("BYE".into())),
+        ] {
+            let mut config = Config::default();
+            let policy = &mut config.listeners[0].policy;
+            policy.protocol = Protocol::Auto;
+            policy.framing = Framing::Lines;
+            change(policy);
+            assert_eq!(config.check(&SINKS), Ok(()), "{field}");
+            let policy = &mut config.listeners[0].policy;
+            policy.protocol = Protocol::Pulse;
+            policy.framing = Framing::Chunks;
+            change(policy);
+            let refused = config.check(&SINKS).expect_err("a pulse listener has no raw clients");
+            assert_eq!((refused.listener, refused.field), (Some(0), field));
         }
     }
 

@@ -9,10 +9,14 @@ mod tests;
 
 pub use error::ConfigError;
 
+use super::check::ConfigFault;
 use super::units::{WrittenCount, WrittenDuration, WrittenSize};
-use super::{Config, ListenerConfig, defaults};
+use super::{Config, ListenerConfig, check, defaults};
 use error::Fault;
-use pulsegate_core::policy::{Framing, Heartbeat, LifetimePolicy, MinimumRate, Policy};
+use pulsegate_core::exchange::Window;
+use pulsegate_core::policy::{
+    Framing, Heartbeat, LifetimePolicy, MinimumRate, Policy, Protocol, PulsePolicy,
+};
 use raw::{RawFile, RawFraming, RawLifetime, RawListener};
 use std::io::Read;
 use std::ops::Range;
@@ -25,6 +29,10 @@ pub const FILE_BYTES_MAX: usize = 1024 * 1024;
 
 /// How long a peer may send nothing at all, where a minimum rate is set and nothing else is said.
 const MINIMUM_RATE_GRACE: Duration = Duration::from_secs(10);
+
+/// What says nothing where only raw bytes are spoken.
+const PULSE_KEYS: [&str; 5] =
+    ["window_messages", "window_bytes", "heartbeat_timeout_max", "session_ttl", "second_connection"];
 
 const TEXT_EXPECTED: &str = "save the file as UTF-8 text";
 
@@ -102,9 +110,13 @@ fn resolve(text: &str, sinks: &[&str]) -> Result<Config, Fault> {
             Some(table) => place(table, fault.field),
             None => file.span(fault.field).unwrap_or_default(),
         };
-        Fault::new(span, format!("{}: {}", fault.field, fault.problem), fault.mend)
+        config_fault(span, &fault)
     })?;
     Ok(config)
+}
+
+fn config_fault(span: Range<usize>, fault: &ConfigFault) -> Fault {
+    Fault::new(span, format!("{}: {}", fault.field, fault.problem), fault.mend.as_str())
 }
 
 /// Where a key of a listener stands, or the listener's header if the key is absent.
@@ -147,9 +159,10 @@ fn listener(table: &Spanned<RawListener>) -> Result<ListenerConfig, Fault> {
 fn policy(table: &Spanned<RawListener>) -> Result<Policy, Fault> {
     let raw = table.get_ref();
     let default = defaults::policy(lifetime(table)?);
+    let message_bytes_max = size(&raw.message_bytes_max).unwrap_or(default.message_bytes_max);
     Ok(Policy {
-        protocol: default.protocol,
-        pulse: default.pulse,
+        protocol: protocol(raw)?,
+        pulse: pulse(raw, message_bytes_max),
         lifetime: default.lifetime,
         first_message: duration(&raw.first_message).unwrap_or(default.first_message),
         heartbeat: match value(&raw.heartbeat) {
@@ -162,7 +175,7 @@ fn policy(table: &Spanned<RawListener>) -> Result<Policy, Fault> {
             Some(RawFraming::Chunks) => Framing::Chunks,
             Some(RawFraming::Lines) => Framing::Lines,
         },
-        message_bytes_max: size(&raw.message_bytes_max).unwrap_or(default.message_bytes_max),
+        message_bytes_max,
         output_bytes_max: size(&raw.output_bytes_max).unwrap_or(default.output_bytes_max),
         write_stall: duration(&raw.write_stall).unwrap_or(default.write_stall),
         half_close: duration(&raw.half_close).unwrap_or(default.half_close),
@@ -176,11 +189,47 @@ fn policy(table: &Spanned<RawListener>) -> Result<Policy, Fault> {
     })
 }
 
+fn protocol(raw: &RawListener) -> Result<Protocol, Fault> {
+    let protocol = value(&raw.protocol).map_or_else(Protocol::default, Protocol::from);
+    let written = |keys: &[&'static str]| keys.iter().find_map(|key| Some((*key, raw.span(key)?)));
+    match protocol {
+        Protocol::Raw => match written(&PULSE_KEYS) {
+            Some((key, span)) => Err(Fault::new(
+                span,
+                format!("{key} belongs to the pulse protocol, but this listener is raw"),
+                "take it out, or set protocol = \"pulse\" or \"auto\"",
+            )),
+            None => Ok(protocol),
+        },
+        // Even what says only the default is a misunderstanding here.
+        Protocol::Pulse => match written(&check::RAW_KEYS) {
+            Some((key, span)) => Err(config_fault(span, &check::raw_only(key))),
+            None => Ok(protocol),
+        },
+        Protocol::Auto => Ok(protocol),
+    }
+}
+
+fn pulse(raw: &RawListener, message_bytes_max: usize) -> PulsePolicy {
+    let default = PulsePolicy::default();
+    PulsePolicy {
+        window: Window {
+            messages: count(&raw.window_messages).map_or(default.window.messages, bounded),
+            // The default gives way to what is stated: it always holds one of the longest messages.
+            bytes: size(&raw.window_bytes)
+                .map_or_else(|| default.window.bytes.max(bounded(message_bytes_max)), bounded),
+        },
+        heartbeat_timeout_max: duration(&raw.heartbeat_timeout_max),
+        session_ttl: duration(&raw.session_ttl).unwrap_or(default.session_ttl),
+        second_connection: value(&raw.second_connection).map_or(default.second_connection, Into::into),
+    }
+}
+
 fn lifetime(table: &Spanned<RawListener>) -> Result<LifetimePolicy, Fault> {
     let raw = table.get_ref();
     let lifetime = value(&raw.lifetime).unwrap_or(RawLifetime::Long);
     let (foreign, this, other): (&[&str], _, _) = match lifetime {
-        RawLifetime::Short => (&["heartbeat_timeout", "max_age"], "short", "long"),
+        RawLifetime::Short => (&["heartbeat_timeout", "heartbeat_timeout_max", "max_age"], "short", "long"),
         RawLifetime::Long => (&["deadline"], "long", "short"),
     };
     for key in foreign {
@@ -231,4 +280,9 @@ fn count(field: &Option<Spanned<WrittenCount>>) -> Option<usize> {
 /// What is too large for this machine is also above every limit that is checked afterwards.
 fn size(field: &Option<Spanned<WrittenSize>>) -> Option<usize> {
     value(field).map(|WrittenSize(bytes)| usize::try_from(bytes).unwrap_or(usize::MAX))
+}
+
+/// As [`size`]: what doesn't fit is above every limit that is checked afterwards.
+fn bounded(number: usize) -> u32 {
+    u32::try_from(number).unwrap_or(u32::MAX)
 }

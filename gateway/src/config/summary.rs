@@ -2,20 +2,56 @@
 
 use super::ListenerConfig;
 use humantime::format_duration;
-use pulsegate_core::policy::{Framing, Heartbeat, LifetimePolicy};
+use pulsegate_core::policy::{Framing, Heartbeat, LifetimePolicy, Policy, Protocol};
 use std::fmt;
+
+/// What is spoken.
+fn spoken(policy: &Policy) -> &'static str {
+    match policy.protocol {
+        Protocol::Raw => "raw",
+        Protocol::Pulse => "pulse",
+        Protocol::Auto => "raw or pulse",
+    }
+}
+
+/// What goes to the sink.
+fn delivered(policy: &Policy) -> &'static str {
+    match (policy.protocol, policy.framing) {
+        (Protocol::Raw, Framing::Chunks) => "chunks",
+        (Protocol::Raw, Framing::Lines) => "lines",
+        (Protocol::Pulse, _) => "messages",
+        (Protocol::Auto, Framing::Chunks) => "raw chunks and pulse messages",
+        (Protocol::Auto, Framing::Lines) => "raw lines and pulse messages",
+    }
+}
+
+/// What proves a peer alive.
+fn heartbeat(policy: &Policy, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    match (policy.protocol, &policy.heartbeat) {
+        (Protocol::Pulse, _) => write!(f, ", any frame is a heartbeat"),
+        (Protocol::Raw | Protocol::Auto, Heartbeat::Any) => write!(f, ", any bytes are a heartbeat"),
+        (Protocol::Raw, Heartbeat::Line(line)) => {
+            write!(f, ", only the line {:?} is a heartbeat", String::from_utf8_lossy(line))
+        }
+        (Protocol::Auto, Heartbeat::Line(line)) => {
+            let line = String::from_utf8_lossy(line);
+            write!(f, ", only the line {line:?} or a pulse frame is a heartbeat")
+        }
+    }
+}
 
 /// Where it listens and by which rules; limits and lines are named where they are set.
 impl fmt::Display for ListenerConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let policy = &self.policy;
+        let spoken = spoken(policy);
         let first_message = format_duration(policy.first_message);
         match policy.lifetime {
             LifetimePolicy::Short { deadline } => {
                 let deadline = format_duration(deadline);
                 write!(
                     f,
-                    "{} short: first message within {first_message}, closed after {deadline}",
+                    "{} short, {spoken}: first message within {first_message}, closed after {deadline}",
                     self.listen
                 )?;
             }
@@ -23,26 +59,21 @@ impl fmt::Display for ListenerConfig {
                 let (timeout, age) = (format_duration(heartbeat_timeout), format_duration(max_age));
                 write!(
                     f,
-                    "{} long: first message within {first_message}, heartbeat timeout {timeout}, maximum age {age}",
+                    "{} long, {spoken}: first message within {first_message}, heartbeat timeout {timeout}",
                     self.listen
                 )?;
-                match &policy.heartbeat {
-                    Heartbeat::Any => write!(f, ", any bytes are a heartbeat")?,
-                    Heartbeat::Line(line) => {
-                        write!(f, ", only the line {:?} is a heartbeat", String::from_utf8_lossy(line))?;
-                    }
+                if let Some(longest) = policy.pulse.heartbeat_timeout_max {
+                    write!(f, ", up to {} on request", format_duration(longest))?;
                 }
+                write!(f, ", maximum age {age}")?;
+                heartbeat(policy, f)?;
             }
         }
         if let Some(rate) = policy.minimum_rate {
             let grace = format_duration(rate.grace);
             write!(f, ", at least {} bytes per second with a grace of {grace}", rate.bytes_per_second)?;
         }
-        let framing = match policy.framing {
-            Framing::Chunks => "chunks",
-            Framing::Lines => "lines",
-        };
-        write!(f, ", {framing} to {}", self.sink)?;
+        write!(f, ", {} to {}", delivered(policy), self.sink)?;
         for (count, of) in [
             (self.max_connections, "connections"),
             (self.max_per_address, "per address"),
@@ -78,7 +109,7 @@ mod tests {
     fn the_default_in_a_sentence() {
         check(
             |_| (),
-            "127.0.0.1:7373 long: first message within 10s, heartbeat timeout 5s, maximum age 1day, \
+            "127.0.0.1:7373 long, raw: first message within 10s, heartbeat timeout 5s, maximum age 1day, \
              any bytes are a heartbeat, chunks to print",
         );
     }
@@ -91,7 +122,35 @@ mod tests {
                 door.policy.framing = Framing::Lines;
                 door.sink = "echo".to_owned();
             },
-            "127.0.0.1:7373 short: first message within 10s, closed after 1m 30s, lines to echo",
+            "127.0.0.1:7373 short, raw: first message within 10s, closed after 1m 30s, lines to echo",
+        );
+    }
+
+    #[test]
+    fn what_is_spoken_in_a_sentence() {
+        let long_wish = Some(Duration::from_secs(300));
+        check(
+            |door| {
+                door.policy.protocol = Protocol::Pulse;
+                door.policy.pulse.heartbeat_timeout_max = long_wish;
+            },
+            "127.0.0.1:7373 long, pulse: first message within 10s, heartbeat timeout 5s, up to 5m on request, \
+             maximum age 1day, any frame is a heartbeat, messages to print",
+        );
+        check(
+            |door| door.policy.protocol = Protocol::Auto,
+            "127.0.0.1:7373 long, raw or pulse: first message within 10s, heartbeat timeout 5s, \
+             maximum age 1day, any bytes are a heartbeat, raw chunks and pulse messages to print",
+        );
+        check(
+            |door| {
+                door.policy.protocol = Protocol::Auto;
+                door.policy.framing = Framing::Lines;
+                door.policy.heartbeat = Heartbeat::Line(b"PING"[..].into());
+            },
+            "127.0.0.1:7373 long, raw or pulse: first message within 10s, heartbeat timeout 5s, \
+             maximum age 1day, only the line \"PING\" or a pulse frame is a heartbeat, \
+             raw lines and pulse messages to print",
         );
     }
 
@@ -109,7 +168,7 @@ mod tests {
                 door.max_per_address = Some(100);
                 door.max_newcomers = Some(10);
             },
-            "127.0.0.1:7373 long: first message within 10s, heartbeat timeout 5s, maximum age 1day, \
+            "127.0.0.1:7373 long, raw: first message within 10s, heartbeat timeout 5s, maximum age 1day, \
              only the line \"PING\" is a heartbeat, at least 100 bytes per second with a grace of 10s, \
              lines to print, at most 1000 connections, at most 100 per address, at most 10 newcomers, \
              reply \"OK {n}\", farewell \"BYE {reason}\"",

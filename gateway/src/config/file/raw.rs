@@ -3,6 +3,7 @@
 
 use crate::config::units::{WrittenAddress, WrittenCount, WrittenDuration, WrittenSize};
 use crate::config::{LogFormat, PrintFormat};
+use pulsegate_core::policy::{Protocol, SecondConnection};
 use std::ops::Range;
 use toml::Spanned;
 
@@ -18,6 +19,42 @@ pub(super) enum RawLifetime {
 pub(super) enum RawFraming {
     Chunks,
     Lines,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum RawProtocol {
+    Raw,
+    Pulse,
+    Auto,
+}
+
+impl From<RawProtocol> for Protocol {
+    fn from(written: RawProtocol) -> Self {
+        match written {
+            RawProtocol::Raw => Self::Raw,
+            RawProtocol::Pulse => Self::Pulse,
+            RawProtocol::Auto => Self::Auto,
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum RawSecondConnection {
+    Allow,
+    Replace,
+    Refuse,
+}
+
+impl From<RawSecondConnection> for SecondConnection {
+    fn from(written: RawSecondConnection) -> Self {
+        match written {
+            RawSecondConnection::Allow => Self::Allow,
+            RawSecondConnection::Replace => Self::Replace,
+            RawSecondConnection::Refuse => Self::Refuse,
+        }
+    }
 }
 
 /// One table of the file. The list of its keys and the way from a key to its place are made together with
@@ -58,6 +95,7 @@ raw_table! {
 raw_table! {
     RawListener, "a listener table", {
         listen: WrittenAddress,
+        protocol: RawProtocol,
         lifetime: RawLifetime,
         deadline: WrittenDuration,
         heartbeat_timeout: WrittenDuration,
@@ -84,5 +122,10 @@ raw_table! {
         accept_rate: WrittenCount,
         user_timeout: WrittenDuration,
         keepalive: WrittenDuration,
+        window_messages: WrittenCount,
+        window_bytes: WrittenSize,
+        heartbeat_timeout_max: WrittenDuration,
+        session_ttl: WrittenDuration,
+        second_connection: RawSecondConnection,
     }
 }

@@ -1,6 +1,7 @@
 //! Configuration files, good and bad: what comes out, and where errors point.
 
 mod keys;
+mod pulse;
 
 use super::*;
 use crate::config::SINKS;

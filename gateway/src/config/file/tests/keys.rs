@@ -3,7 +3,7 @@
 use super::parsed;
 use crate::config::file::*;
 use crate::config::{LogFormat, PrintFormat};
-use pulsegate_core::policy::{Protocol, PulsePolicy};
+use pulsegate_core::policy::{Protocol, PulsePolicy, SecondConnection};
 
 const EXAMPLE: &str = include_str!("../../../../../pulsegate.example.toml");
 
@@ -17,6 +17,7 @@ print = "json"
 log = "json"
 [[listener]]
 listen = "[::1]:7"
+protocol = "auto"
 lifetime = "long"
 heartbeat_timeout = "1s"
 max_age = "1h"
@@ -42,6 +43,11 @@ max_newcomers = 13
 accept_rate = 14
 user_timeout = "9s"
 keepalive = "10s"
+window_messages = 15
+window_bytes = 1004
+heartbeat_timeout_max = "11s"
+session_ttl = "12s"
+second_connection = "refuse"
 "#;
 
 #[test]
@@ -51,8 +57,13 @@ fn every_key_reaches_its_setting() {
     let listener = ListenerConfig {
         listen: "[::1]:7".parse().expect("an address"),
         policy: Policy {
-            protocol: Protocol::default(),
-            pulse: PulsePolicy::default(),
+            protocol: Protocol::Auto,
+            pulse: PulsePolicy {
+                window: Window { messages: 15, bytes: 1004 },
+                heartbeat_timeout_max: Some(seconds(11)),
+                session_ttl: seconds(12),
+                second_connection: SecondConnection::Refuse,
+            },
             lifetime: LifetimePolicy::Long { heartbeat_timeout: seconds(1), max_age: seconds(3600) },
             first_message: seconds(2),
             heartbeat: Heartbeat::Line(b"PING"[..].into()),
@@ -111,8 +122,11 @@ fn the_example_holds_with_everything_in_it_switched_on() {
         _ => format!("{line}\n"),
     };
     let config = parsed(&EXAMPLE.lines().map(on).collect::<String>());
-    assert_eq!(config.listeners.len(), 2);
-    assert_eq!(config.listeners[1].policy.age_max(), Duration::from_secs(30));
+    assert_eq!(config.listeners.len(), 3);
+    let asked_for = Some(Duration::from_secs(300));
+    let pulse = PulsePolicy { heartbeat_timeout_max: asked_for, ..PulsePolicy::default() };
+    assert_eq!(config.listeners[1].policy.pulse, pulse);
+    assert_eq!(config.listeners[2].policy.age_max(), Duration::from_secs(30));
     assert_eq!(config.listeners[0].policy.minimum_rate.map(|rate| rate.grace), Some(MINIMUM_RATE_GRACE));
     assert!(config.shards.is_some() && config.listeners[0].policy.farewell.is_some());
 }
