@@ -7,15 +7,19 @@ pub mod file;
 mod summary;
 pub mod units;
 
-use pulsegate_core::policy::Policy;
-use pulsegate_store::StoreConfig;
+pub use pulsegate_store::{Durability, Quota, StoreConfig};
+
+use pulsegate_core::frame::MESSAGE_BYTES_MAX;
+use pulsegate_core::policy::{Policy, Protocol};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
 
+/// The name of the sink that is the embedded store.
+pub const STORE: &str = "store";
 /// The names of the sinks that every gateway has.
-pub const SINKS: [&str; 4] = ["print", "echo", "discard", "store"];
+pub const SINKS: [&str; 4] = ["print", "echo", "discard", STORE];
 
 /// How the print sink writes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum, serde::Deserialize)]
@@ -58,19 +62,28 @@ pub struct Config {
     pub print: PrintFormat,
     /// How the log is written.
     pub log: LogFormat,
-    /// The directory of the store, for those listeners whose sink is `store`.
+    /// The folder of the store's files.
     pub data_dir: PathBuf,
-    /// The settings of the store; see [`store_config`](Self::store_config).
+    /// The settings of the store, but for its longest message: see [`store_config`](Self::store_config).
     pub store: StoreConfig,
 }
 
 impl Config {
-    /// The settings of the store, made to take the longest message of any listener.
+    /// The settings of the store, with the longest message of the listeners that need it as its own.
     #[must_use]
     pub fn store_config(&self) -> StoreConfig {
-        let longest = self.listeners.iter().map(|listener| listener.policy.message_bytes_max).max();
-        let message_bytes_max = longest.unwrap_or(self.store.message_bytes_max).min(16_000_000);
-        StoreConfig { message_bytes_max, ..self.store.clone() }
+        let message_bytes_max = self.longest_stored().map(|(_, bytes)| bytes);
+        StoreConfig {
+            message_bytes_max: message_bytes_max.unwrap_or(self.store.message_bytes_max),
+            ..self.store.clone()
+        }
+    }
+
+    /// The longest message that the store has to take, in bytes, and the number of its listener.
+    fn longest_stored(&self) -> Option<(usize, usize)> {
+        let stored = self.listeners.iter().enumerate().filter(|(_, listener)| listener.needs_store());
+        let bytes = stored.map(|(index, listener)| (index, listener.stored_bytes_max()));
+        bytes.max_by_key(|(_, bytes)| *bytes)
     }
 }
 
@@ -98,7 +111,8 @@ pub struct ListenerConfig {
     pub listen: SocketAddr,
     /// The rules for its connections.
     pub policy: Policy,
-    /// Where messages go: `print`, `echo`, `discard`, or a name under which an embedding program gave a sink.
+    /// Where messages go: `print`, `echo`, `discard`, `store`, or a name under which an embedding program gave
+    /// a sink.
     pub sink: String,
     /// The most connections through this door; `None`: no fewer than the gateway holds in all.
     pub max_connections: Option<usize>,
@@ -112,6 +126,17 @@ pub struct ListenerConfig {
     pub user_timeout: Duration,
     /// After how long an idle connection gets TCP keepalive probes from the kernel.
     pub keepalive: Duration,
+}
+
+impl ListenerConfig {
+    /// Whether its messages or its sessions are the store's.
+    fn needs_store(&self) -> bool {
+        self.sink == STORE || self.policy.protocol != Protocol::Raw
+    }
+
+    fn stored_bytes_max(&self) -> usize {
+        self.policy.message_bytes_max.min(MESSAGE_BYTES_MAX as usize)
+    }
 }
 
 impl Default for ListenerConfig {

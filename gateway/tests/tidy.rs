@@ -174,7 +174,7 @@ fn the_rules_wait_for_nothing() {
 fn configuration_keys() -> Vec<(&'static str, String)> {
     let source = read("gateway/src/config/file/raw.rs");
     let mut keys = Vec::new();
-    for (name, table) in [("RawFile", ""), ("RawListener", "listener")] {
+    for (name, table) in [("RawFile", ""), ("RawStore", "store"), ("RawListener", "listener")] {
         let (_, rest) = source.split_once(&format!("raw_table! {{\n    {name},")).expect(name);
         let (body, _) = rest.split_once("\n}").expect("the end of the table");
         let key = |line: &str| Some(line.trim().split_once(": ")?.0.to_owned());
@@ -188,6 +188,7 @@ fn configuration_keys() -> Vec<(&'static str, String)> {
 fn every_key_of_the_configuration_stands_in_the_example() {
     let example = read("pulsegate.example.toml");
     let (gateway, listener) = example.split_once("\n[[listener]]").expect("a listener");
+    let (gateway, store) = gateway.split_once("\n[store]").expect("a store");
     let shows = |part: &str, key: &str| {
         part.lines().any(|line| {
             let line = line.trim_start_matches("# ");
@@ -195,8 +196,9 @@ fn every_key_of_the_configuration_stands_in_the_example() {
         })
     };
     let missing = configuration_keys().into_iter().filter(|(table, key)| match (*table, key.as_str()) {
-        ("", "listener") => false,
+        ("", "listener" | "store") => false,
         ("", key) => !shows(gateway, key),
+        ("store", key) => !shows(store, key),
         (_, key) => !shows(listener, key),
     });
     let faults: Vec<String> = missing

@@ -1,8 +1,10 @@
 //! Says what of a [`Config`] can't be kept, wherever it came from: each setting by itself, and the settings
 //! against each other. Knows no file and no flag; whoever read them names the place.
 
-use super::{Config, ListenerConfig};
+use super::{Config, ListenerConfig, STORE, StoreConfig};
+use pulsegate_core::frame::MESSAGE_BYTES_MAX;
 use pulsegate_core::policy::{self, Framing, Heartbeat, PolicyError, Protocol};
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 /// The most shards. Each is a thread.
@@ -15,10 +17,8 @@ pub const DRAIN_WITHIN_MAX: Duration = Duration::from_secs(3600);
 pub const SUMMARY_EVERY_MIN: Duration = Duration::from_secs(1);
 /// The longest pause between two summaries.
 pub const SUMMARY_EVERY_MAX: Duration = Duration::from_secs(24 * 3600);
-/// The smallest queue of a sink, in bytes.
-pub const SINK_QUEUE_BYTES_MIN: usize = 64 * 1024;
-/// The largest queue of a sink, in bytes.
-pub const SINK_QUEUE_BYTES_MAX: usize = 1024 * 1024 * 1024;
+/// The smallest and the largest queue of a sink and of the store, in bytes.
+pub const QUEUE_BYTES: Sizes = Sizes { bounds: 64 << 10..=1 << 30, said: "64KiB to 1GiB" };
 /// The highest rate of accepting, in connections per second.
 pub const ACCEPT_RATE_MAX: u32 = 1_000_000;
 /// The shortest `user_timeout` and `keepalive`; the kernel counts keepalives in whole seconds.
@@ -33,6 +33,36 @@ pub const MINIMUM_RATE_MAX: u64 = 1_000_000_000;
 pub const WINDOW_MESSAGES_MAX: u32 = 1_000_000;
 /// The keys of a listener that only raw clients feel.
 pub(super) const RAW_KEYS: [&str; 4] = ["heartbeat", "framing", "reply", "farewell"];
+
+/// The most sessions that a store may have.
+pub const SESSIONS_MAX: u64 = 1_000_000_000;
+/// The least and the most that a store may keep, in bytes.
+pub const RETENTION_BYTES: Sizes = Sizes { bounds: 1 << 20..=1 << 50, said: "1MiB to 1PiB" };
+/// The shortest time that a store counts in: of keeping messages, and of quotas.
+pub const STORE_TIME_MIN: Duration = Duration::from_secs(1);
+/// The longest time that messages are kept: ten years, each of 365.25 days as `humantime` has it.
+pub const RETENTION_AGE_MAX: Duration = Duration::from_secs(10 * 31_557_600);
+/// The smallest and the largest quota of a session, in bytes; besides, one message has to fit in.
+pub const QUOTA_BYTES: Sizes = Sizes { bounds: 65..=1 << 50, said: "65 bytes to 1PiB" };
+/// The longest time that a quota is for.
+pub const QUOTA_EVERY_MAX: Duration = Duration::from_secs(30 * 24 * 3600);
+/// The most messages that may wait for one client.
+pub const OUTGOING_MESSAGES_MAX: u64 = 1_000_000;
+/// The least and the most that may wait for one client, in bytes.
+pub const OUTGOING_BYTES: Sizes = Sizes { bounds: 1..=1 << 30, said: "1 byte to 1GiB" };
+/// The smallest and the largest write-ahead log, in bytes.
+pub const WAL_BYTES: Sizes = Sizes { bounds: 256 << 10..=1 << 30, said: "256KiB to 1GiB" };
+/// What a message counts in a quota beside its payload, in bytes.
+const STORED_EXTRA: u64 = 64;
+
+/// The bounds of a size.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sizes {
+    /// In bytes.
+    pub bounds: RangeInclusive<u64>,
+    /// As people write them.
+    pub said: &'static str,
+}
 
 /// A setting that can't be kept, or contradicts another.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -68,7 +98,7 @@ impl Config {
             listener.policy.check().map_err(|error| at(error.into()))?;
             listener.check(sinks).map_err(at)?;
         }
-        Ok(())
+        self.check_stored()
     }
 
     fn check_gateway(&self) -> Result<(), ConfigFault> {
@@ -92,11 +122,34 @@ impl Config {
         counted("max_connections", self.max_connections)?;
         within("drain_within", self.drain_within, Duration::ZERO, DRAIN_WITHIN_MAX)?;
         within("summary_every", self.summary_every, SUMMARY_EVERY_MIN, SUMMARY_EVERY_MAX)?;
-        if !(SINK_QUEUE_BYTES_MIN..=SINK_QUEUE_BYTES_MAX).contains(&self.sink_queue_bytes_max) {
-            let problem = format!("{} bytes are out of range", self.sink_queue_bytes_max);
-            return Err(fault("sink_queue_bytes_max", &problem, "give it 64KiB to 1GiB"));
+        let queue = self.sink_queue_bytes_max as u64;
+        sized("sink_queue_bytes_max", queue, QUEUE_BYTES)?;
+        let folder = self.data_dir.as_os_str().as_encoded_bytes();
+        if folder.is_empty() || folder.contains(&0) {
+            return Err(fault("data_dir", "this names no folder", "name one, such as data"));
         }
-        Ok(())
+        check_store(&self.store)
+    }
+
+    /// The store has to take what the listeners send it. Goes after the checks of the listeners.
+    fn check_stored(&self) -> Result<(), ConfigFault> {
+        if let Some((index, bytes)) = self.longest_stored() {
+            for (field, has, needs) in [
+                ("queue_bytes_max", self.store.queue_bytes_max as u64, 2 * bytes as u64),
+                ("quota_bytes", self.store.quota.bytes, bytes as u64 + STORED_EXTRA),
+            ] {
+                if has < needs {
+                    let problem = format!("{has} bytes are too few for messages of up to {bytes} bytes");
+                    let mend = format!("raise it to {needs} or more, or lower message_bytes_max");
+                    return Err(ConfigFault { listener: Some(index), ..fault(field, &problem, &mend) });
+                }
+            }
+        }
+        // The ranges above lie within what a store takes; it has the last word all the same.
+        let refused = |error: pulsegate_store::ConfigError| {
+            fault(STORE, &error.to_string(), "change that in the table of the store")
+        };
+        self.store_config().check().map_err(refused)
     }
 
     /// Port 0 stands for a free port, a different one each time.
@@ -150,6 +203,13 @@ impl ListenerConfig {
             let problem = format!("there is no sink {:?}", self.sink);
             return Err(fault("sink", &problem, &format!("known sinks: {}", sinks.join(", "))));
         }
+        if self.sink == STORE && self.policy.message_bytes_max > MESSAGE_BYTES_MAX as usize {
+            return Err(fault(
+                "message_bytes_max",
+                "the store takes at most 16,000,000 bytes in a message",
+                "lower it to 16 MB or less, or choose another sink",
+            ));
+        }
         counted("max_connections", self.max_connections)?;
         counted("max_per_address", self.max_per_address)?;
         counted("max_newcomers", self.max_newcomers)?;
@@ -192,6 +252,26 @@ fn counted(field: &'static str, count: Option<usize>) -> Result<(), ConfigFault>
     Ok(())
 }
 
+fn check_store(store: &StoreConfig) -> Result<(), ConfigFault> {
+    numbered("max_sessions", store.sessions_max, 1, SESSIONS_MAX)?;
+    sized("queue_bytes_max", store.queue_bytes_max as u64, QUEUE_BYTES)?;
+    within("retention_age", store.retention_age, STORE_TIME_MIN, RETENTION_AGE_MAX)?;
+    sized("retention_bytes", store.retention_bytes, RETENTION_BYTES)?;
+    sized("quota_bytes", store.quota.bytes, QUOTA_BYTES)?;
+    within("quota_every", store.quota.every, STORE_TIME_MIN, QUOTA_EVERY_MAX)?;
+    numbered("outgoing_messages_max", store.outgoing_messages_max, 1, OUTGOING_MESSAGES_MAX)?;
+    sized("outgoing_bytes_max", store.outgoing_bytes_max, OUTGOING_BYTES)?;
+    sized("wal_bytes", store.wal_bytes, WAL_BYTES)
+}
+
+fn sized(field: &'static str, bytes: u64, sizes: Sizes) -> Result<(), ConfigFault> {
+    if sizes.bounds.contains(&bytes) {
+        return Ok(());
+    }
+    let problem = format!("{bytes} bytes are out of range");
+    Err(fault(field, &problem, &format!("give it {}", sizes.said)))
+}
+
 fn numbered(field: &'static str, number: u64, min: u64, max: u64) -> Result<(), ConfigFault> {
     if (min..=max).contains(&number) {
         return Ok(());
@@ -216,7 +296,7 @@ fn fault(field: &'static str, problem: &str, mend: &str) -> ConfigFault {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::SINKS;
+    use crate::config::{Quota, SINKS};
     use pulsegate_core::policy::Policy;
     use std::net::SocketAddr;
     use std::num::NonZeroUsize;
@@ -250,6 +330,64 @@ mod tests {
             refused(|config| config.sink_queue_bytes_max = usize::MAX),
             (None, "sink_queue_bytes_max")
         );
+        assert_eq!(refused(|config| config.data_dir = "".into()), (None, "data_dir"));
+        assert_eq!(refused(|config| config.data_dir = "a\0b".into()), (None, "data_dir"));
+    }
+
+    #[test]
+    fn settings_of_the_store_are_named() {
+        for (field, change) in [
+            ("max_sessions", (|store| store.sessions_max = 0) as fn(&mut StoreConfig)),
+            ("max_sessions", |store| store.sessions_max = SESSIONS_MAX + 1),
+            ("queue_bytes_max", |store| store.queue_bytes_max = 65_535),
+            ("retention_age", |store| store.retention_age = Duration::from_millis(999)),
+            ("retention_bytes", |store| store.retention_bytes = u64::MAX),
+            ("quota_bytes", |store| store.quota.bytes = 64),
+            ("quota_every", |store| store.quota.every = 2 * QUOTA_EVERY_MAX),
+            ("outgoing_messages_max", |store| store.outgoing_messages_max = 0),
+            ("outgoing_bytes_max", |store| store.outgoing_bytes_max = 0),
+            ("wal_bytes", |store| store.wal_bytes = 1),
+        ] {
+            assert_eq!(refused(|config| change(&mut config.store)), (None, field));
+        }
+    }
+
+    #[test]
+    fn what_is_within_the_ranges_is_what_a_store_takes() {
+        for is_least in [true, false] {
+            let size = |sizes: Sizes| *if is_least { sizes.bounds.start() } else { sizes.bounds.end() };
+            let count = |most: u64| if is_least { 1 } else { most };
+            let time = |most: Duration| if is_least { STORE_TIME_MIN } else { most };
+            let store = StoreConfig {
+                queue_bytes_max: usize::try_from(size(QUEUE_BYTES)).expect("it fits"),
+                sessions_max: count(SESSIONS_MAX),
+                message_bytes_max: if is_least { 1 } else { MESSAGE_BYTES_MAX as usize },
+                quota: Quota { bytes: size(QUOTA_BYTES), every: time(QUOTA_EVERY_MAX) },
+                outgoing_messages_max: count(OUTGOING_MESSAGES_MAX),
+                outgoing_bytes_max: size(OUTGOING_BYTES),
+                retention_age: time(RETENTION_AGE_MAX),
+                retention_bytes: size(RETENTION_BYTES),
+                wal_bytes: size(WAL_BYTES),
+                ..StoreConfig::default()
+            };
+            assert_eq!((check_store(&store), store.check()), (Ok(()), Ok(())));
+        }
+    }
+
+    #[test]
+    fn the_longest_message_of_a_store_is_that_of_the_listeners_that_need_it() {
+        let listener = |(message_bytes_max, protocol, sink): (usize, Protocol, &str)| ListenerConfig {
+            policy: Policy { message_bytes_max, protocol, ..Policy::default() },
+            sink: sink.to_owned(),
+            ..ListenerConfig::default()
+        };
+        let listeners = [(1, Protocol::Raw, STORE), (3, Protocol::Auto, "print"), (9, Protocol::Raw, "echo")];
+        let mut config = Config { listeners: listeners.map(listener).into(), ..Config::default() };
+        assert_eq!(config.store_config().message_bytes_max, 3);
+        config.listeners[0].policy.message_bytes_max = usize::MAX;
+        assert_eq!(config.store_config().message_bytes_max, 16_000_000);
+        config.listeners.drain(..2);
+        assert_eq!(config.store_config(), StoreConfig::default());
     }
 
     #[test]
@@ -314,7 +452,7 @@ mod tests {
     #[test]
     fn a_sink_that_an_embedding_program_gave_is_known() {
         let mut config = Config::default();
-        config.listeners[0].sink = "store".to_owned();
-        assert_eq!(config.check(&["print", "store"]), Ok(()));
+        config.listeners[0].sink = "engine".to_owned();
+        assert_eq!(config.check(&["print", "engine"]), Ok(()));
     }
 }

@@ -11,16 +11,16 @@ pub use error::ConfigError;
 
 use super::check::ConfigFault;
 use super::units::{WrittenCount, WrittenDuration, WrittenSize};
-use super::{Config, ListenerConfig, check, defaults};
+use super::{Config, ListenerConfig, Quota, StoreConfig, check, defaults};
 use error::Fault;
 use pulsegate_core::exchange::Window;
 use pulsegate_core::policy::{
     Framing, Heartbeat, LifetimePolicy, MinimumRate, Policy, Protocol, PulsePolicy,
 };
-use raw::{RawFile, RawFraming, RawLifetime, RawListener};
+use raw::{RawFile, RawFraming, RawLifetime, RawListener, RawStore};
 use std::io::Read;
 use std::ops::Range;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 use toml::Spanned;
 
@@ -92,6 +92,7 @@ fn resolve(text: &str, sinks: &[&str]) -> Result<Config, Fault> {
     }
     let file: RawFile = toml::from_str(text).map_err(|error| explain::explain(text, &error))?;
     let tables = file.listener.as_ref().map_or(&[][..], |tables| tables.get_ref().as_slice());
+    let raw_store = file.store.as_ref().map(Spanned::get_ref);
     let default = Config::default();
     let config = Config {
         listeners: tables.iter().map(listener).collect::<Result<_, _>>()?,
@@ -102,17 +103,45 @@ fn resolve(text: &str, sinks: &[&str]) -> Result<Config, Fault> {
         sink_queue_bytes_max: size(&file.sink_queue_bytes_max).unwrap_or(default.sink_queue_bytes_max),
         print: value(&file.print).unwrap_or(default.print),
         log: value(&file.log).unwrap_or(default.log),
-        data_dir: default.data_dir,
-        store: default.store,
+        data_dir: raw_store.and_then(|raw| value(&raw.data_dir)).map_or(default.data_dir, PathBuf::from),
+        store: raw_store.map_or(default.store, store),
     };
-    config.check(sinks).map_err(|fault| {
-        let span = match fault.listener.and_then(|index| tables.get(index)) {
-            Some(table) => place(table, fault.field),
-            None => file.span(fault.field).unwrap_or_default(),
-        };
-        config_fault(span, &fault)
-    })?;
+    config.check(sinks).map_err(|fault| config_fault(span_of(&file, tables, &fault), &fault))?;
     Ok(config)
+}
+
+/// Where the setting at fault stands. No key of the store is one of a listener or of the gateway too.
+fn span_of(file: &RawFile, tables: &[Spanned<RawListener>], fault: &ConfigFault) -> Range<usize> {
+    let of_store = RawStore::KEYS.contains(&fault.field);
+    if of_store && let Some(span) = file.store.as_ref().and_then(|raw| raw.get_ref().span(fault.field)) {
+        return span;
+    }
+    match fault.listener.and_then(|index| tables.get(index)) {
+        // The store's default is at odds with what this listener asks of it.
+        Some(table) if of_store => place(table, "message_bytes_max"),
+        Some(table) => place(table, fault.field),
+        None if of_store => file.span("store").unwrap_or_default(),
+        None => file.span(fault.field).unwrap_or_default(),
+    }
+}
+
+fn store(raw: &RawStore) -> StoreConfig {
+    let default = StoreConfig::default();
+    StoreConfig {
+        durability: value(&raw.durability).map_or(default.durability, Into::into),
+        queue_bytes_max: size(&raw.queue_bytes_max).unwrap_or(default.queue_bytes_max),
+        sessions_max: count(&raw.max_sessions).map_or(default.sessions_max, wide),
+        message_bytes_max: default.message_bytes_max,
+        quota: Quota {
+            bytes: size(&raw.quota_bytes).map_or(default.quota.bytes, wide),
+            every: duration(&raw.quota_every).unwrap_or(default.quota.every),
+        },
+        outgoing_messages_max: count(&raw.outgoing_messages_max).map_or(default.outgoing_messages_max, wide),
+        outgoing_bytes_max: size(&raw.outgoing_bytes_max).map_or(default.outgoing_bytes_max, wide),
+        retention_age: duration(&raw.retention_age).unwrap_or(default.retention_age),
+        retention_bytes: size(&raw.retention_bytes).map_or(default.retention_bytes, wide),
+        wal_bytes: size(&raw.wal_bytes).map_or(default.wal_bytes, wide),
+    }
 }
 
 fn config_fault(span: Range<usize>, fault: &ConfigFault) -> Fault {
@@ -285,4 +314,8 @@ fn size(field: &Option<Spanned<WrittenSize>>) -> Option<usize> {
 /// As [`size`]: what doesn't fit is above every limit that is checked afterwards.
 fn bounded(number: usize) -> u32 {
     u32::try_from(number).unwrap_or(u32::MAX)
+}
+
+const fn wide(number: usize) -> u64 {
+    number as u64
 }

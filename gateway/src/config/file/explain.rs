@@ -1,7 +1,7 @@
 //! Turns what the TOML parser and serde say into a problem and a help that name this file's own keys.
 
 use super::error::Fault;
-use super::raw::{RawFile, RawListener};
+use super::raw::{RawFile, RawListener, RawStore};
 use std::ops::Range;
 
 /// A key that is no longer than this is compared with the known ones.
@@ -23,6 +23,9 @@ pub(super) fn explain(text: &str, error: &toml::de::Error) -> Fault {
     }
     if UNQUOTED.iter().any(|start| message.starts_with(start)) {
         return explain_unquoted(text, span);
+    }
+    if text.get(span.clone()).is_some_and(|place| place.starts_with("[[store")) {
+        return Fault::new(span, "this makes a list of stores", "write [store], with one bracket");
     }
     let (problem, help) = reword(message);
     Fault::new(span, problem, help)
@@ -79,21 +82,24 @@ fn unknown_field(message: &str) -> Option<(&str, &str)> {
     Some((name, keys))
 }
 
+/// The tables of a file: what each is called, its keys, and where a key belongs that is found elsewhere.
+const TABLES: [(&str, &[&str], &str); 3] = [
+    (
+        "the top level",
+        RawFile::KEYS,
+        "it is a key of the whole gateway: put it above the first [store] or [[listener]]",
+    ),
+    ("a listener", RawListener::KEYS, "it is a key of a listener: put it below a [[listener]]"),
+    ("the store", RawStore::KEYS, "it is a key of the store: put it below [store]"),
+];
+
 fn explain_unknown(span: Range<usize>, name: &str, keys: &str) -> Fault {
-    let in_listener = keys.contains("`lifetime`");
-    let (known, other, place) = if in_listener {
-        (RawListener::KEYS, RawFile::KEYS, "a listener")
-    } else {
-        (RawFile::KEYS, RawListener::KEYS, "the top level")
-    };
+    let is_here = |known: &[&str]| known.iter().all(|key| keys.contains(&format!("`{key}`")));
+    let (place, known, _) = TABLES.into_iter().find(|(_, known, _)| is_here(known)).unwrap_or(TABLES[0]);
     let help = if let Some(near) = nearest(name, known) {
         format!("did you mean `{near}`? known keys of {place}: {}", known.join(", "))
-    } else if other.contains(&name) {
-        if in_listener {
-            "it is a key of the whole gateway: put it above the first [[listener]]".to_owned()
-        } else {
-            "it is a key of a listener: put it below a [[listener]]".to_owned()
-        }
+    } else if let Some((_, _, mend)) = TABLES.into_iter().find(|(_, keys, _)| keys.contains(&name)) {
+        mend.to_owned()
     } else {
         format!("known keys of {place}: {}", known.join(", "))
     };

@@ -4,6 +4,7 @@
 use crate::config::units::{WrittenAddress, WrittenCount, WrittenDuration, WrittenSize};
 use crate::config::{LogFormat, PrintFormat};
 use pulsegate_core::policy::{Protocol, SecondConnection};
+use pulsegate_store::Durability;
 use std::ops::Range;
 use toml::Spanned;
 
@@ -57,6 +58,22 @@ impl From<RawSecondConnection> for SecondConnection {
     }
 }
 
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum RawDurability {
+    Os,
+    Synced,
+}
+
+impl From<RawDurability> for Durability {
+    fn from(written: RawDurability) -> Self {
+        match written {
+            RawDurability::Os => Self::Os,
+            RawDurability::Synced => Self::Synced,
+        }
+    }
+}
+
 /// One table of the file. The list of its keys and the way from a key to its place are made together with
 /// the struct, so that they can't drift apart.
 macro_rules! raw_table {
@@ -88,7 +105,24 @@ raw_table! {
         sink_queue_bytes_max: WrittenSize,
         print: PrintFormat,
         log: LogFormat,
+        store: RawStore,
         listener: Vec<Spanned<RawListener>>,
+    }
+}
+
+raw_table! {
+    RawStore, "the table of the store", {
+        data_dir: String,
+        durability: RawDurability,
+        max_sessions: WrittenCount,
+        queue_bytes_max: WrittenSize,
+        retention_age: WrittenDuration,
+        retention_bytes: WrittenSize,
+        quota_bytes: WrittenSize,
+        quota_every: WrittenDuration,
+        outgoing_messages_max: WrittenCount,
+        outgoing_bytes_max: WrittenSize,
+        wal_bytes: WrittenSize,
     }
 }
 

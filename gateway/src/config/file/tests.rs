@@ -2,6 +2,7 @@
 
 mod keys;
 mod pulse;
+mod store;
 
 use super::*;
 use crate::config::SINKS;
@@ -96,7 +97,7 @@ fn unknown_keys_come_with_the_known_ones() {
         "shards = 2",
         1,
         "unknown key `shards`",
-        "it is a key of the whole gateway: put it above the first [[listener]]",
+        "it is a key of the whole gateway: put it above the first [store] or [[listener]]",
     );
     check_top(
         "framing = \"lines\"",
@@ -223,7 +224,12 @@ fn values_out_of_range_are_refused() {
         ),
         ("user_timeout = \"999ms\"", 16, "user_timeout: 999ms is out of range", "give it 1s to 24days"),
         ("keepalive = \"0s\"", 13, "keepalive: 0s is out of range", "give it 1s to 9h 6m 7s"),
-        ("sink = \"kafka\"", 8, "sink: there is no sink \"kafka\"", "known sinks: print, echo, discard, store"),
+        (
+            "sink = \"kafka\"",
+            8,
+            "sink: there is no sink \"kafka\"",
+            "known sinks: print, echo, discard, store",
+        ),
         (
             "farewell = \"a\\nb\"",
             12,
@@ -339,7 +345,7 @@ fn a_file_may_be_one_mebibyte_and_no_more() {
 
 /// One line of a file, right or wrong.
 fn any_line() -> impl Strategy<Value = String> {
-    let keys: Vec<&str> = RawFile::KEYS.iter().chain(RawListener::KEYS).copied().collect();
+    let keys: Vec<&str> = [RawFile::KEYS, RawStore::KEYS, RawListener::KEYS].concat();
     let values = prop_oneof![
         Just("\"10s\"".to_owned()),
         Just("\"short\"".to_owned()),
@@ -350,6 +356,7 @@ fn any_line() -> impl Strategy<Value = String> {
     ];
     prop_oneof![
         Just("[[listener]]".to_owned()),
+        Just("[store]".to_owned()),
         (proptest::sample::select(keys), values).prop_map(|(key, value)| format!("{key} = {value}")),
         ".{0,20}",
     ]

@@ -2,7 +2,7 @@
 
 use super::parsed;
 use crate::config::file::*;
-use crate::config::{LogFormat, PrintFormat};
+use crate::config::{Durability, LogFormat, PrintFormat};
 use pulsegate_core::policy::{Protocol, PulsePolicy, SecondConnection};
 
 const EXAMPLE: &str = include_str!("../../../../../pulsegate.example.toml");
@@ -15,6 +15,18 @@ summary_every = "1m"
 sink_queue_bytes_max = "1MiB"
 print = "json"
 log = "json"
+[store]
+data_dir = "kept/here"
+durability = "os"
+max_sessions = 21
+queue_bytes_max = "65KiB"
+retention_age = "13s"
+retention_bytes = "2MiB"
+quota_bytes = 2001
+quota_every = "14s"
+outgoing_messages_max = 22
+outgoing_bytes_max = 2002
+wal_bytes = "300KiB"
 [[listener]]
 listen = "[::1]:7"
 protocol = "auto"
@@ -97,8 +109,19 @@ fn every_key_reaches_its_setting() {
         sink_queue_bytes_max: 1024 * 1024,
         print: PrintFormat::Json,
         log: LogFormat::Json,
-        data_dir: Config::default().data_dir,
-        store: Config::default().store,
+        data_dir: "kept/here".into(),
+        store: StoreConfig {
+            durability: Durability::Os,
+            queue_bytes_max: 65 * 1024,
+            sessions_max: 21,
+            message_bytes_max: StoreConfig::default().message_bytes_max,
+            quota: Quota { bytes: 2001, every: seconds(14) },
+            outgoing_messages_max: 22,
+            outgoing_bytes_max: 2002,
+            retention_age: seconds(13),
+            retention_bytes: 2 * 1024 * 1024,
+            wal_bytes: 300 * 1024,
+        },
     };
     assert_eq!(config, expected);
 }
@@ -134,22 +157,28 @@ fn the_example_holds_with_everything_in_it_switched_on() {
 #[test]
 fn the_example_has_every_key() {
     let (top, listeners) = EXAMPLE.split_at(EXAMPLE.find("\n[[listener]]").expect("a listener"));
-    for key in RawFile::KEYS.iter().filter(|key| **key != "listener") {
-        assert!(top.lines().any(|line| key_of(line) == Some(key)), "{key} is missing");
-    }
-    for key in RawListener::KEYS {
-        assert!(
-            listeners.lines().any(|line| key_of(line) == Some(key)),
-            "{key} is missing from the listener"
-        );
+    let (top, store) = top.split_at(top.find("\n[store]").expect("a store"));
+    for (part, keys) in [(top, RawFile::KEYS), (store, RawStore::KEYS), (listeners, RawListener::KEYS)] {
+        for key in keys.iter().filter(|key| !["store", "listener"].contains(key)) {
+            assert!(part.lines().any(|line| key_of(line) == Some(key)), "{key} is missing");
+        }
     }
 }
 
 #[test]
 fn the_lists_of_keys_are_what_serde_takes() {
-    for (text, keys) in [("?=1", RawFile::KEYS), ("[[listener]]\n?=1", RawListener::KEYS)] {
+    for (text, keys) in
+        [("?=1", RawFile::KEYS), ("[store]\n?=1", RawStore::KEYS), ("[[listener]]\n?=1", RawListener::KEYS)]
+    {
         let error = toml::from_str::<RawFile>(&text.replace('?', "unheard_of")).expect_err("an unknown key");
         let (_, known) = error.message().split_once(", expected one of ").expect("a list");
         assert_eq!(known.replace('`', ""), keys.join(", "));
+    }
+}
+
+#[test]
+fn no_key_of_the_store_is_one_of_another_table() {
+    for key in RawStore::KEYS {
+        assert!(!RawFile::KEYS.contains(key) && !RawListener::KEYS.contains(key), "{key}");
     }
 }

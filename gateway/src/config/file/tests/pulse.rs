@@ -99,7 +99,7 @@ fn the_window_holds_one_of_the_longest_messages() {
     let window = |lines: &str| policy_of(&format!("protocol = \"auto\"\n{lines}")).pulse.window.bytes;
     assert_eq!(window(""), 256 * 1024);
     assert_eq!(window("message_bytes_max = \"1MB\""), 1_000_000);
-    assert_eq!(window("message_bytes_max = \"16MB\"\nwindow_bytes = \"64MiB\""), 64 * 1024 * 1024);
+    assert_eq!(window("message_bytes_max = \"8MB\"\nwindow_bytes = \"64MiB\""), 64 * 1024 * 1024);
     check(
         &listener("protocol = \"auto\"\nmessage_bytes_max = \"1MB\"\nwindow_bytes = \"256KiB\""),
         5,
