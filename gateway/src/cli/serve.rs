@@ -6,7 +6,7 @@ mod running;
 use super::check::refused;
 use pulsegate::config::check::ConfigFault;
 use pulsegate::config::units::{parse_address, parse_count, parse_duration};
-use pulsegate::config::{Config, ListenerConfig, LogFormat, PrintFormat, SINKS, defaults, file};
+use pulsegate::config::{Config, Durability, ListenerConfig, LogFormat, PrintFormat, SINKS, defaults, file};
 use pulsegate_core::policy::{Framing, Heartbeat, LifetimePolicy, Policy, Protocol};
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
@@ -26,6 +26,8 @@ Examples:
       Keep a connection while the line PING comes at least every minute.
   pulsegate serve --listen 0.0.0.0:9000 --short 30s --sink echo
       End every connection 30s after it was accepted, and send back what it sends.
+  pulsegate serve --protocol auto --sink store --data-dir ./data
+      Speak the pulse protocol to who begins with it, and keep all messages in a store on disk.
   pulsegate serve --config pulsegate.toml --log json
       Everything from a file, but the log as JSON. `pulsegate check` validates a file.
 
@@ -97,6 +99,12 @@ struct GatewayArgs {
     /// Over how long a graceful stop spreads the ends of the connections, at most 1h [default: 10s]
     #[arg(long, value_name = "DUR", value_parser = parse_duration)]
     drain_within: Option<Duration>,
+    /// Folder of the store's files [default: data]
+    #[arg(long, value_name = "DIR")]
+    data_dir: Option<PathBuf>,
+    /// What a stored message survives: the end of the gateway, or the loss of power too [default: synced]
+    #[arg(long)]
+    durability: Option<DurabilityArg>,
     /// How the log is written [default: text]
     #[arg(long)]
     log: Option<LogFormat>,
@@ -118,6 +126,14 @@ enum FramingArg {
     Chunks,
     /// A message is a line
     Lines,
+}
+
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+enum DurabilityArg {
+    /// The end of the gateway, not the loss of power
+    Os,
+    /// The loss of power as well
+    Synced,
 }
 
 impl Args {
@@ -195,11 +211,19 @@ impl GatewayArgs {
         config.shards = self.shards.or(config.shards);
         config.max_connections = self.max_connections.map(NonZeroUsize::get).or(config.max_connections);
         config.drain_within = self.drain_within.unwrap_or(config.drain_within);
+        if let Some(folder) = &self.data_dir {
+            config.data_dir.clone_from(folder);
+        }
+        match self.durability {
+            None => {}
+            Some(DurabilityArg::Os) => config.store.durability = Durability::Os,
+            Some(DurabilityArg::Synced) => config.store.durability = Durability::Synced,
+        }
     }
 }
 
 /// The keys that have a flag, and the flag.
-const FLAGS: [(&str, &str); 13] = [
+const FLAGS: [(&str, &str); 15] = [
     ("listen", "--listen"),
     ("protocol", "--protocol"),
     ("deadline", "--short"),
@@ -213,6 +237,8 @@ const FLAGS: [(&str, &str); 13] = [
     ("max_connections", "--max-connections"),
     ("shards", "--shards"),
     ("drain_within", "--drain-within"),
+    ("data_dir", "--data-dir"),
+    ("durability", "--durability"),
 ];
 
 /// A fault in the words of the command line: keys become the flags that set them.
@@ -293,16 +319,30 @@ mod tests {
     fn flags_of_the_gateway_override_the_file() {
         let file = tempfile::NamedTempFile::new().expect("a file");
         let text = "shards = 1\nlog = \"json\"\ndrain_within = \"1s\"\n\
+                    [store]\ndata_dir = \"here\"\nwal_bytes = \"1MiB\"\n\
                     [[listener]]\nlisten = \"127.0.0.1:9\"\nsink = \"discard\"\n";
         std::fs::write(file.path(), text).expect("written");
         let config = config(&format!(
-            "--config {} --shards 3 --max-connections 5 --print json",
+            "--config {} --shards 3 --max-connections 5 --print json --data-dir there --durability os",
             file.path().display()
         ));
         assert_eq!(config.shards, NonZeroUsize::new(3));
         assert_eq!((config.print, config.log), (PrintFormat::Json, LogFormat::Json));
         assert_eq!((config.max_connections, config.drain_within), (Some(5), Duration::from_secs(1)));
         assert_eq!(config.listeners[0].sink, "discard");
+        assert_eq!(config.data_dir, PathBuf::from("there"));
+        assert_eq!((config.store.durability, config.store.wal_bytes), (Durability::Os, 1024 * 1024));
+        let kept = self::config(&format!("--config {}", file.path().display()));
+        assert_eq!((kept.data_dir, kept.store.durability), ("here".into(), Durability::Synced));
+    }
+
+    #[test]
+    fn a_store_needs_no_file_of_settings() {
+        let config = config("--protocol pulse --sink store --data-dir ./data --durability synced");
+        let listener = &config.listeners[0];
+        assert_eq!((listener.policy.protocol, listener.sink.as_str()), (Protocol::Pulse, "store"));
+        assert_eq!(config.data_dir, PathBuf::from("./data"));
+        assert_eq!(config.store_config().message_bytes_max, listener.policy.message_bytes_max);
     }
 
     #[test]
@@ -374,5 +414,8 @@ mod tests {
         check_unparsed("--shards 0", "expected a whole number of at least 1");
         check_unparsed("--listen localhost", "expected an IP address and a port");
         check_unparsed("--sink kafka", "[possible values: print, echo, discard, store]");
+        check_unparsed("--data-dir=", "a value is required");
+        check_unparsed("--durability none", "[possible values: os, synced]");
+        check_unparsed("--protocol http", "[possible values: raw, pulse, auto]");
     }
 }
