@@ -2,7 +2,7 @@
 
 use crate::clock::{Clock, wall_ms};
 use crate::config::check::ConfigFault;
-use crate::config::{Config, ListenerConfig, PrintFormat, SINKS};
+use crate::config::{Config, ListenerConfig, PrintFormat, SINKS, STORE};
 use crate::counters::{Counts, Published};
 use crate::limits::{Gauge, Limits};
 use crate::mailbox::{Command, Mailbox};
@@ -27,9 +27,6 @@ use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Weak};
 use std::thread::JoinHandle;
 use std::time::Duration;
-
-/// The name of the sink that is the store.
-const STORE: &str = "store";
 
 /// Why a gateway can't start.
 #[derive(Debug, thiserror::Error)]
