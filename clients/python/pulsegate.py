@@ -1,0 +1,949 @@
+"""A client of the pulse protocol, version 1, in one file: Python 3.9 or newer, and nothing but its standard library.
+
+    with Client("gateway.example", 7000, "sensor-7", outbox="sensor-7.db") as client:
+        outcome = client.send(b"hello")         # waits until the gateway has it for good, or says why not
+        for message in client.messages():       # what the gateway sends
+            print(message.number, message.payload)
+
+One background thread does all the network I/O. It reconnects, resumes the session and sends again what the gateway
+has not committed. With an outbox file all of this outlives the process, however it ends. Numbers of sections in
+comments are those of PROTOCOL.md. Frames carry milliseconds, as the protocol does; everything else is in seconds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import collections
+import itertools
+import os
+import random
+import selectors
+import socket
+import sqlite3
+import struct
+import sys
+import threading
+import time
+import traceback
+from dataclasses import dataclass, field, replace
+from typing import Any, Callable, ClassVar, Deque, Dict, Iterator, List, Optional, Tuple, Type, Union
+
+PREFACE = b"PULSE\x00\x01\n"
+BODY_MAX = 1024                          # bytes: every body but that of MESSAGE (3.3)
+TEXT_MAX = 512                           # bytes (9)
+REFUSED_MAX = 64                         # refusals in HELLO and WELCOME (5.7)
+NEVER, NOW, LATER = 0, 1, 2              # the retry classes (8.2)
+DONE, BACK_SOON, BAD_TOKEN = 0, 1, 50    # codes (8.3); those that this side finds by itself follow
+CODES: Dict[str, Tuple[int, int]] = {
+    "malformed frame": (32, NEVER), "unknown frame": (33, NEVER), "frame too large": (34, NEVER),
+    "frame out of place": (35, NEVER), "sequence gap": (37, NEVER), "window exceeded": (38, NEVER),
+    "text is not utf-8": (39, NEVER), "truncated frame": (40, NOW), "peer closed": (90, NOW),
+    "peer vanished": (92, NOW), "socket error": (93, NOW)}
+REFUSED_BECAUSE = {1: "too large for the destination", 2: "over quota", 3: "not wanted"}   # 7.3
+NO_TOKEN = bytes(16)
+
+Refused = Tuple[Tuple[int, int], ...]    # a number and a code each (5.7)
+
+
+# ---- frames (3)
+
+class ProtocolError(Exception):
+    """The other side broke a rule; `reason` is one of the words of 8.3."""
+
+    def __init__(self, reason: str, detail: str) -> None:
+        super().__init__(f"{reason}: {detail}")
+        self.reason = reason
+
+
+def _text(raw: bytes) -> str:
+    try:
+        return raw.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise ProtocolError("text is not utf-8", str(error)) from None
+
+
+def _refused(raw: bytes) -> Refused:
+    if len(raw) % 10 or len(raw) > 10 * REFUSED_MAX:
+        raise ProtocolError("malformed frame", "the list of refusals")
+    return tuple(struct.iter_unpack(">QH", raw))
+
+
+def _in_order(refused: Refused, committed: int) -> bool:
+    return list(refused) == sorted(dict(refused).items()) and all(0 < number <= committed for number, _ in refused)
+
+
+def _pack(tail: Union[str, bytes, Refused]) -> bytes:
+    if isinstance(tail, tuple):
+        return b"".join(struct.pack(">QH", *each) for each in tail)
+    return tail.encode("utf-8") if isinstance(tail, str) else tail
+
+
+FRAMES: Dict[int, Type[Frame]] = {}
+
+
+class Frame:
+    """A body is a fixed part, and then at most `ROOM` bytes, which `tail` reads into the last field."""
+    TYPE: ClassVar[int]
+    FIXED: ClassVar[struct.Struct]
+    ROOM: ClassVar[int]
+    tail: ClassVar[Callable[[bytes], Any]]
+
+    def __init_subclass__(cls, type: int, fixed: str, room: int = 0, tail: Callable[[bytes], Any] = bytes) -> None:
+        cls.TYPE, cls.FIXED, cls.ROOM, cls.tail = type, struct.Struct(fixed), room, staticmethod(tail)
+        FRAMES[type] = cls
+
+    def body(self) -> bytes:
+        values = list(vars(self).values())
+        tail = _pack(values.pop()) if self.ROOM else b""
+        return self.FIXED.pack(*values) + tail
+
+    @classmethod
+    def parse(cls, body: bytes) -> Frame:
+        make: Callable[..., Frame] = cls
+        values = cls.FIXED.unpack_from(body)
+        return make(*values, cls.tail(body[cls.FIXED.size:])) if cls.ROOM else make(*values)
+
+    def sound(self) -> bool:
+        """Whether all fields are in their ranges."""
+        return True
+
+
+@dataclass(frozen=True)
+class Hello(Frame, type=1, fixed=">BxHIIIIIQ16sQQ", room=128 + 10 * REFUSED_MAX):
+    """5.1. Times in milliseconds, sizes in bytes."""
+    lifetime: int
+    beat_min: int; beat_max: int
+    window_messages: int; window_bytes: int; message_max: int
+    session: int; token: bytes; committed: int; acknowledged: int
+    id: str
+    refused: Refused = ()
+
+    def body(self) -> bytes:
+        lifetime, *rest, name, refused = vars(self).values()
+        return self.FIXED.pack(lifetime, len(_pack(name)), *rest) + _pack(name) + _pack(refused)
+
+    @classmethod
+    def parse(cls, body: bytes) -> Frame:
+        lifetime, length, *rest = cls.FIXED.unpack_from(body)
+        return cls(*(lifetime, *rest, _text(body[64:64 + length]), _refused(body[64 + length:])))
+
+    def sound(self) -> bool:
+        return (self.lifetime <= 2 and 1 <= len(_pack(self.id)) <= 128 and self.window_messages >= 1
+                and 1 <= self.message_max <= min(16_000_000, self.window_bytes)
+                and (self.session > 0 or (self.token, self.committed, self.acknowledged) == (NO_TOKEN, 0, 0))
+                and _in_order(self.refused, self.committed))
+
+
+@dataclass(frozen=True)
+class Welcome(Frame, type=2, fixed=">BBBxIIIIIIIQQ16sQQQQ", room=10 * REFUSED_MAX, tail=_refused):
+    """5.2. Times in milliseconds, sizes in bytes."""
+    outcome: int; lifetime: int; durability: int
+    beat_interval: int; beat_timeout: int; remaining: int; session_ttl: int
+    window_messages: int; window_bytes: int; message_max: int
+    server_time: int
+    session: int; token: bytes; committed: int; acknowledged: int
+    lost_from: int; lost_to: int
+    refused: Refused = ()
+
+    def sound(self) -> bool:   # with a window of nothing, nothing could ever be sent
+        return (self.outcome <= 1 <= self.lifetime <= 2 and self.durability <= 2 and self.session != 0
+                and self.window_messages >= 1 and 1 <= self.message_max <= self.window_bytes
+                and self.lost_from <= self.lost_to and (self.lost_from > 0 or self.lost_to == 0)
+                and (self.outcome == 1 or self.committed == self.acknowledged == self.lost_to == 0)
+                and _in_order(self.refused, self.committed))
+
+
+@dataclass(frozen=True)
+class Beat(Frame, type=3, fixed=">B"):
+    """6. 0 a beat, 1 a question, 2 an answer."""
+    kind: int
+
+    def sound(self) -> bool:
+        return self.kind <= 2
+
+
+@dataclass(frozen=True)
+class Message(Frame, type=4, fixed=">Q", room=0xFFFFFF - 8):
+    """7.1. Also what the application gets from `Client.receive`."""
+    number: int
+    payload: bytes
+
+
+@dataclass(frozen=True)
+class Receipt(Frame, type=5, fixed=">Q"):
+    """7.2."""
+    committed: int
+
+
+@dataclass(frozen=True)
+class Refuse(Frame, type=6, fixed=">QH", room=TEXT_MAX, tail=_text):
+    """7.3."""
+    number: int
+    code: int
+    text: str = ""
+
+
+@dataclass(frozen=True)
+class Confirm(Frame, type=7, fixed=">Q"):
+    """7.4."""
+    floor: int
+
+
+@dataclass(frozen=True)
+class Notice(Frame, type=8, fixed=">HI", room=TEXT_MAX, tail=_text):
+    """8.1. `within`, which the protocol calls *in*, is in milliseconds."""
+    code: int
+    within: int
+    text: str = ""
+
+
+@dataclass(frozen=True)
+class Bye(Frame, type=9, fixed=">HBxIQ", room=TEXT_MAX, tail=_text):
+    """8.2. `delay` in milliseconds."""
+    code: int
+    retry: int = NEVER
+    delay: int = 0
+    committed: int = 0
+    text: str = ""
+
+    def sound(self) -> bool:
+        return self.retry <= LATER
+
+
+def encode(frame: Frame) -> bytes:
+    """Header and body of one frame."""
+    body = frame.body()
+    return (frame.TYPE << 24 | len(body)).to_bytes(4, "big") + body
+
+
+class FrameReader:
+    """Cuts a stream into frames: `feed` what one read gave, then call `next` until it says None.
+
+    A length is judged as soon as its header is there, so no more than one permitted frame is ever kept. `message_max`
+    (bytes) is what this side told the other one; it applies once `opened` is set, which is after WELCOME (3.3).
+    `proofs` counts what shows that the other side is alive (3.4), `inside` says whether a frame has begun.
+    """
+
+    def __init__(self, message_max: int, *, opened: bool = False) -> None:
+        self.message_max, self.opened, self.proofs = message_max, opened, 0
+        self._buffer = bytearray()
+        self._counted = 0   # proofs that the unfinished MESSAGE has given
+
+    @property
+    def inside(self) -> bool:
+        return bool(self._buffer)
+
+    def feed(self, data: bytes) -> None:
+        self._buffer += data
+
+    def next(self) -> Optional[Frame]:
+        while len(self._buffer) >= 4:
+            type, length = self._buffer[0], int.from_bytes(self._buffer[1:4], "big")
+            known = FRAMES.get(type)
+            if known is None and type < 0x80:
+                raise ProtocolError("unknown frame", f"type {type:#04x}")
+            limit = self.message_max + 8 if known is Message and self.opened else BODY_MAX
+            if length > limit:
+                raise ProtocolError("frame too large", f"{length} bytes, where {limit} are allowed")
+            if known and not known.FIXED.size <= length <= known.FIXED.size + known.ROOM:
+                raise ProtocolError("malformed frame", f"{length} bytes for {known.__name__}")
+            if len(self._buffer) < 4 + length:
+                if known is Message:
+                    proofs = (len(self._buffer) - 4) // 1024
+                    self.proofs, self._counted = self.proofs + proofs - self._counted, proofs
+                return None
+            body = bytes(self._buffer[4:4 + length])
+            frame = known.parse(body) if known else None
+            # A field called *zero* reads as padding; if it isn't 0, the body doesn't come out as it went in.
+            if frame and not (frame.sound() and (known is Message or frame.body() == body)):
+                raise ProtocolError("malformed frame", repr(frame)[:80])
+            del self._buffer[:4 + length]
+            self.proofs, self._counted = self.proofs + 1, 0
+            if frame:
+                return frame
+        return None
+
+
+# ---- what outlives a connection (5.8)
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a message ended (7.5): "committed", "not accepted" (with the code of 7.3, or 0 if it was never sent) or
+    "unknown". "kept" is no end: the client stopped, and the outbox file has the message for the next one."""
+    kind: str
+    code: int = 0
+    text: str = ""
+
+
+@dataclass(frozen=True)
+class Closed:
+    """How a connection, or the client, ended: code and retry as in 8.2, delay in seconds."""
+    code: int
+    retry: int
+    delay: float
+    text: str
+
+
+class Ended(Exception):
+    """The client has ended; the argument is how, a `Closed`."""
+
+
+class Full(Exception):
+    """The outbox holds as much as it may."""
+
+
+class Ticket:
+    """A message on its way. `number` is None until it is sent, `outcome` until it has ended."""
+
+    def __init__(self, condition: threading.Condition, key: int, number: Optional[int], size: int) -> None:
+        self._condition, self.key, self.number, self.size = condition, key, number, size
+        self.outcome: Optional[Outcome] = None
+
+    def wait(self, timeout: Optional[float] = None) -> Optional[Outcome]:
+        """The outcome, or None if there is none within `timeout` seconds."""
+        with self._condition:
+            self._condition.wait_for(lambda: self.outcome is not None, timeout)
+            return self.outcome
+
+
+class _Outbox:
+    """The session and the messages that are not settled, in an sqlite3 file or in memory.
+
+    A message gets its number in a transaction before it is sent: a row with a number may have been sent, one without
+    never was. The file is locked while it is open, for two clients with one file would use a number twice. `queue`
+    mirrors the rows without their payloads. Whoever uses this holds the client's lock.
+    """
+
+    ENTRY = 256   # bytes that each message counts besides its payload, so that empty ones are bounded too
+
+    def __init__(self, path: Optional[str], client_id: str, condition: threading.Condition) -> None:
+        self._db = db = sqlite3.connect(path or ":memory:", timeout=1.0, check_same_thread=False)
+        try:
+            for pragma in ("locking_mode=EXCLUSIVE", "journal_mode=WAL", "synchronous=FULL"):
+                db.execute("PRAGMA " + pragma)
+            with db:   # what the gateway chooses is text, for sqlite's integers have 63 bits and a sign
+                db.execute("CREATE TABLE IF NOT EXISTS state (id, session TEXT, token, settled TEXT, cursor TEXT)")
+                db.execute("CREATE TABLE IF NOT EXISTS outbox (key INTEGER PRIMARY KEY, number INTEGER, payload BLOB)")
+                db.execute("INSERT INTO state SELECT ?, 0, ?, 0, 0 WHERE NOT EXISTS (SELECT * FROM state)",
+                           (client_id, NO_TOKEN))
+            stored, session, self.token, settled, cursor = db.execute("SELECT * FROM state").fetchone()
+            if stored != client_id:
+                raise ValueError(f"the outbox {path} belongs to the client {stored!r}")
+            rows = db.execute("SELECT key, number, length(payload) FROM outbox ORDER BY key").fetchall()
+        except BaseException:
+            db.close()
+            raise
+        self.close = db.close
+        self.session, self.settled, self.cursor = int(session), int(settled), int(cursor)
+        self.queue: Deque[Ticket] = collections.deque(Ticket(condition, *row) for row in rows)
+        self.bytes = sum(ticket.size + self.ENTRY for ticket in self.queue)
+        self.highest = self.settled + len(self.in_flight())   # the highest number that may have been sent
+
+    def in_flight(self) -> List[Ticket]:
+        return list(itertools.takewhile(lambda ticket: ticket.number is not None, self.queue))
+
+    def payload(self, ticket: Ticket) -> bytes:
+        return bytes(self._db.execute("SELECT payload FROM outbox WHERE key = ?", (ticket.key,)).fetchone()[0])
+
+    def append(self, ticket: Ticket, payload: bytes) -> None:
+        with self._db as db:
+            ticket.key = db.execute("INSERT INTO outbox (payload) VALUES (?)", (payload,)).lastrowid or 0
+        self.queue.append(ticket)
+        self.bytes += ticket.size + self.ENTRY
+
+    def assign(self, tickets: List[Ticket]) -> None:
+        """Gives numbers to those that have none."""
+        fresh = [ticket for ticket in tickets if ticket.number is None]
+        if fresh:
+            with self._db as db:
+                db.executemany("UPDATE outbox SET number = ? WHERE key = ?",
+                               [(self.highest + i, ticket.key) for i, ticket in enumerate(fresh, 1)])
+        for ticket in fresh:
+            ticket.number = self.highest = self.highest + 1
+
+    def remove(self, tickets: List[Ticket], **state: Any) -> None:
+        """Forgets messages, in one transaction with what that changes of the state."""
+        with self._db as db:
+            db.executemany("DELETE FROM outbox WHERE key = ?", [(ticket.key,) for ticket in tickets])
+            for name, value in state.items():
+                db.execute(f"UPDATE state SET {name} = ?", (value if name == "token" else str(value),))
+        for ticket in tickets:
+            self.queue.remove(ticket)   # nearly always the first one
+            self.bytes -= ticket.size + self.ENTRY
+        vars(self).update(state)
+
+
+# ---- the client
+
+PATIENCE = 10.0              # seconds for a connect, and for WELCOME (4)
+LINGER = 1.0                 # seconds that the sender of BYE reads on (8.2)
+CONFIRM_AFTER = 0.010        # seconds; 20 ms is the latest (7.4)
+CONFIRM_COUNT = 8            # 7.4
+STEADY = 30.0                # seconds attached after which the back-off counts from 0 again (8.2)
+
+
+def _closed(reason: str, text: str) -> Closed:
+    return Closed(*CODES[reason], 0.0, text)
+
+
+@dataclass
+class _Link:
+    """One connection. Times are those of time.monotonic, in seconds."""
+    sock: socket.socket
+    reader: FrameReader
+    hello: Hello
+    out: memoryview                    # what is left of the frame that is being written
+    began: float
+    heard: float                       # when the gateway last proved that it is alive
+    spoke: float                       # when something was last written
+    welcome: Optional[Welcome] = None
+    interval: float = 0.0              # seconds after which to beat
+    timeout: float = 0.0               # seconds of silence after which to ask, and again to give up
+    sent: int = 0                      # how many messages, from the front of the outbox, are in this window
+    ready: Deque[Ticket] = field(default_factory=collections.deque)   # those of them that are not written yet
+    former: int = 0                    # the highest number that went out on an earlier connection
+    written: int = 0                   # the highest number of ours that went out here, or that WELCOME covers
+    receipted: int = 0                 # the highest that the gateway's receipts, or WELCOME, cover
+    refusals: Dict[int, Refuse] = field(default_factory=dict)
+    confirmed: int = 0                 # our floor, as the gateway knows it
+    settled_at: float = 0.0            # when the first message was settled that is not confirmed
+    received: int = 0                  # the highest number of the gateway's that came here, or that HELLO covers
+    acknowledged: int = 0              # our last receipt, or what HELLO covers
+    answer_due: bool = False
+    asked: Optional[float] = None      # when the question went out that has no answer
+    parted: Optional[float] = None     # when it was left; nothing is said after that
+    end: Optional[Closed] = None       # how it ends, once left
+    closed: Optional[Closed] = None    # how it has ended
+
+
+class Client:
+    """A client of one gateway.
+
+    host, port: the gateway. id: who this client is, 1 to 128 bytes of text.
+    lifetime: "any", "short" or "long": what to ask for.
+    beat_min, beat_max: the seconds between heartbeats that suit this client; 0 for both: no wish.
+    window_messages, window_bytes: how much the gateway may send ahead of what the application takes.
+    message_max: the longest payload that this client takes, in bytes.
+    outbox: path of an sqlite3 file; without it, what is not settled lives in memory only.
+    outbox_bytes_max: how much may wait unsettled, in bytes; a message counts its payload and 256 bytes.
+    reconnect: False ends the client with its first connection.
+    on_event: called in the I/O thread with a kind and a detail, so it must not wait for what that thread does:
+        "connected" (address), "new session", "resumed" (its number), "sent", "sent again", "committed", "confirmed",
+        "unknown" (number), "refused" (number or 0, code, text), "lost", "lost incoming" (first, last number),
+        "notice" (a Notice), "bye", "disconnected" (a Closed), "reconnecting" (seconds).
+        The end of a message is told before the outbox forgets it: a crash can repeat it, but never swallow it.
+
+    `closed` is None while the client lives. `restored` has the tickets of what a former client left in the outbox.
+    This client refuses nothing: what it doesn't want it can take and throw away.
+    """
+
+    def __init__(self, host: str, port: int, id: str, *, lifetime: str = "any", beat_min: float = 0.0,
+                 beat_max: float = 0.0, window_messages: int = 64, window_bytes: int = 1 << 20,
+                 message_max: int = 1 << 18, outbox: Optional[str] = None, outbox_bytes_max: int = 8 << 20,
+                 reconnect: bool = True, on_event: Optional[Callable[[str, Any], None]] = None) -> None:
+        self._hello = Hello(["any", "short", "long"].index(lifetime), round(beat_min * 1000), round(beat_max * 1000),
+                            window_messages, window_bytes, message_max, 0, NO_TOKEN, 0, 0, id)
+        if not self._hello.sound():
+            raise ValueError("id has 1 to 128 bytes, message_max is 1 to 16,000,000 and at most window_bytes")
+        encode(self._hello)   # complains now about what doesn't fit its field
+        self._address, self._reconnect, self._on_event = (host, port), reconnect, on_event
+        self._condition = threading.Condition(threading.RLock())   # guards the outbox, the inbox, and how it ends
+        self._outbox = _Outbox(outbox, id, self._condition)
+        self._durable, self._bytes_max = outbox is not None, outbox_bytes_max
+        self._inbox: Deque[Message] = collections.deque()   # came on the newest connection, and is not taken
+        self._message_max = Message.ROOM                    # what the gateway takes, once that is known
+        self._closing: Optional[str] = None                 # or "done", or "back"
+        self.restored: List[Ticket] = list(self._outbox.queue)
+        self.closed: Optional[Closed] = None
+        self._waker, self._woken = socket.socketpair()
+        self._waker.setblocking(False)
+        self._selector = selectors.DefaultSelector()
+        self._selector.register(self._woken, selectors.EVENT_READ)
+        self._thread = threading.Thread(target=self._run, name=f"pulse {id}", daemon=True)
+        self._thread.start()
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(self, kind: Any, value: Any, trace: Any) -> None:
+        self.close(done=kind is None)
+
+    def send(self, payload: bytes, timeout: Optional[float] = None) -> Outcome:
+        """Sends a message and waits for its end. TimeoutError after `timeout` seconds; the message goes on."""
+        began = time.monotonic()
+        ticket = self.send_nowait(payload, timeout)
+        outcome = ticket.wait(None if timeout is None else max(0.0, began + timeout - time.monotonic()))
+        if outcome is None:
+            raise TimeoutError("the message has not ended yet")
+        return outcome
+
+    def send_nowait(self, payload: bytes, wait_for_room: Optional[float] = 0.0) -> Ticket:
+        """Accepts a message (with an outbox file: it is on disk when this returns). Full, if there is no room within
+        `wait_for_room` seconds; None waits for ever."""
+        box, size = self._outbox, len(payload) + _Outbox.ENTRY
+        with self._condition:
+            if size > self._bytes_max or len(payload) > self._message_max:
+                raise ValueError("the message is longer than the outbox, or what the gateway takes")
+            if not self._condition.wait_for(
+                    lambda: self.closed or self._closing or box.bytes + size <= self._bytes_max, wait_for_room):
+                raise Full(f"{box.bytes} bytes wait for the gateway")
+            if self.closed or self._closing:
+                raise Ended(self.closed or Closed(DONE, NEVER, 0.0, "the client is closing"))
+            ticket = Ticket(self._condition, 0, None, len(payload))
+            box.append(ticket, bytes(payload))
+        self._wake()
+        return ticket
+
+    def receive(self, timeout: Optional[float] = None) -> Optional[Message]:
+        """The next message from the gateway, which is thereby committed; None after `timeout` seconds. Raises Ended
+        once the client has ended."""
+        with self._condition:
+            self._condition.wait_for(lambda: self._inbox or self.closed, timeout)
+            if self.closed:
+                raise Ended(self.closed)
+            if not self._inbox:
+                return None
+            self._outbox.remove([], cursor=self._inbox[0].number)   # before the RECEIPT (5.8)
+            message = self._inbox.popleft()
+        self._wake()
+        return message
+
+    def messages(self) -> Iterator[Message]:
+        """Messages from the gateway, each committed as it is handed out, until the client ends."""
+        while True:
+            try:
+                message = self.receive()
+            except Ended:
+                return
+            if message:
+                yield message
+
+    def close(self, *, done: bool = True, timeout: Optional[float] = None) -> Optional[Closed]:
+        """Ends the client and returns how it ended. With `done` it waits until every message has ended and says that
+        it is done for good; without, or after `timeout` seconds, it says that it means to come back.
+        A connect that is under way may hold this up for 10 s."""
+        with self._condition:
+            self._closing = "done" if done and self._closing != "back" else "back"
+            self._condition.notify_all()
+        self._wake()
+        if threading.current_thread() is not self._thread:
+            self._thread.join(timeout if done else None)
+            if self._thread.is_alive():
+                return self.close(done=False)
+        return self.closed
+
+    def _wake(self) -> None:
+        try:
+            self._waker.send(b"\0")
+        except OSError:
+            pass   # full, so it will wake; or closed, so nothing is left to do
+
+    # ---- the I/O thread
+
+    def _emit(self, kind: str, detail: Any) -> None:
+        if self._on_event:
+            try:
+                self._on_event(kind, detail)
+            except Exception:   # a mistake of the application must not stop the exchange
+                traceback.print_exc()
+
+    def _run(self) -> None:
+        try:
+            closed = self._connections()
+        except Exception as error:   # such as a full disk: whoever waits for an outcome must hear of it
+            traceback.print_exc()
+            closed = Closed(93, NEVER, 0.0, f"the client failed: {error!r}")
+        with self._condition:
+            self.closed = closed
+            for ticket in self._outbox.queue:
+                kind = "kept" if self._durable else "not accepted" if ticket.number is None else "unknown"
+                ticket.outcome = Outcome(kind, 0, closed.text)
+            self._condition.notify_all()
+            self._outbox.close()
+            for each in (self._selector, self._waker, self._woken):
+                each.close()
+
+    def _connections(self) -> Closed:
+        """One connection after the other, until one is the last. Returns how that ended."""
+        failed = 0
+        while True:
+            link: Optional[_Link] = None
+            try:
+                link = self._open()
+                self._emit("connected", self._address)
+                closed = self._serve(link)
+            except OSError as error:
+                closed = _closed("socket error", f"no connection: {error}")
+            finally:
+                if link:
+                    self._selector.unregister(link.sock)
+                    link.sock.close()
+            self._emit("disconnected", closed)
+            if closed.code == BAD_TOKEN and link and link.hello.session:
+                self._give_up_session(0, NO_TOKEN)   # this session is out of reach, but a new one is not (5.3)
+                closed = replace(closed, retry=NOW)
+            if closed.retry == NEVER or not self._reconnect:
+                return closed
+            if link and link.welcome and time.monotonic() - link.began >= STEADY:
+                failed = 0
+            wait = closed.delay + random.uniform(0.0, min(60.0, 0.1 * 2 ** min(failed, 10)))   # 8.2
+            failed += 1
+            self._emit("reconnecting", wait)
+            until = time.monotonic() + wait
+            while time.monotonic() < until and not self._leaving():
+                self._select(until - time.monotonic())
+            if self._leaving():
+                return Closed(DONE if self._closing == "done" else BACK_SOON, NEVER, 0.0, "closed without connection")
+
+    def _leaving(self) -> bool:
+        """Whether a close has nothing more to wait for."""
+        with self._condition:
+            return self._closing == "back" or (self._closing == "done" and not self._outbox.queue)
+
+    def _select(self, timeout: float) -> int:
+        """Waits for the socket or for `_wake`, and says what the socket is ready for."""
+        ready = 0
+        for key, events in self._selector.select(min(max(0.0, timeout), 3600.0)):
+            if key.fileobj is self._woken:
+                self._woken.recv(4096)
+            else:
+                ready = events
+        return ready
+
+    def _open(self) -> _Link:
+        sock = socket.create_connection(self._address, PATIENCE)
+        sock.setblocking(False)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        # What waits in the kernel waits before an answer or a question: on a slow link that should be little.
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 16)
+        with self._condition:   # in one step, for what is in the inbox comes again: `committed` doesn't cover it
+            self._inbox.clear()
+            box = self._outbox
+            hello = replace(self._hello, session=box.session, token=box.token, committed=box.cursor,
+                            acknowledged=box.settled)
+        self._selector.register(sock, selectors.EVENT_READ)
+        now = time.monotonic()
+        return _Link(sock, FrameReader(hello.message_max), hello, memoryview(PREFACE + encode(hello)), now, now, now)
+
+    def _serve(self, link: _Link) -> Closed:
+        """The loop of one connection."""
+        while link.closed is None:
+            try:
+                wait = self._write(link)
+                self._selector.modify(link.sock, selectors.EVENT_READ | (selectors.EVENT_WRITE if link.out else 0))
+                if self._select(wait) & selectors.EVENT_READ:
+                    self._read(link)
+                self._look_at_clock(link)
+            except ProtocolError as error:
+                self._part(link, _closed(error.reason, f"the gateway broke the protocol: {error}"))
+        return link.closed
+
+    def _part(self, link: _Link, end: Closed) -> None:
+        """Says BYE behind what is being written, and then reads until the other side ends too (8.2)."""
+        if link.parted is None:
+            link.parted, link.end = time.monotonic(), end
+            text = end.text if end.code > BACK_SOON else ""
+            link.out = memoryview(bytes(link.out) + encode(Bye(end.code, NEVER, 0, self._outbox.cursor, text[:120])))
+
+    def _look_at_clock(self, link: _Link) -> None:
+        now, vanished = time.monotonic(), ""
+        if link.parted is not None:
+            if now >= link.parted + LINGER:
+                link.closed = link.closed or link.end
+        elif link.welcome is None:
+            if now >= link.began + PATIENCE:
+                vanished = f"no WELCOME came within {PATIENCE:.0f} s"
+        elif link.out:   # a question goes out behind it, so its time does not run yet
+            link.asked = link.asked and now
+            if now >= link.spoke + 2 * link.timeout:
+                vanished = f"the gateway took nothing for {2 * link.timeout:.1f} s"
+        elif link.asked is not None and now >= link.asked + link.timeout:
+            vanished = f"the gateway did not answer within {link.timeout:.1f} s"
+        if vanished:
+            link.closed = link.closed or _closed("peer vanished", vanished)
+
+    def _write(self, link: _Link) -> float:
+        """Writes until the socket is full or nothing waits. Returns how many seconds may pass until the next time."""
+        for _ in range(32):   # then reading has its turn
+            if not link.out:
+                frame = self._next(link)
+                if frame:
+                    link.out = memoryview(encode(frame))
+            try:
+                if link.out:
+                    link.out, link.spoke = link.out[link.sock.send(link.out):], time.monotonic()
+                    continue
+                if link.parted is not None:
+                    link.sock.shutdown(socket.SHUT_WR)   # a second time does nothing
+            except BlockingIOError:
+                pass
+            except OSError as error:   # reading goes on, for the gateway's BYE may still be there
+                self._part(link, _closed("socket error", f"the connection broke: {error}"))
+                link.out = memoryview(b"")
+            break
+        else:
+            return 0.0
+        if link.welcome is None or link.parted is not None:
+            return 0.1
+        return CONFIRM_AFTER / 2 if self._outbox.settled > link.confirmed else min(link.interval, link.timeout) / 8
+
+    def _next(self, link: _Link) -> Optional[Frame]:
+        """The frame to write next, the most urgent first (6). All but messages are made from what is the case, so
+        that they never pile up."""
+        now, box, cursor, welcome = time.monotonic(), self._outbox, self._outbox.cursor, link.welcome
+        if link.parted is not None:
+            return None
+        leaving = self._leaving() and (welcome is not None or self._closing == "back")
+        if welcome and link.answer_due:
+            link.answer_due = False
+            return Beat(2)
+        if welcome and cursor > link.acknowledged:
+            link.acknowledged = cursor
+            return Receipt(cursor)
+        news = box.settled - link.confirmed
+        if welcome and news and (news >= CONFIRM_COUNT or leaving or now >= link.settled_at + CONFIRM_AFTER):
+            for number in range(link.confirmed + 1, box.settled + 1):
+                self._emit("confirmed", number)
+            link.confirmed = box.settled
+            return Confirm(box.settled)
+        if leaving:
+            code = DONE if self._closing == "done" else BACK_SOON
+            self._part(link, Closed(code, NEVER, 0.0, "the client said goodbye"))
+        if leaving or welcome is None:
+            return None
+        if link.asked is None and now >= link.heard + link.timeout:
+            link.asked = now
+            return Beat(1)
+        if now >= link.spoke + link.interval:
+            return Beat(0)
+        return self._next_message(link, welcome)
+
+    def _next_message(self, link: _Link, welcome: Welcome) -> Optional[Message]:
+        box, flight = self._outbox, 0
+        with self._condition:
+            if not link.ready and link.sent < min(len(box.queue), welcome.window_messages):
+                for i, ticket in enumerate(itertools.islice(box.queue, welcome.window_messages)):
+                    flight += ticket.size
+                    if flight > welcome.window_bytes:
+                        break
+                    if i >= link.sent:
+                        link.ready.append(ticket)
+                link.sent += len(link.ready)
+                box.assign(list(link.ready))
+            if not link.ready:
+                return None
+            ticket = link.ready.popleft()
+            payload = box.payload(ticket)
+        assert ticket.number
+        link.written = ticket.number
+        self._emit("sent again" if ticket.number <= link.former else "sent", ticket.number)
+        return Message(ticket.number, payload)
+
+    def _read(self, link: _Link) -> None:
+        try:
+            data = link.sock.recv(1 << 16)
+        except BlockingIOError:
+            return
+        except OSError as error:
+            link.closed = link.end or _closed("socket error", f"the connection broke: {error}")
+            return
+        if not data:
+            if link.reader.inside and not link.end:
+                raise ProtocolError("truncated frame", "the stream ended inside it")
+            link.closed = link.end or _closed("peer closed", "the gateway closed the connection without a word")
+        elif link.end is None or link.end.code <= BACK_SOON:   # else it broke a rule, and what it says is void
+            link.reader.feed(data)
+            proofs = link.reader.proofs
+            try:
+                frame = link.reader.next()
+                while frame and link.closed is None:
+                    self._handle(link, frame)
+                    frame = link.reader.next()
+            finally:   # the receipts of one read are settled in one transaction, and count whatever came after them
+                if link.reader.proofs != proofs:
+                    link.heard, link.asked = time.monotonic(), None
+                self._settle(link)
+
+    def _handle(self, link: _Link, frame: Frame) -> None:
+        if isinstance(frame, Bye):
+            delay = frame.delay / 1000 if frame.retry == LATER else 0.0
+            closed = Closed(frame.code, frame.retry, delay, frame.text or f"code {frame.code}, without a sentence")
+            self._emit("bye", closed)
+            link.closed = link.end or closed
+        elif link.parted is not None and not isinstance(frame, (Receipt, Refuse)):
+            pass   # 4: after our BYE only receipts count
+        elif isinstance(frame, Welcome) and link.welcome is None:
+            self._welcome(link, frame)
+        elif link.welcome is None:
+            raise ProtocolError("frame out of place", f"{type(frame).__name__} before WELCOME")
+        elif isinstance(frame, Beat):
+            link.answer_due = link.answer_due or frame.kind == 1
+        elif isinstance(frame, Notice):
+            self._emit("notice", frame)
+        elif isinstance(frame, Message):
+            self._incoming(link, frame)
+        elif isinstance(frame, Receipt) and link.receipted <= frame.committed <= link.written:
+            link.receipted = frame.committed
+        elif (isinstance(frame, Refuse) and link.receipted < frame.number <= link.written
+              and len(link.refusals) < REFUSED_MAX):
+            link.refusals[frame.number] = frame
+        elif isinstance(frame, Confirm) and frame.floor <= link.acknowledged:
+            pass   # it allows to forget refusals, and there are none
+        else:
+            raise ProtocolError("frame out of place", repr(frame)[:80])
+
+    def _incoming(self, link: _Link, message: Message) -> None:
+        if message.number != link.received + 1:
+            raise ProtocolError("sequence gap", f"{message.number} after {link.received}")
+        link.received = message.number
+        with self._condition:
+            self._inbox.append(message)
+            if (len(self._inbox) > link.hello.window_messages
+                    or sum(len(each.payload) for each in self._inbox) > link.hello.window_bytes):
+                raise ProtocolError("window exceeded", f"{len(self._inbox)} messages")
+            self._condition.notify_all()
+
+    def _welcome(self, link: _Link, welcome: Welcome) -> None:
+        """5.3 and 5.5."""
+        hello, box = link.hello, self._outbox
+        if welcome.outcome == 0:
+            self._give_up_session(welcome.session, welcome.token)
+        elif welcome.session != hello.session or welcome.committed < hello.acknowledged:
+            raise ProtocolError("malformed frame", "WELCOME resumes what HELLO did not name")
+        elif welcome.committed > box.highest:   # what is stored here is older than what was sent (5.5)
+            self._give_up_session(0, NO_TOKEN)
+            self._part(link, Closed(BACK_SOON, NOW, 0.0, "this client is older than what it has sent: a new session"))
+            return
+        else:
+            with self._condition:
+                cursor = max(box.cursor, welcome.acknowledged)
+                box.remove([], token=welcome.token, cursor=cursor)
+            if welcome.acknowledged > hello.committed:
+                self._emit("lost incoming", (hello.committed + 1, welcome.acknowledged))
+            if welcome.lost_to:
+                self._emit("lost", (welcome.lost_from, welcome.lost_to))
+        link.welcome, link.reader.opened = welcome, True
+        # A beat takes time on its way. Never less than 50 ms, so that a gateway can't keep this thread busy.
+        link.interval = max(50, welcome.beat_interval) * 0.00075
+        link.timeout = max(50, welcome.beat_interval, welcome.beat_timeout) * 0.001
+        self._emit("resumed" if welcome.outcome else "new session", welcome.session)
+        with self._condition:
+            link.received = link.acknowledged = box.cursor
+            too_long = [(ticket, Outcome("not accepted", 1, f"the gateway takes {welcome.message_max} bytes"))
+                        for ticket in box.queue if ticket.number is None and ticket.size > welcome.message_max]
+            self._message_max = welcome.message_max
+        self._finish(too_long)
+        link.confirmed, link.former = box.settled, box.highest   # HELLO has told what was settled
+        link.written = link.receipted = welcome.committed
+        link.refusals = {number: Refuse(number, code, REFUSED_BECAUSE.get(code, ""))
+                         for number, code in welcome.refused}
+        self._settle(link)
+
+    def _settle(self, link: _Link) -> None:
+        """Ends everything up to the last receipt: refused if that was said, else committed (5.3, 7.3)."""
+        done: List[Tuple[Ticket, Outcome]] = []
+        with self._condition:
+            in_flight = self._outbox.in_flight()
+        for ticket in in_flight:
+            if (ticket.number or 0) > link.receipted:
+                break
+            refuse = link.refusals.pop(ticket.number or 0, None)
+            done.append((ticket, Outcome("not accepted", refuse.code, refuse.text) if refuse else Outcome("committed")))
+        if done:
+            if self._outbox.settled <= link.confirmed:
+                link.settled_at = time.monotonic()
+            self._finish(done, settled=link.receipted)
+            link.sent = max(0, link.sent - len(done))
+
+    def _finish(self, done: List[Tuple[Ticket, Outcome]], **state: Any) -> None:
+        """Tells how messages ended, and only then forgets them, so that a crash in between can't swallow it."""
+        for ticket, outcome in done:
+            if outcome.kind == "not accepted":
+                self._emit("refused", (ticket.number or 0, outcome.code, outcome.text))
+            else:
+                self._emit(outcome.kind, ticket.number)
+        with self._condition:
+            self._outbox.remove([ticket for ticket, _ in done], **state)
+            for ticket, outcome in done:
+                ticket.outcome = outcome
+            self._condition.notify_all()
+
+    def _give_up_session(self, session: int, token: bytes) -> None:
+        """What was sent and has not ended is unknown; what was never sent goes into the next session (5.3)."""
+        unknown = Outcome("unknown", 0, "the session ended before the receipt came")
+        with self._condition:
+            done = [(ticket, unknown) for ticket in self._outbox.in_flight()]
+        self._finish(done, session=session, token=token, settled=0, cursor=0)
+        self._outbox.highest = 0
+
+
+# ---- the command line
+
+def _say(line: str) -> None:
+    try:
+        sys.stdout.write(line.replace("\n", "\\n") + "\n")   # in one piece, because two threads do
+        sys.stdout.flush()
+    except BrokenPipeError:   # nobody listens; what the outbox has goes on next time
+        os._exit(1)
+
+
+def _say_event(kind: str, detail: Any) -> None:
+    if isinstance(detail, (Closed, Notice)):
+        detail = (detail.code, detail.text)
+    elif isinstance(detail, float):
+        detail = f"in {detail:.1f} s"
+    words = detail if isinstance(detail, tuple) else (detail,)
+    _say(" ".join(str(each) for each in ("received" if kind == "committed" else kind, *words)))
+
+
+def _send_lines(client: Client) -> None:
+    """Every line of stdin is a message. It reads the descriptor, for a thread that waits inside sys.stdin holds a lock
+    that the interpreter wants when it ends."""
+    line = b""
+    try:
+        while True:
+            data = os.read(0, 1 << 16)
+            *lines, line = (line + data).split(b"\n")
+            for each in lines if data or not line else [line]:
+                client.send_nowait(each, None)
+            if not data:
+                break
+            if len(line) > Message.ROOM:
+                raise ValueError("a line is longer than any message")
+        client.close()
+    except Ended:
+        pass
+    except (OSError, ValueError) as error:
+        print(f"pulsegate: {error}", file=sys.stderr)
+        client.close(done=False)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description="Sends each line of stdin to a gateway and says what becomes of it.")
+    parser.add_argument("address", metavar="HOST:PORT", help="an IPv6 address in brackets")
+    parser.add_argument("--id", required=True, help="who this client is")
+    parser.add_argument("--outbox", metavar="FILE", help="keep what has not ended in this file")
+    options = parser.parse_args()
+    host, _, port = options.address.rpartition(":")
+    try:
+        if not host or not 0 < int(port) < 65536:
+            raise ValueError("the address is HOST:PORT")
+        client = Client(host.strip("[]"), int(port), options.id, outbox=options.outbox, on_event=_say_event)
+    except (ValueError, sqlite3.Error) as error:
+        parser.error(str(error))
+    threading.Thread(target=_send_lines, args=(client,), daemon=True).start()
+    try:
+        for message in client.messages():
+            _say(f"message {message.number} {message.payload.decode('utf-8', 'backslashreplace')}")
+    except KeyboardInterrupt:
+        client.close(done=False)
+        return 130
+    assert client.closed
+    if client.closed.code in (DONE, BACK_SOON):   # the latter after an error of stdin
+        return client.closed.code
+    print(f"pulsegate: it has ended for good: {client.closed.text}", file=sys.stderr)
+    return 3
+
+
+if __name__ == "__main__":
+    sys.exit(main())

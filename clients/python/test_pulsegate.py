@@ -1,0 +1,934 @@
+"""Tests of pulsegate.py: `python3 -m unittest`, in this directory, with nothing else running.
+
+The gateway is a script inside each test, on a real socket of the loopback interface. The class RealGateway runs
+against a real one if PULSEGATE_BINARY names it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import pathlib
+import queue
+import random
+import re
+import signal
+import socket
+import sqlite3
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import unittest
+from typing import Any, List, Optional
+from unittest import mock
+
+import pulsegate
+from pulsegate import (Beat, Bye, Client, Confirm, Ended, FrameReader, Full, Hello, Message, Notice, ProtocolError,
+                       Receipt, Refuse, Welcome, encode)
+
+HERE = pathlib.Path(__file__).resolve().parent
+VECTORS = HERE.parent.parent / "protocol-vectors.txt"
+PATIENCE = 5.0   # seconds for whatever should happen at once
+TOKEN, NEXT_TOKEN = b"\xab" * 16, b"\xcd" * 16
+
+
+def vectors() -> List[Any]:
+    lines = [line.partition(":") for line in VECTORS.read_text().splitlines() if line and not line.startswith("#")]
+    return [(name, bytes.fromhex(value)) for name, _, value in lines]
+
+
+class Codec(unittest.TestCase):
+    def read(self, data: bytes, **options: Any) -> Any:
+        reader = FrameReader(1000, **options)
+        reader.feed(data)
+        return reader.next()
+
+    def test_vectors_come_out_as_they_went_in(self) -> None:
+        self.assertGreaterEqual(len(vectors()), 16)
+        for name, data in vectors():
+            with self.subTest(name):
+                if name == "preface":
+                    self.assertEqual(pulsegate.PREFACE, data)
+                else:
+                    self.assertEqual(encode(self.read(data, opened=True)), data)
+
+    def test_vectors_byte_by_byte_in_one_stream(self) -> None:
+        stream = b"".join(data for name, data in vectors() if name != "preface")
+        reader, again = FrameReader(1000, opened=True), b""
+        for byte in stream:
+            reader.feed(bytes([byte]))
+            frame = reader.next()
+            again += encode(frame) if frame else b""
+        self.assertEqual(again, stream)
+        self.assertFalse(reader.inside)
+
+    def test_fields(self) -> None:
+        data = dict(vectors())
+        self.assertEqual(self.read(data["hello with a refusal"]), Hello(
+            2, 1000, 60000, 64, 65536, 65536, 7, TOKEN, 3, 9, "sensor-7", ((2, 2),)))
+        self.assertEqual(self.read(data["hello of a new session"]).id, "\u00fc")
+        self.assertEqual(self.read(data["welcome with refusals"]), Welcome(
+            1, 1, 2, 1666, 5000, 10000, 3600000, 256, 1048576, 65536, 0x1A1EE565E00, 7, NEXT_TOKEN, 9, 3, 8, 9,
+            ((2, 2), (9, 1))))
+        self.assertEqual(self.read(data["message"]), Message(1, b"hello"))
+        self.assertEqual(self.read(data["empty message"]), Message(2**64 - 1, b""))
+        self.assertEqual(self.read(data["refuse"]), Refuse(2, 1, "too large"))
+        self.assertEqual(self.read(data["notice"]), Notice(1, 5000, "the deadline is near"))
+        self.assertEqual(self.read(data["bye"]), Bye(12, 1, 0, 258, "short deadline"))
+
+    def test_what_is_wrong_is_named(self) -> None:
+        for reason, data in [
+                ("unknown frame", "0a000000"), ("unknown frame", "00000000"), ("unknown frame", "7fffffff"),
+                ("frame too large", "03000401"), ("frame too large", "80000401"), ("frame too large", "04000401"),
+                ("frame too large", "09ffffff"), ("malformed frame", "03000002"), ("malformed frame", "03000000"),
+                ("malformed frame", "04000007"), ("malformed frame", "0300000103"), ("malformed frame", "09000211"),
+                ("malformed frame", "09000010" + "0000" + "03" + "00" * 13),
+                ("malformed frame", "09000010" + "0000" + "0001" + "00" * 12),
+                ("text is not utf-8", "0600000b" + "00" * 10 + "ff")]:
+            with self.subTest(data), self.assertRaises(ProtocolError) as caught:
+                self.read(bytes.fromhex(data))
+            self.assertEqual(caught.exception.reason, reason)
+
+    def test_broken_hello_and_welcome(self) -> None:
+        data = dict(vectors())
+        for name, offset, value in [("hello", 0, 3), ("hello", 1, 1), ("hello", 3, 9), ("hello", 3, 0),
+                                    ("hello of a new session", 55, 1), ("hello with a refusal", 79, 9),
+                                    ("welcome", 0, 2), ("welcome", 1, 0), ("welcome", 2, 3), ("welcome", 3, 1),
+                                    ("welcome", 47, 0), ("welcome", 87, 0), ("welcome with refusals", 103, 9)]:
+            broken = bytearray(data[name])
+            broken[4 + offset] = value
+            with self.subTest(name, offset=offset), self.assertRaises(ProtocolError) as caught:
+                self.read(bytes(broken))
+            self.assertEqual(caught.exception.reason, "malformed frame")
+
+    def test_unknown_high_types_are_skipped(self) -> None:
+        self.assertEqual(self.read(bytes.fromhex("ff000003aabbcc" "0300000102")), Beat(2))
+
+    def test_the_limit_rises_with_welcome(self) -> None:
+        data = encode(Message(1, bytes(1000)))
+        self.assertEqual(self.read(data, opened=True), Message(1, bytes(1000)))
+        with self.assertRaises(ProtocolError):
+            self.read(encode(Message(1, bytes(1020))))
+        with self.assertRaises(ProtocolError):
+            self.read(encode(Message(1, bytes(1001))), opened=True)
+
+    def test_a_large_message_proves_life_as_it_comes(self) -> None:
+        reader = FrameReader(5000, opened=True)
+        data = encode(Message(1, bytes(4096 - 8)))
+        seen = []
+        for start in range(0, len(data), 1000):
+            reader.feed(data[start:start + 1000])
+            reader.next()
+            seen.append(reader.proofs)
+        self.assertEqual(seen, [0, 1, 2, 3, 4])
+
+
+class Peer:
+    """The gateway's end of one connection."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self.sock = sock
+        sock.settimeout(PATIENCE)
+        self.reader = FrameReader(1 << 20)
+        preface = b""
+        while len(preface) < 8:
+            preface += sock.recv(8 - len(preface))
+        assert preface == pulsegate.PREFACE
+        self.hello = self.read()
+        assert isinstance(self.hello, Hello), self.hello
+        self.reader.opened = True
+
+    def read(self) -> Any:
+        """The next frame, or None at the end of the stream."""
+        while True:
+            frame = self.reader.next()
+            if frame is not None:
+                return frame
+            data = self.sock.recv(65536)
+            if not data:
+                return None
+            self.reader.feed(data)
+
+    def expect(self, *frames: Any) -> None:
+        """These frames come next; beats may come in between."""
+        for frame in frames:
+            came = self.read()
+            while came == Beat(0):
+                came = self.read()
+            assert came == frame, f"{came} came, not {frame}"
+
+    def send(self, *frames: Any) -> None:
+        self.sock.sendall(b"".join(encode(frame) for frame in frames))
+
+    def welcome(self, **fields: Any) -> None:
+        values = dict(outcome=1 if self.hello.session else 0, lifetime=2, durability=2, beat_interval=5000,
+                      beat_timeout=15000, remaining=60000, session_ttl=60000, window_messages=100,
+                      window_bytes=1 << 20, message_max=1 << 20, server_time=0, session=self.hello.session or 7,
+                      token=TOKEN, committed=self.hello.acknowledged, acknowledged=self.hello.committed,
+                      lost_from=0, lost_to=0)
+        values.update(fields)
+        self.send(Welcome(**values))
+
+    def quiet(self, seconds: float) -> bool:
+        """Whether nothing comes for a while."""
+        self.sock.settimeout(seconds)
+        try:
+            frame = self.read()
+            raise AssertionError(f"{frame} came")
+        except socket.timeout:
+            return True
+        finally:
+            self.sock.settimeout(PATIENCE)
+
+    def cut(self) -> None:
+        self.sock.close()
+
+    def goodbye(self, code: int = 0) -> None:
+        """The client's BYE comes, then its end of stream."""
+        frame = self.read()
+        while frame == Beat(0):
+            frame = self.read()
+        assert isinstance(frame, Bye) and frame.code == code and frame.retry == 0, frame
+        assert self.read() is None
+        self.cut()
+
+
+class Base(unittest.TestCase):
+    def setUp(self) -> None:
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.listener.settimeout(PATIENCE)
+        self.addCleanup(self.listener.close)
+        self.port = self.listener.getsockname()[1]
+        self.events: "queue.Queue[Any]" = queue.Queue()
+        directory = tempfile.TemporaryDirectory()
+        self.addCleanup(directory.cleanup)
+        self.outbox = os.path.join(directory.name, "outbox.db")
+
+    def client(self, **options: Any) -> Client:
+        client = Client("127.0.0.1", self.port, "tester", on_event=lambda *event: self.events.put(event), **options)
+        self.addCleanup(client.close, done=False)
+        return client
+
+    def accept(self) -> Peer:
+        peer = Peer(self.listener.accept()[0])
+        self.addCleanup(peer.cut)
+        return peer
+
+    def event(self, wanted: str) -> Any:
+        """The detail of the next event of that kind."""
+        deadline = time.monotonic() + PATIENCE
+        while True:
+            kind, detail = self.events.get(timeout=max(0.01, deadline - time.monotonic()))
+            if kind == wanted:
+                return detail
+
+    def closing(self, client: Client, **options: Any) -> threading.Thread:
+        thread = threading.Thread(target=client.close, kwargs=options)
+        thread.start()
+        self.addCleanup(thread.join)
+        return thread
+
+    def kind_of(self, ticket: Any) -> str:
+        outcome = ticket.wait(PATIENCE)
+        self.assertIsNotNone(outcome)
+        return str(outcome.kind)
+
+    def end_of(self, client: Client) -> Any:
+        deadline = time.monotonic() + PATIENCE
+        while client.closed is None and time.monotonic() < deadline:
+            time.sleep(0.01)
+        self.assertIsNotNone(client.closed)
+        return client.closed
+
+
+class Sending(Base):
+    def test_three_legs_and_goodbye(self) -> None:
+        client = self.client()
+        peer = self.accept()
+        self.assertEqual((peer.hello.session, peer.hello.token, peer.hello.id), (0, bytes(16), "tester"))
+        peer.welcome()
+        ticket = client.send_nowait(b"one")
+        peer.expect(Message(1, b"one"))
+        self.assertIsNone(ticket.wait(0.05))
+        peer.send(Receipt(1))
+        settled = time.monotonic()
+        peer.expect(Confirm(1))
+        self.assertLess(time.monotonic() - settled, 0.2)
+        self.assertEqual(self.kind_of(ticket), "committed")
+        self.assertEqual(ticket.number, 1)
+        self.closing(client)
+        peer.goodbye()
+        self.assertEqual(self.end_of(client).code, 0)
+        with self.assertRaises(Ended):
+            client.send_nowait(b"late")
+
+    def test_send_blocks_until_committed_and_close_waits(self) -> None:
+        client = self.client()
+        peer = self.accept()
+        peer.welcome()
+        outcomes: List[Any] = []
+        thread = threading.Thread(target=lambda: outcomes.append(client.send(b"x")))
+        thread.start()
+        peer.expect(Message(1, b"x"))
+        self.closing(client)
+        self.assertTrue(peer.quiet(0.1))
+        peer.send(Receipt(1))
+        peer.expect(Confirm(1))   # before BYE 0 (7.4)
+        peer.goodbye()
+        thread.join()
+        self.assertEqual(outcomes[0].kind, "committed")
+
+    def test_eight_settled_are_confirmed_at_once(self) -> None:
+        client = self.client()
+        peer = self.accept()
+        peer.welcome()
+        for number in range(1, 10):
+            client.send_nowait(b"")
+        peer.expect(*(Message(number, b"") for number in range(1, 10)))
+        peer.send(Receipt(8))
+        peer.expect(Confirm(8))
+        peer.send(Receipt(9))
+        peer.expect(Confirm(9))
+
+    def test_resume_after_cut_with_the_same_numbers(self) -> None:
+        client = self.client()
+        peer = self.accept()
+        peer.welcome()
+        tickets = [client.send_nowait(text) for text in (b"a", b"b", b"c")]
+        peer.expect(Message(1, b"a"), Message(2, b"b"), Message(3, b"c"))
+        peer.send(Receipt(1))
+        peer.expect(Confirm(1))
+        peer.cut()
+        peer = self.accept()
+        self.assertEqual((peer.hello.session, peer.hello.token, peer.hello.acknowledged), (7, TOKEN, 1))
+        peer.welcome(committed=2, token=NEXT_TOKEN)   # settles 2
+        peer.expect(Message(3, b"c"), Confirm(2))
+        self.assertEqual(self.kind_of(tickets[1]), "committed")
+        self.assertIsNone(tickets[2].outcome)
+        peer.send(Receipt(3))
+        self.assertEqual(self.kind_of(tickets[2]), "committed")
+        self.assertEqual([ticket.number for ticket in tickets], [1, 2, 3])
+
+    def test_refusal_and_refusal_in_welcome(self) -> None:
+        client = self.client()
+        peer = self.accept()
+        peer.welcome()
+        tickets = [client.send_nowait(b"x") for _ in range(3)]
+        peer.expect(*(Message(number, b"x") for number in (1, 2, 3)))
+        peer.send(Refuse(1, 2, "too much"))
+        self.assertIsNone(tickets[0].wait(0.05))   # only the RECEIPT settles it (7.3)
+        peer.send(Receipt(1))
+        self.assertEqual(tickets[0].wait(PATIENCE), pulsegate.Outcome("not accepted", 2, "too much"))
+        peer.cut()
+        peer = self.accept()
+        peer.welcome(committed=3, refused=((1, 2), (3, 3)))
+        self.assertEqual(self.kind_of(tickets[1]), "committed")
+        self.assertEqual(tickets[2].wait(PATIENCE), pulsegate.Outcome("not accepted", 3, "not wanted"))
+        peer.expect(Confirm(3))
+
+    def test_unknown_after_outcome_0_and_the_unsent_go_on(self) -> None:
+        client = self.client()
+        peer = self.accept()
+        peer.welcome(window_messages=1)
+        sent, waiting = client.send_nowait(b"sent"), client.send_nowait(b"waiting")
+        peer.expect(Message(1, b"sent"))
+        peer.cut()
+        peer = self.accept()
+        peer.welcome(outcome=0, session=8, token=NEXT_TOKEN, committed=0)
+        self.assertEqual(self.kind_of(sent), "unknown")
+        peer.expect(Message(1, b"waiting"))
+        peer.send(Receipt(1))
+        self.assertEqual(self.kind_of(waiting), "committed")
+        peer.cut()
+        peer = self.accept()
+        self.assertEqual((peer.hello.session, peer.hello.token, peer.hello.acknowledged), (8, NEXT_TOKEN, 1))
+
+    def test_the_window_is_obeyed(self) -> None:
+        client = self.client()
+        peer = self.accept()
+        peer.welcome(window_messages=2, window_bytes=10, message_max=10)
+        for payload in (b"1", b"2", b"123456789", b"12"):
+            client.send_nowait(payload)
+        peer.expect(Message(1, b"1"), Message(2, b"2"))
+        self.assertTrue(peer.quiet(0.1))
+        peer.send(Receipt(1))
+        peer.expect(Message(3, b"123456789"))
+        peer.send(Receipt(2))
+        peer.expect(Confirm(2))
+        self.assertTrue(peer.quiet(0.1))   # by bytes
+        peer.send(Receipt(3))
+        peer.expect(Message(4, b"12"))
+
+    def test_too_long_for_the_gateway(self) -> None:
+        client = self.client()
+        long, short = client.send_nowait(b"12345"), client.send_nowait(b"1234")
+        peer = self.accept()
+        peer.welcome(message_max=4)
+        peer.expect(Message(1, b"1234"))
+        self.assertEqual(self.kind_of(long), "not accepted")
+        with self.assertRaises(ValueError):
+            client.send_nowait(b"12345")
+        peer.send(Receipt(1))
+        self.assertEqual(self.kind_of(short), "committed")
+
+    def test_full(self) -> None:
+        client = self.client(outbox_bytes_max=1000)
+        first = client.send_nowait(bytes(500))
+        with self.assertRaises(Full):
+            client.send_nowait(bytes(10))
+        with self.assertRaises(ValueError):
+            client.send_nowait(bytes(1000))
+        peer = self.accept()
+        peer.welcome()
+        peer.read()
+        peer.send(Receipt(1))
+        self.assertEqual(self.kind_of(first), "committed")
+        client.send_nowait(bytes(10))
+
+
+class Sessions(Base):
+    def test_lost_welcome_and_newest_token(self) -> None:
+        self.client()
+        self.accept().cut()                        # HELLO came, WELCOME is lost
+        peer = self.accept()
+        self.assertEqual(peer.hello.session, 0)
+        peer.welcome()
+        self.event("new session")
+        peer.cut()
+        for _ in range(2):                         # and lost again, twice, on a resume
+            peer = self.accept()
+            self.assertEqual((peer.hello.session, peer.hello.token), (7, TOKEN))
+            peer.cut()
+        peer = self.accept()
+        peer.welcome(token=NEXT_TOKEN)
+        self.event("resumed")
+        peer.cut()
+        self.assertEqual(self.accept().hello.token, NEXT_TOKEN)
+
+    def test_bad_token_begins_a_new_session(self) -> None:
+        client = self.client()
+        peer = self.accept()
+        peer.welcome()
+        ticket = client.send_nowait(b"x")
+        peer.expect(Message(1, b"x"))
+        peer.cut()
+        peer = self.accept()
+        peer.send(Bye(50, 0, 0, 0, "the token is not this session's"))
+        peer = self.accept()
+        self.assertEqual((peer.hello.session, peer.hello.token, peer.hello.acknowledged), (0, bytes(16), 0))
+        self.assertEqual(self.kind_of(ticket), "unknown")
+        peer.send(Bye(50, 0, 0, 0, "no"))          # a gateway that says so again means it
+        self.assertEqual(self.end_of(client).code, 50)
+
+    def test_lost_messages_and_other_disagreements(self) -> None:
+        client = self.client()
+        peer = self.accept()
+        peer.welcome()
+        for number in (1, 2, 3):
+            client.send_nowait(b"x")
+        peer.expect(*(Message(number, b"x") for number in (1, 2, 3)))
+        peer.send(Receipt(3))
+        peer.expect(Confirm(3))
+        peer.cut()
+        peer = self.accept()                       # the gateway has lost 2 and 3, and has sent up to 5 before
+        peer.welcome(committed=3, lost_from=2, lost_to=3, acknowledged=5)
+        self.assertEqual(self.event("lost incoming"), (1, 5))
+        self.assertEqual(self.event("lost"), (2, 3))
+        peer.send(Message(6, b"go on"))
+        self.assertEqual(client.receive(PATIENCE), Message(6, b"go on"))
+        client.send_nowait(b"y")
+        frames = [peer.read(), peer.read()]
+        self.assertIn(Receipt(6), frames)
+        self.assertIn(Message(4, b"y"), frames)
+        peer.cut()
+        peer = self.accept()                       # the client is older than what it has sent
+        peer.welcome(committed=9)
+        peer.goodbye(1)
+        peer = self.accept()
+        self.assertEqual((peer.hello.session, peer.hello.committed), (0, 0))
+
+    def test_bye_with_delay_and_bye_for_good(self) -> None:
+        client = self.client()
+        peer = self.accept()
+        peer.welcome()
+        peer.send(Notice(2, 100, "draining"), Bye(70, 2, 300, 0, "the gateway is draining"))
+        said = time.monotonic()
+        self.assertEqual(self.event("notice").code, 2)
+        peer = self.accept()
+        self.assertGreaterEqual(time.monotonic() - said, 0.3)
+        self.assertLess(time.monotonic() - said, 1.0)
+        ticket = client.send_nowait(b"x")
+        peer.welcome()
+        peer.expect(Message(1, b"x"))
+        peer.send(Bye(31, 0, 0, 0, "this gateway speaks version 1"))
+        closed = self.end_of(client)
+        self.assertEqual((closed.code, closed.retry, closed.text), (31, 0, "this gateway speaks version 1"))
+        self.assertEqual(self.kind_of(ticket), "unknown")
+        with self.assertRaises(Ended):
+            client.receive()
+
+    def test_receipt_just_before_bye_counts(self) -> None:
+        client = self.client(reconnect=False)
+        ticket = client.send_nowait(b"x")
+        peer = self.accept()
+        peer.welcome()
+        peer.expect(Message(1, b"x"))
+        peer.send(Receipt(1), Bye(12, 1, 0, 1, ""))
+        self.assertEqual(self.kind_of(ticket), "committed")
+        self.assertEqual(self.end_of(client).code, 12)
+
+    def test_close_without_gateway(self) -> None:
+        self.listener.close()
+        client = self.client()
+        sent = client.send_nowait(b"x")
+        began = time.monotonic()
+        client.close(timeout=0.2)
+        self.assertLess(time.monotonic() - began, 2.0)
+        self.assertEqual(self.kind_of(sent), "not accepted")
+
+    def test_ipv6(self) -> None:
+        try:
+            listener = socket.create_server(("::1", 0), family=socket.AF_INET6)
+        except OSError:
+            self.skipTest("no IPv6")
+        with listener:
+            listener.settimeout(PATIENCE)
+            client = Client("::1", listener.getsockname()[1], "tester")
+            peer = Peer(listener.accept()[0])
+            peer.welcome()
+            self.closing(client)
+            peer.goodbye()
+
+
+class Heartbeats(Base):
+    def test_question_is_answered_before_what_waits(self) -> None:
+        client = self.client()
+        peer = self.accept()
+        peer.welcome(window_messages=1)
+        client.send_nowait(b"a")
+        client.send_nowait(b"b")
+        peer.expect(Message(1, b"a"))
+        peer.send(Beat(1), Receipt(1))
+        peer.expect(Beat(2), Message(2, b"b"), Confirm(1))
+
+    def test_beats_come_in_time(self) -> None:
+        self.client()
+        peer = self.accept()
+        peer.welcome(beat_interval=100, beat_timeout=10000)
+        last = time.monotonic()
+        for _ in range(5):
+            self.assertEqual(peer.read(), Beat(0))
+            now = time.monotonic()
+            self.assertLess(now - last, 0.1)
+            self.assertGreater(now - last, 0.03)
+            last = now
+
+    def test_silent_gateway_is_asked_once_and_given_up(self) -> None:
+        self.client()
+        peer = self.accept()
+        peer.welcome(beat_interval=50, beat_timeout=200)
+        questions, deadline = 0, time.monotonic() + 0.35
+        while time.monotonic() < deadline:
+            questions += peer.read() == Beat(1)
+        self.assertEqual(questions, 1)
+        peer.send(Beat(2))
+        deadline = time.monotonic() + PATIENCE
+        frame = peer.read()
+        while frame is not None and time.monotonic() < deadline:
+            questions += frame == Beat(1)
+            frame = peer.read()
+        self.assertIsNone(frame)
+        self.assertEqual(questions, 2)
+        self.assertEqual(self.event("disconnected").code, 92)
+
+    def test_zero_intervals_do_not_spin(self) -> None:
+        self.client()
+        peer = self.accept()
+        peer.welcome(beat_interval=0, beat_timeout=0)
+        before, until, count = time.process_time(), time.monotonic() + 0.3, 0
+        peer.sock.settimeout(0.3)
+        while time.monotonic() < until and peer.sock.recv(100):
+            count += 1
+            peer.send(Beat(2))
+        self.assertLess(count, 100)
+        self.assertLess(time.process_time() - before, 0.25)
+
+
+class Receiving(Base):
+    def test_messages_are_receipted_when_taken(self) -> None:
+        client = self.client(window_messages=3)
+        peer = self.accept()
+        self.assertEqual(peer.hello.window_messages, 3)
+        peer.welcome()
+        peer.send(Message(1, b"a"), Message(2, b"b"))
+        self.assertTrue(peer.quiet(0.1))
+        self.assertEqual(client.receive(PATIENCE), Message(1, b"a"))
+        peer.expect(Receipt(1))
+        peer.cut()                                 # 2 has come, but is not taken
+        peer = self.accept()
+        self.assertEqual(peer.hello.committed, 1)
+        peer.welcome()
+        self.assertIsNone(client.receive(0.05))
+        peer.send(Confirm(1), Message(2, b"b"))
+        self.assertEqual(client.receive(PATIENCE), Message(2, b"b"))
+        peer.expect(Receipt(2))
+
+    def test_messages_taken_without_a_connection(self) -> None:
+        client = self.client(outbox=self.outbox)
+        peer = self.accept()
+        peer.welcome()
+        peer.send(Message(1, b"a"), Message(2, b"b"), Bye(70, 2, 300, 0, ""))
+        self.event("reconnecting")
+        self.assertEqual([next(client.messages()).payload for _ in range(2)], [b"a", b"b"])
+        self.assertEqual(self.accept().hello.committed, 2)
+
+    def test_a_window_that_is_not_obeyed(self) -> None:
+        client = self.client(window_messages=2)
+        peer = self.accept()
+        peer.welcome()
+        peer.send(*(Message(number, b"") for number in (1, 2, 3)))
+        peer.goodbye(38)
+        self.assertEqual(self.end_of(client).code, 38)
+
+
+class BrokenGateway(Base):
+    def check(self, data: bytes, code: int, welcomed: bool = True, **options: Any) -> None:
+        client = self.client(**options)
+        peer = self.accept()
+        if welcomed:
+            peer.welcome()
+        peer.sock.sendall(data)
+        peer.goodbye(code)
+        closed = self.end_of(client)
+        self.assertEqual((closed.code, closed.retry), (code, 0))
+        self.assertIn("broke the protocol", closed.text)
+
+    def test_garbage(self) -> None:
+        self.check(b"HTTP/1.1 400 Bad Request\r\n\r\n", 33, welcomed=False)
+
+    def test_huge_length(self) -> None:
+        self.check(bytes.fromhex("04ffffff"), 34)
+
+    def test_huge_length_before_welcome(self) -> None:
+        self.check(bytes.fromhex("02ffffff"), 34, welcomed=False)
+
+    def test_out_of_place(self) -> None:
+        for data in (encode(Receipt(1)), encode(Refuse(1, 1)), encode(Confirm(1)), dict(vectors())["hello"],
+                     dict(vectors())["welcome"]):
+            with self.subTest(data[0]):
+                self.check(data, 35)
+
+    def test_gap(self) -> None:
+        self.check(encode(Message(2, b"")), 37)
+
+    def test_resumed_what_never_was(self) -> None:
+        client = self.client()
+        peer = self.accept()
+        peer.welcome(outcome=1)
+        peer.goodbye(32)
+        self.assertEqual(self.end_of(client).code, 32)
+
+    def test_half_a_frame_and_early_close_come_again(self) -> None:
+        self.client()
+        peer = self.accept()
+        peer.welcome()
+        peer.sock.sendall(bytes.fromhex("0400"))
+        peer.cut()
+        self.assertEqual(self.event("disconnected").code, 40)
+        self.accept().cut()
+        self.assertIn(self.event("disconnected").code, (90, 93))
+        self.accept()
+
+    def test_backoff_grows(self) -> None:
+        self.client()
+        waits = []
+        for _ in range(4):
+            self.accept().cut()
+            waits.append(self.event("reconnecting"))
+        for i, wait in enumerate(waits):
+            self.assertLessEqual(wait, 0.1 * 2 ** i)
+
+
+class OnDisk(Base):
+    def test_restart_goes_on_where_it_was(self) -> None:
+        client = self.client(outbox=self.outbox)
+        peer = self.accept()
+        peer.welcome(window_messages=2)
+        tickets = [client.send_nowait(payload) for payload in (b"a", b"b", b"c")]
+        peer.expect(Message(1, b"a"), Message(2, b"b"))
+        peer.send(Receipt(1), Message(1, b"in"))
+        self.assertEqual(client.receive(PATIENCE), Message(1, b"in"))
+        tickets[0].wait(PATIENCE)
+        with self.assertRaises(sqlite3.OperationalError):   # two clients would use one number twice
+            Client("127.0.0.1", self.port, "tester", outbox=self.outbox)
+        client.close(done=False)
+        self.assertEqual(self.kind_of(tickets[1]), "kept")
+        with self.assertRaises(ValueError):
+            Client("127.0.0.1", self.port, "another", outbox=self.outbox)
+        client = self.client(outbox=self.outbox)
+        peer = self.accept()
+        self.assertEqual((peer.hello.session, peer.hello.token, peer.hello.acknowledged, peer.hello.committed),
+                         (7, TOKEN, 1, 1))
+        peer.welcome()
+        peer.expect(Message(2, b"b"), Message(3, b"c"))
+        peer.send(Receipt(3))
+        self.assertEqual([self.kind_of(ticket) for ticket in client.restored], ["committed"] * 2)
+
+    def start(self, *options: str) -> "subprocess.Popen[bytes]":
+        child = subprocess.Popen([sys.executable, str(HERE / "pulsegate.py"), f"127.0.0.1:{self.port}", "--id", "child",
+                                  *options], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        self.addCleanup(self.reap, child)
+        return child
+
+    def reap(self, child: "subprocess.Popen[bytes]") -> None:
+        child.kill()
+        child.wait()
+        for pipe in (child.stdin, child.stdout, child.stderr):
+            if pipe:
+                pipe.close()
+
+    def test_a_killed_process_loses_nothing_and_uses_no_number_twice(self) -> None:
+        child = self.start("--outbox", self.outbox)
+        assert child.stdin
+        child.stdin.write(b"".join(b"line %d\n" % n for n in range(1, 51)))
+        child.stdin.flush()
+        peer = self.accept()
+        peer.welcome()
+        peer.expect(*(Message(number, b"line %d" % number) for number in range(1, 51)))
+        peer.send(Receipt(7))
+        peer.expect(Confirm(7))                    # which says that this is on disk
+        child.send_signal(signal.SIGKILL)
+        child.wait()
+        child = self.start("--outbox", self.outbox)
+        peer = self.accept()
+        self.assertEqual((peer.hello.session, peer.hello.token, peer.hello.acknowledged), (7, TOKEN, 7))
+        peer.welcome(token=NEXT_TOKEN)
+        for number in range(8, 51):
+            peer.expect(Message(number, b"line %d" % number))
+        peer.send(Receipt(50))
+        assert child.stdin
+        child.stdin.close()
+        peer.expect(Confirm(50))
+        peer.goodbye()
+        self.assertEqual(child.wait(PATIENCE), 0)
+
+    def test_killed_between_accepting_and_connecting(self) -> None:
+        code = ("import os, signal, sys, pulsegate\n"
+                "client = pulsegate.Client('127.0.0.1', int(sys.argv[1]), 'child', outbox=sys.argv[2])\n"
+                "for number in range(20): client.send_nowait(b'%d' % number)\n"
+                "os.kill(os.getpid(), signal.SIGKILL)\n")
+        child = subprocess.run([sys.executable, "-c", code, str(self.port), self.outbox], cwd=HERE, timeout=10)
+        self.assertEqual(child.returncode, -signal.SIGKILL)
+        self.accept().cut()                        # what is left of the child's connection
+        client = Client("127.0.0.1", self.port, "child", outbox=self.outbox)
+        self.addCleanup(client.close, done=False)
+        peer = self.accept()
+        peer.welcome()
+        peer.expect(*(Message(number + 1, b"%d" % number) for number in range(20)))
+
+    def test_command_line(self) -> None:
+        child = self.start()
+        peer = self.accept()
+        peer.welcome()
+        assert child.stdin and child.stdout and child.stderr
+        child.stdin.write(b"one\ntwo")
+        child.stdin.close()
+        peer.expect(Message(1, b"one"), Message(2, b"two"))
+        peer.send(Message(1, "gr\u00fc\u00dfe\nzwei".encode()))
+        peer.expect(Receipt(1))
+        peer.send(Refuse(2, 3, "no twos"), Receipt(2))
+        peer.expect(Confirm(2))
+        peer.goodbye()
+        self.assertEqual(child.wait(PATIENCE), 0)
+        lines = child.stdout.read().decode().splitlines()
+        for line in ("new session 7", "sent 1", "sent 2", "received 1", "refused 2 3 no twos", "confirmed 1",
+                     "confirmed 2", "message 1 gr\u00fc\u00dfe\\nzwei"):
+            self.assertIn(line, lines)
+        self.assertEqual(child.stderr.read(), b"")
+
+    def test_command_line_ended_for_good(self) -> None:
+        child = self.start()
+        self.accept().send(Bye(30, 0, 0, 0, "go away"))
+        self.assertEqual(child.wait(PATIENCE), 3)
+        assert child.stderr
+        self.assertIn(b"go away", child.stderr.read())
+
+    def test_command_line_usage(self) -> None:
+        for wrong in ("nonsense", "host:0", ":7"):
+            result = subprocess.run([sys.executable, str(HERE / "pulsegate.py"), wrong, "--id", "x"],
+                                    stdin=subprocess.DEVNULL, capture_output=True, timeout=10)
+            self.assertEqual(result.returncode, 2)
+
+
+class RestlessGateway(Base):
+    """A gateway that keeps the rules, but whose connections break at any point."""
+
+    def serve(self, chance: random.Random, stored: List[bytes], wanted: int) -> None:
+        cursor, token, pending, refused = 0, 1, None, set()   # type: int, int, Any, Any
+        while True:
+            peer = Peer(self.listener.accept()[0])
+            try:
+                hello = peer.hello
+                if hello.session:
+                    assert int.from_bytes(hello.token, "big") in (token, pending), "a token that is not valid"
+                    if int.from_bytes(hello.token, "big") == pending:
+                        token, pending = pending, None
+                    assert hello.acknowledged <= cursor
+                    refused = {number for number in refused if number > hello.acknowledged}
+                elif cursor:
+                    raise AssertionError("the client left its session")
+                pending = pending or token + 1
+                if chance.random() < 0.2:
+                    continue   # WELCOME is lost
+                if not hello.session:
+                    token = pending = pending or 1
+                peer.welcome(session=7, token=pending.to_bytes(16, "big"), committed=cursor, window_messages=16,
+                             refused=tuple((number, 3) for number in sorted(refused)))
+                received = cursor
+                while True:
+                    frame = peer.read()
+                    if frame is None or (isinstance(frame, Bye) and frame.code == 1):
+                        break
+                    if isinstance(frame, Bye):
+                        assert cursor == wanted
+                        return
+                    token, pending = pending or token, pending
+                    if isinstance(frame, Confirm):
+                        refused = {number for number in refused if number > frame.floor}
+                    if isinstance(frame, Message):
+                        assert frame.number == received + 1, (frame, received)
+                        received = frame.number
+                        if chance.random() < 0.03:
+                            break   # it is lost
+                        cursor = frame.number
+                        if frame.payload.endswith(b"3"):
+                            refused.add(cursor)
+                            peer.send(Refuse(cursor, 3, "no threes"))
+                        else:
+                            stored.append(frame.payload)
+                        if chance.random() < 0.03:
+                            break   # its receipt is lost
+                        peer.send(Receipt(cursor))
+            except OSError:
+                pass
+            finally:
+                peer.cut()
+
+    def test_each_message_ends_once_and_as_it_is_told(self) -> None:
+        stored: List[bytes] = []
+        payloads = [b"%d" % number for number in range(400)]
+        with mock.patch("pulsegate.random.uniform", return_value=0.0):
+            gateway = threading.Thread(target=self.serve, args=(random.Random(7), stored, len(payloads)), daemon=True)
+            gateway.start()
+            client = self.client(outbox=self.outbox)
+            tickets: List[Any] = []
+            for start in range(0, 400, 100):       # and the client is stopped and started, too
+                tickets += [client.send_nowait(payload) for payload in payloads[start:start + 100]]
+                if start < 300:
+                    client.close(done=False)
+                    client = self.client(outbox=self.outbox)
+            client.close(timeout=15)
+            gateway.join(PATIENCE)
+        self.assertFalse(gateway.is_alive())
+        self.assertEqual(stored, [payload for payload in payloads if not payload.endswith(b"3")])
+        for payload, ticket in zip(payloads, tickets):
+            expected = "not accepted" if payload.endswith(b"3") else "committed"
+            self.assertIn(ticket.outcome.kind, (expected, "kept"))
+        ends = [event for event in list(self.events.queue) if event[0] in ("committed", "refused", "unknown")]
+        self.assertEqual([kind for kind, _ in ends],
+                         ["refused" if payload.endswith(b"3") else "committed" for payload in payloads])
+
+
+BINARY = os.environ.get("PULSEGATE_BINARY")
+
+
+@unittest.skipUnless(BINARY, "PULSEGATE_BINARY names no gateway")
+class RealGateway(unittest.TestCase):
+    """Against a gateway that is killed and started again: what was told is what is in its store."""
+
+    def setUp(self) -> None:
+        directory = tempfile.TemporaryDirectory()
+        self.addCleanup(directory.cleanup)
+        self.data = os.path.join(directory.name, "data")
+        self.outbox = os.path.join(directory.name, "outbox.db")
+        self.process: Optional["subprocess.Popen[bytes]"] = None
+        self.addCleanup(self.kill)
+        self.port = self.start("127.0.0.1:0")
+
+    def start(self, listen: str) -> int:
+        """Starts the gateway and returns the port that it names first."""
+        self.process = subprocess.Popen(
+            [str(BINARY), "serve", "--listen", listen, "--protocol", "auto", "--sink", "store",
+             "--data-dir", self.data],
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        output, ports = self.process.stdout, queue.Queue()   # type: Any, queue.Queue[bytes]
+        assert output
+
+        def watch() -> None:   # to the end, so that the pipe never fills
+            with output:
+                for line in output:
+                    ports.put(line)
+            ports.put(b"")
+
+        threading.Thread(target=watch, daemon=True).start()
+        lines = []
+        while True:
+            line = ports.get(timeout=10)
+            lines.append(line)
+            found = re.search(rb"127\.0\.0\.1:([1-9][0-9]*)", line)
+            if found:
+                return int(found.group(1))
+            self.assertNotEqual(line, b"", f"the gateway ended: {lines}")
+
+    def kill(self) -> None:
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait()
+            self.process = None
+
+    def stored(self) -> List[str]:
+        """The payloads in the gateway's store, in its order."""
+        output = subprocess.run([str(BINARY), "messages", "--data-dir", self.data, "--json"], check=True,
+                                capture_output=True, timeout=20).stdout
+        rows = [json.loads(line) for line in output.splitlines() if line.strip().startswith(b"{")]
+        return [self.text(row.get("payload", row.get("text", ""))) for row in rows]
+
+    @staticmethod
+    def text(payload: Any) -> str:
+        if isinstance(payload, list):
+            return bytes(payload).decode()
+        if isinstance(payload, str) and re.fullmatch("([0-9a-f]{2})+", payload):
+            return bytes.fromhex(payload).decode()
+        return str(payload)
+
+    def test_killed_in_between(self) -> None:
+        client = Client("127.0.0.1", self.port, "real", outbox=self.outbox)
+        self.addCleanup(client.close, done=False)
+        expected = [f"message {number}" for number in range(300)]
+        tickets = []
+        for number, text in enumerate(expected):
+            tickets.append(client.send_nowait(text.encode()))
+            if number in (100, 200):
+                self.kill()
+                self.assertEqual(self.start(f"127.0.0.1:{self.port}"), self.port)
+        outcomes = [ticket.wait(20) for ticket in tickets]
+        self.assertEqual({outcome and outcome.kind for outcome in outcomes}, {"committed"})
+        client.close(timeout=10)
+        self.kill()
+        self.assertEqual(self.stored(), expected)
+
+    def test_client_restart_with_the_same_outbox(self) -> None:
+        expected = [f"message {number}" for number in range(90)]
+        for start in (0, 30, 60):
+            client = Client("127.0.0.1", self.port, "real", outbox=self.outbox)
+            for text in expected[start:start + 30]:
+                client.send_nowait(text.encode())
+            client.close(done=start == 60, timeout=20 if start == 60 else None)
+        self.kill()
+        self.assertEqual(self.stored(), expected)
+
+
+if __name__ == "__main__":
+    unittest.main()
