@@ -154,9 +154,12 @@ impl Connection {
     pub(super) fn handle_pulse(&mut self, now: Now, policy: &Policy, input: &[u8], output: &mut impl Output) {
         let Self { lifetime, speech, totals } = self;
         let Some(Speech::Pulse(dialogue)) = speech.as_deref_mut() else { return };
-        let Dialogue { pulse, asked, goodbye, interval_ms, timeout_ms, token_used, .. } = dialogue;
+        let Dialogue { pulse, attachment, asked, goodbye, interval_ms, timeout_ms, token_used, .. } =
+            dialogue;
+        let is_attached = attachment.is_some();
         let outcome = pulse.handle_input(now.instant, input, |event| {
-            let is_first_use = !*token_used && !matches!(event, PulseEvent::Hello(_) | PulseEvent::Bye(_));
+            // Before WELCOME there is no token to be used.
+            let is_first_use = is_attached && !*token_used && !matches!(event, PulseEvent::Bye(_));
             if is_first_use {
                 *token_used = true;
                 output.handle_event(Event::TokenUsed);

@@ -1,0 +1,21 @@
+//! A gateway's connection where the pulse protocol is spoken, in virtual time: no sleep, no clock, and nothing
+//! but the public API. One module per behaviour; `driver` is what they share, `words` what the two sides say.
+
+mod beats;
+mod blocked;
+mod confirming;
+mod deadlines;
+mod driver;
+mod ends;
+mod exchange;
+mod farewells;
+mod hello;
+mod leaving;
+mod notices;
+mod owed_welcome;
+mod preface;
+mod questions;
+mod resuming;
+mod tokens;
+mod violations;
+mod words;

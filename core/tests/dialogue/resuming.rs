@@ -1,0 +1,50 @@
+//! A client that comes back: what HELLO and WELCOME settle, and what goes on (PROTOCOL.md sections 5.3 to 5.5).
+
+use crate::driver::{Driver, Seen};
+use crate::words::{Said, admission_again, bytes, hello_again, message, patient};
+use pulsegate_core::close::CloseReason;
+use pulsegate_core::connection::Admission;
+use pulsegate_core::frame::Frame;
+
+fn welcome(resumed: bool, committed: u64, acknowledged: u64) -> Said {
+    Said::Welcome {
+        resumed,
+        lifetime: pulsegate_core::frame::LifetimeKind::Long,
+        beats_ms: (1_200_000, 3_600_000),
+        remaining_ms: 3_600_000,
+        committed,
+        acknowledged,
+    }
+}
+
+#[test]
+fn what_hello_does_not_cover_is_sent_again_with_its_numbers() {
+    let mut driver = Driver::greeted(patient(), hello_again(5));
+    let admission = Admission { committed: 9, floor: 8, acknowledged: 5, ..admission_again() };
+    driver.welcome(&admission, &["six", "seven"]);
+    let said = driver.said();
+    assert_eq!(said[0], welcome(true, 9, 5));
+    assert!(said.ends_with(&[Said::message(6, "six"), Said::message(7, "seven")]), "{said:?}");
+    assert_eq!(driver.push(b"eight"), Ok(8));
+    assert_eq!(driver.said(), [Said::message(8, "eight")]);
+    driver.receive(&[message(10, b"x"), bytes(&[Frame::Receipt { committed: 8 }])].concat());
+    let seen = [Seen::TokenUsed, Seen::Message(10, b"x".to_vec()), Seen::Settled(8)];
+    assert_eq!(driver.seen(), seen);
+    assert_eq!(driver.connection().attachment(), Some(admission.attachment));
+}
+
+#[test]
+fn a_cursor_ahead_of_what_the_owner_has_ends_it_and_the_owner_is_told() {
+    let mut driver = Driver::greeted(patient(), hello_again(5));
+    driver.welcome(&Admission { acknowledged: 3, ..admission_again() }, &["four"]);
+    let reason = CloseReason::FrameOutOfPlace;
+    driver.ended(reason, &[Seen::Detached(false)], &[Said::bye(reason, 0)]);
+}
+
+#[test]
+fn its_owner_goes_on_above_a_cursor_that_is_ahead() {
+    let mut driver = Driver::greeted(patient(), hello_again(5));
+    driver.welcome(&Admission { acknowledged: 5, ..admission_again() }, &[]);
+    assert_eq!(driver.push(b"x"), Ok(6));
+    assert!(driver.said().contains(&Said::message(6, "x")));
+}
