@@ -250,7 +250,8 @@ impl<P: AsRef<[u8]>> Pulse<P> {
     /// are those of the session.
     ///
     /// # Errors
-    /// [`CloseReason::FrameOutOfPlace`] if the cursor that HELLO named is ahead of everything we sent, or there was no HELLO.
+    /// [`CloseReason::FrameOutOfPlace`] if the session goes on and the cursor that HELLO named is ahead of everything we
+    /// sent, or there was no HELLO.
     pub fn welcome(
         &mut self,
         welcome: &Welcome<'_>,
@@ -262,7 +263,9 @@ impl<P: AsRef<[u8]>> Pulse<P> {
         }
         self.sending = sending;
         self.receiving = receiving;
-        self.sending.attach(self.peer_committed, self.peer_window)?;
+        // What HELLO named belongs to its session: a new one begins at 0, whatever became of the other.
+        let peer_committed = if welcome.resumed { self.peer_committed } else { 0 };
+        self.sending.attach(peer_committed, self.peer_window)?;
         self.receiving.attach(welcome.committed);
         Frame::Welcome(*welcome).encode(&mut self.urgent);
         self.stage = Stage::Attached;

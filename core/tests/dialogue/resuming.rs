@@ -1,7 +1,7 @@
 //! A client that comes back: what HELLO and WELCOME settle, and what goes on (PROTOCOL.md sections 5.3 to 5.5).
 
 use crate::driver::{Driver, Seen};
-use crate::words::{Said, admission_again, bytes, hello_again, message, patient};
+use crate::words::{Said, admission, admission_again, bytes, hello_again, message, patient};
 use pulsegate_core::close::CloseReason;
 use pulsegate_core::connection::Admission;
 use pulsegate_core::frame::Frame;
@@ -31,6 +31,17 @@ fn what_hello_does_not_cover_is_sent_again_with_its_numbers() {
     let seen = [Seen::TokenUsed, Seen::Message(10, b"x".to_vec()), Seen::Settled(8)];
     assert_eq!(driver.seen(), seen);
     assert_eq!(driver.connection().attachment(), Some(admission.attachment));
+}
+
+#[test]
+fn the_client_of_a_session_that_is_gone_gets_a_new_one_whatever_it_had() {
+    let mut driver = Driver::greeted(patient(), hello_again(5));
+    driver.welcome(&admission(), &[]);
+    assert_eq!(driver.said(), [welcome(false, 0, 0)]);
+    assert_eq!(driver.push(b"x"), Ok(1), "numbers begin anew");
+    assert_eq!(driver.said(), [Said::message(1, "x")]);
+    driver.receive(&message(1, b"y"));
+    assert_eq!(driver.seen(), [Seen::TokenUsed, Seen::Message(1, b"y".to_vec())]);
 }
 
 #[test]
