@@ -335,7 +335,8 @@ impl<P: AsRef<[u8]>> Pulse<P> {
         if std::mem::take(&mut self.is_receipt_due) {
             Frame::Receipt { committed: self.receiving.committed() }.encode(out);
         }
-        let is_due = self.confirm_by.is_some_and(|due| due <= now);
+        // What HELLO has settled is confirmed at once: no receipt has set a time for it.
+        let is_due = self.confirm_by.is_none_or(|due| due <= now);
         if (is_due || self.sending.unconfirmed() >= CONFIRM_MESSAGES)
             && let Some(floor) = self.sending.poll_confirm()
         {

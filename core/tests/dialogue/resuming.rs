@@ -1,7 +1,7 @@
 //! A client that comes back: what HELLO and WELCOME settle, and what goes on (PROTOCOL.md sections 5.3 to 5.5).
 
 use crate::driver::{Driver, Seen};
-use crate::words::{Said, admission, admission_again, bytes, hello_again, message, patient};
+use crate::words::{Said, admission, admission_again, beat, bytes, hello_again, message, ms, patient};
 use pulsegate_core::close::CloseReason;
 use pulsegate_core::connection::Admission;
 use pulsegate_core::frame::Frame;
@@ -31,6 +31,27 @@ fn what_hello_does_not_cover_is_sent_again_with_its_numbers() {
     let seen = [Seen::TokenUsed, Seen::Message(10, b"x".to_vec()), Seen::Settled(8)];
     assert_eq!(driver.seen(), seen);
     assert_eq!(driver.connection().attachment(), Some(admission.attachment));
+}
+
+#[test]
+fn what_hello_settles_is_not_sent_and_is_confirmed_in_time() {
+    for settled in 1..=9 {
+        let mut driver = Driver::greeted(patient(), hello_again(settled));
+        let outgoing = ["x"; 9];
+        driver.welcome(&admission_again(), &outgoing);
+        driver.pass_to(ms(20));
+        let said = driver.said();
+        assert_eq!(said[0], welcome(true, 0, 0));
+        assert!(said.contains(&Said::Confirm(settled)), "{settled}: {said:?}");
+        let numbers: Vec<u64> = said
+            .iter()
+            .filter_map(|said| if let Said::Message(number, _) = said { Some(*number) } else { None })
+            .collect();
+        assert_eq!(numbers, Vec::from_iter(settled + 1..=9));
+        driver.receive(&beat());
+        driver.pass_to(ms(100));
+        assert_eq!(driver.said(), [], "confirmed once");
+    }
 }
 
 #[test]
