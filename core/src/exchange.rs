@@ -253,7 +253,8 @@ impl Receiving {
     /// [`Violation::SequenceGap`] if it is not the next one, [`Violation::WindowExceeded`] if more messages
     /// are in flight than `window_messages`.
     pub const fn handle_message(&mut self, number: u64, window_messages: u32) -> Result<(), Violation> {
-        if number != self.received + 1 {
+        // Where a peer's HELLO has moved the cursor to, no number may follow: the difference can't overflow.
+        if number <= self.received || number - self.received != 1 {
             return Err(Violation::SequenceGap);
         }
         if number - self.committed > window_messages as u64 {

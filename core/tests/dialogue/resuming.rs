@@ -80,3 +80,12 @@ fn its_owner_goes_on_above_a_cursor_that_is_ahead() {
     assert_eq!(driver.push(b"x"), Ok(6));
     assert!(driver.said().contains(&Said::message(6, "x")));
 }
+
+#[test]
+fn cursors_at_the_end_of_all_numbers_make_nothing_panic() {
+    let most = u64::MAX;
+    let mut driver = Driver::greeted(patient(), hello_again(most));
+    driver.welcome(&Admission { committed: most, acknowledged: most, ..admission_again() }, &[]);
+    driver.receive(&message(most, b"x"));
+    assert_eq!(driver.reason(), Some(CloseReason::SequenceGap));
+}
