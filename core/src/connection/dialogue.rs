@@ -71,6 +71,8 @@ pub(super) struct Dialogue {
     asked: Option<Instant>,
     /// The code of the peer's BYE.
     goodbye: Option<u16>,
+    /// As much waits as may: until some of it has left, nothing can be said.
+    is_full: bool,
     /// The peer has been told that the planned end is near.
     noticed: bool,
     resumed: bool,
@@ -87,6 +89,7 @@ impl Dialogue {
             timeout_ms: 0,
             asked: None,
             goodbye: None,
+            is_full: false,
             noticed: false,
             resumed: false,
             token_used: false,
@@ -114,7 +117,8 @@ impl Dialogue {
     pub(super) fn reminders(&self, planned: Instant, policy: &Policy) -> [Option<(Instant, Timer)>; 2] {
         let notice = (self.pulse.is_attached() && !self.noticed)
             .then(|| (planned.before(NOTICE_BEFORE.min(policy.age_max() / 10)), Timer::Notice));
-        [self.pulse.poll_timeout().map(|due| (due, Timer::Confirm)), notice]
+        let confirm = self.pulse.poll_timeout().filter(|_| !self.is_full);
+        [confirm.map(|due| (due, Timer::Confirm)), notice]
     }
 }
 
@@ -315,7 +319,8 @@ impl Connection {
         }
         let waiting = output.waiting();
         let Some(dialogue) = self.dialogue_mut() else { return };
-        if waiting >= policy.output_bytes_max {
+        dialogue.is_full = waiting >= policy.output_bytes_max;
+        if dialogue.is_full {
             if dialogue.pulse.urgent_bytes() > URGENT_BYTES_MAX {
                 self.close(now, policy, CloseReason::OutputFull, output);
             }

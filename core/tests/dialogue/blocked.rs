@@ -7,6 +7,7 @@ use pulsegate_core::close::CloseReason;
 use pulsegate_core::frame::{Beat, Frame};
 use pulsegate_core::lifetime::Pause;
 use pulsegate_core::policy::Policy;
+use pulsegate_core::timer::Timer;
 
 const ANSWER: Said = Said::Beat(Beat::Answer);
 
@@ -90,6 +91,54 @@ fn what_was_held_back_goes_out_in_order_once_there_is_room() {
     assert_eq!(driver.said(), []);
     driver.take(usize::MAX);
     assert_eq!(driver.said(), [ANSWER, Said::Receipt(1), Said::message(2, "two")]);
+}
+
+/// One for which as much waits as may.
+fn full() -> Driver {
+    let mut driver = driver(patient(), 50_000);
+    while driver.waiting() < driver.policy.output_bytes_max {
+        driver.receive(&question().repeat(100));
+    }
+    driver.said();
+    driver.seen();
+    driver
+}
+
+#[test]
+fn a_confirmation_that_cannot_be_said_keeps_nobody_busy_and_is_said_later() {
+    let mut driver = full();
+    driver.receive(&bytes(&[Frame::Receipt { committed: 1 }]));
+    driver.pass_to(s(1));
+    assert_eq!(driver.said(), []);
+    assert_ne!(driver.next().map(|(_, timer)| timer), Some(Timer::Confirm));
+    driver.take(usize::MAX);
+    assert_eq!(driver.said(), [Said::Confirm(1)]);
+}
+
+#[test]
+fn a_confirmation_that_was_filed_before_it_could_not_be_said_keeps_nobody_busy() {
+    let mut driver = driver(patient(), 50_000);
+    driver.receive(&bytes(&[Frame::Receipt { committed: 1 }]));
+    assert_eq!(driver.next(), Some((ms(20), Timer::Confirm)));
+    while driver.waiting() < driver.policy.output_bytes_max {
+        driver.receive(&question().repeat(100));
+    }
+    driver.said();
+    driver.pass_to(s(1));
+    assert_eq!(driver.said(), []);
+    driver.take(usize::MAX);
+    assert_eq!(driver.said(), [Said::Confirm(1)]);
+}
+
+#[test]
+fn there_is_time_for_the_confirmation_if_there_is_room_before() {
+    let mut driver = full();
+    driver.at(s(1)).receive(&bytes(&[Frame::Receipt { committed: 1 }]));
+    driver.pass_to(s(1) + ms(5)).take(usize::MAX);
+    assert_eq!(driver.said(), []);
+    assert_eq!(driver.next(), Some((s(1) + ms(20), Timer::Confirm)));
+    driver.pass_to(s(1) + ms(20));
+    assert_eq!(driver.said(), [Said::Confirm(1)]);
 }
 
 #[test]
