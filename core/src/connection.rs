@@ -197,6 +197,7 @@ impl Connection {
                 self.close(now, policy, self.finished_reason(), output);
             } else if written.waiting == 0 {
                 self.speak(now, policy, output);
+                self.finish_if_done(now, policy, output);
             }
         }
         if self.lifetime.phase() == Phase::Flushing && written.waiting == 0 && output.transmit().is_empty() {

@@ -206,8 +206,13 @@ impl Connection {
         if let Err(reason) = dialogue.pulse.handle_input_end() {
             return self.close(now, policy, reason, output);
         }
-        // The receipts for what it has sent are worth waiting for.
-        if !dialogue.pulse.owes_receipts() {
+        self.finish_if_done(now, policy, output);
+    }
+
+    /// Ends it if the client has ended its side: but the receipts for what it has sent are worth waiting for.
+    pub(super) fn finish_if_done(&mut self, now: Now, policy: &Policy, output: &mut impl Output) {
+        let is_done = self.dialogue().is_some_and(|dialogue| !dialogue.pulse.owes_receipts());
+        if is_done && self.lifetime.input_ended() {
             self.finish(now, policy, output.waiting(), output);
         }
     }
@@ -242,10 +247,7 @@ impl Connection {
         let Some(dialogue) = self.dialogue_mut() else { return };
         dialogue.pulse.commit(committed);
         self.speak(now, policy, output);
-        let is_done = self.dialogue().is_some_and(|dialogue| !dialogue.pulse.owes_receipts());
-        if is_done && self.lifetime.input_ended() {
-            self.finish(now, policy, output.waiting(), output);
-        }
+        self.finish_if_done(now, policy, output);
     }
 
     /// A message is not accepted; [`commit`](Self::commit) of its number has to follow, and takes it along.

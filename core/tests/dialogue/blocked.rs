@@ -142,6 +142,26 @@ fn there_is_time_for_the_confirmation_if_there_is_room_before() {
 }
 
 #[test]
+fn receipts_that_cannot_be_said_are_waited_for_at_the_end_of_input_too() {
+    // The commit before the end of input, and after it.
+    for is_early in [true, false] {
+        let mut driver = full();
+        driver.at(s(1)).receive(&message(1, b"x"));
+        if is_early {
+            driver.commit(1);
+        }
+        driver.end_input();
+        if !is_early {
+            driver.commit(1);
+        }
+        assert_eq!((driver.said(), driver.is_open()), (vec![], true));
+        driver.at(s(2)).take(usize::MAX);
+        assert_eq!(driver.said(), [Said::Receipt(1)]);
+        assert_eq!(driver.reason(), Some(CloseReason::PeerClosed), "nothing is left to wait for");
+    }
+}
+
+#[test]
 fn output_that_makes_no_progress_ends_it() {
     let mut driver = driver(Policy { write_stall: s(4), ..pulse() }, 100);
     driver.pass_to(s(3)).take(1);
