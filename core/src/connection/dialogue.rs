@@ -168,8 +168,11 @@ impl Connection {
                 *token_used = true;
                 output.handle_event(Event::TokenUsed);
             }
-            lifetime.handle_heartbeat(now);
-            *asked = None;
+            // While it waits for WELCOME, nothing that it sends makes its wait longer.
+            if is_attached {
+                lifetime.handle_heartbeat(now);
+                *asked = None;
+            }
             match event {
                 PulseEvent::Hello(hello) => {
                     lifetime.handle_first_message(now);

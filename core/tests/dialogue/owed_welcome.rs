@@ -2,7 +2,7 @@
 //! a sink may stall.
 
 use crate::driver::Driver;
-use crate::words::{AGE, NANO, Said, TIMEOUT, admission, hello, ms, pulse, s, short};
+use crate::words::{AGE, NANO, Said, TIMEOUT, admission, hello, ms, pulse, s, short, skipped};
 use pulsegate_core::close::CloseReason;
 use pulsegate_core::timer::Timer;
 
@@ -20,6 +20,15 @@ fn the_wait_is_bounded_from_hello_on() {
         let reason = CloseReason::SinkStalled;
         driver.ended(reason, &[], &[Said::bye(reason, 0)]);
     }
+}
+
+#[test]
+fn the_client_cannot_make_it_longer() {
+    let mut driver = Driver::greeted(pulse(), hello());
+    for second in 1..60 {
+        driver.pass_to(s(second)).receive(&skipped());
+    }
+    driver.ends_exactly_at(STALL, CloseReason::SinkStalled);
 }
 
 #[test]
