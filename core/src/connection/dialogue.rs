@@ -23,6 +23,8 @@ const NOTICE_BEFORE: Duration = Duration::from_secs(10);
 const ANSWER_PART: u32 = 4;
 /// The codes of those ends of which nobody can be told begin here (PROTOCOL.md section 8.3).
 const UNTOLD_CODES: u16 = 90;
+/// BYE of a client that is done for good (PROTOCOL.md section 8.3).
+const GOODBYE_FOR_GOOD: u16 = 0;
 /// NOTICE: the connection will be ended (PROTOCOL.md section 8.1).
 const NOTICE_END: u16 = 1;
 
@@ -100,9 +102,12 @@ impl Dialogue {
         self.attachment
     }
 
-    /// The client has said so, or it has never used the session that it got.
+    /// The client has said so, or nothing has ever come from it in the session that it got.
     pub(super) fn is_over_for_good(&self) -> bool {
-        self.goodbye == Some(0) || !(self.resumed || self.token_used)
+        match self.goodbye {
+            Some(code) => code == GOODBYE_FOR_GOOD,
+            None => !(self.resumed || self.token_used),
+        }
     }
 
     pub(super) fn silence(&self) -> Silence {

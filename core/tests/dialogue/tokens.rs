@@ -78,6 +78,24 @@ fn a_session_that_goes_on_is_kept_even_if_this_connection_never_used_it() {
 }
 
 #[test]
+fn who_is_done_for_good_leaves_nothing_and_who_comes_back_does() {
+    for (code, for_good) in [(0, true), (1, false), (37, false)] {
+        let mut used = Driver::attached(pulse());
+        used.receive(&beat());
+        used.seen();
+        let mut resumed = Driver::greeted(pulse(), hello_again(0));
+        resumed.welcome(&admission_again(), &[]);
+        // BYE is a frame too: the client knows its session.
+        let unused = Driver::attached(pulse());
+        for mut driver in [used, resumed, unused] {
+            driver.said();
+            driver.receive(&[bye(code), beat()].concat());
+            driver.ended(CloseReason::PeerClosed, &[Seen::Detached(for_good)], &[]);
+        }
+    }
+}
+
+#[test]
 fn a_farewell_uses_no_token() {
     let mut driver = Driver::attached(pulse());
     driver.receive(&bye(1));
