@@ -460,8 +460,11 @@ impl<P: AsRef<[u8]>> Pulse<P> {
                 on_event(PulseEvent::Refused { number, code, text });
             }
             Frame::Confirm { floor } => {
+                let before = self.receiving.floor();
                 self.receiving.handle_confirm(floor)?;
-                on_event(PulseEvent::Confirmed { floor });
+                if floor > before {
+                    on_event(PulseEvent::Confirmed { floor });
+                }
             }
             Frame::Beat(beat) => {
                 if beat == Beat::Question {

@@ -103,6 +103,19 @@ fn what_is_confirmed_is_told() {
 }
 
 #[test]
+fn a_confirmation_that_is_not_above_the_last_says_nothing() {
+    let mut driver = Driver::attached(patient());
+    driver.receive(&[message(1, b""), message(2, b"")].concat());
+    driver.commit(2);
+    driver.receive(&bytes(&[Frame::Confirm { floor: 2 }]));
+    driver.seen();
+    for floor in [2, 1, 0] {
+        driver.receive(&bytes(&[Frame::Confirm { floor }]));
+        assert_eq!(driver.seen(), []);
+    }
+}
+
+#[test]
 fn our_own_client_gets_everything_once_and_in_order_through_any_cut() {
     for cut in [1, 2, 3, 7, 64, 1_500, usize::MAX] {
         let mut driver = Driver::new(patient());
