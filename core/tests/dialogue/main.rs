@@ -15,6 +15,7 @@ mod notices;
 mod owed_welcome;
 mod preface;
 mod questions;
+mod random;
 mod resuming;
 mod tokens;
 mod violations;
