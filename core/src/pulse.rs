@@ -37,7 +37,8 @@ pub enum PulseEvent<'a> {
     /// A client wants in. The gateway answers by [`Pulse::welcome`], or ends the connection.
     Hello(Hello<'a>),
     /// The gateway has let us in. If the session is not the one resumed, [`Pulse::take_left_over`] has what
-    /// was left of that; else the refusals that it names follow as events of their own.
+    /// was left of that; else the refusals that it names follow as events of their own. If its cursor is above
+    /// everything that we have ever sent, nothing is settled and the connection is to be ended.
     Welcome(Welcome<'a>),
     /// A message; it is to be answered by [`Pulse::commit`] or [`Pulse::refuse`].
     Message {
@@ -413,8 +414,13 @@ impl<P: AsRef<[u8]>> Pulse<P> {
         self.stage = Stage::Attached;
         self.peer_window = welcome.window;
         self.peer_message_bytes_max = welcome.message_bytes_max;
+        on_event(PulseEvent::Welcome(welcome));
         let settled = if welcome.resumed {
-            self.receiving.attach(self.receiving.committed());
+            // A number that was given out and never sent may be in use for something else (section 5.5).
+            if welcome.committed > self.sending.ever_sent().max(self.sending.settled()) {
+                return Err(CloseReason::FrameOutOfPlace);
+            }
+            self.receiving.attach(welcome.acknowledged);
             self.sending.attach(welcome.committed, welcome.window)?
         } else {
             self.receiving = Receiving::default();
@@ -422,7 +428,6 @@ impl<P: AsRef<[u8]>> Pulse<P> {
                 Some(Box::new(std::mem::replace(&mut self.sending, Sending::new(welcome.window))));
             None
         };
-        on_event(PulseEvent::Welcome(welcome));
         if let Some((first, last)) = settled {
             for (number, code) in welcome.refused.iter().filter(|(number, _)| (first..=last).contains(number))
             {

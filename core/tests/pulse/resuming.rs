@@ -2,6 +2,7 @@
 
 use crate::pair::{End, Pair, Seen, WINDOW, hello, welcome};
 use proptest::prelude::*;
+use pulsegate_core::close::CloseReason;
 use pulsegate_core::exchange::{Receiving, Sending};
 use pulsegate_core::frame::{Hello, Refusals, Welcome};
 
@@ -62,6 +63,33 @@ fn a_refusal_that_was_lost_is_named_by_welcome() {
     pair.gateway.pulse.welcome(&welcome, Sending::new(WINDOW), Receiving::restore(2, 0)).unwrap();
     pair.deliver_to_client();
     assert_eq!(pair.client.take_seen(), [Seen::Welcome(true), Seen::Refused(1, 3), Seen::Settled(1, 2)]);
+}
+
+#[test]
+fn a_number_that_was_never_sent_is_not_settled_by_a_welcome() {
+    let mut pair = Pair::attached();
+    pair.client.pulse.push(b"sent".to_vec());
+    pair.deliver_to_gateway();
+    let (mut sending, receiving) = pair.client.pulse.into_halves();
+    sending.push(b"never sent".to_vec());
+    let mut pair = Pair::opened(End::client(&resuming(), sending, receiving));
+    pair.gateway.pulse.welcome(&welcome(true, 2), Sending::new(WINDOW), Receiving::restore(2, 0)).unwrap();
+    let bytes = pair.gateway_output();
+    assert_eq!(pair.client.receive(pair.now, &bytes), Err(CloseReason::FrameOutOfPlace));
+    assert_eq!(pair.client.take_seen(), [Seen::Welcome(true)]);
+    let (sending, _) = pair.client.pulse.into_halves();
+    assert_eq!((sending.settled(), sending.ever_sent(), sending.last()), (0, 1, 2), "nothing was forgotten");
+}
+
+#[test]
+fn a_client_that_has_lost_messages_goes_on_above_them() {
+    let mut pair = Pair::opened(End::client(&resuming(), Sending::new(WINDOW), Receiving::restore(2, 0)));
+    let welcome = Welcome { acknowledged: 4, ..welcome(true, 0) };
+    let sending = Sending::restore(4, 4, [b"five".to_vec()], WINDOW);
+    pair.gateway.pulse.welcome(&welcome, sending, Receiving::default()).unwrap();
+    pair.deliver_to_client();
+    assert_eq!(pair.client.take_seen(), [Seen::Welcome(true), Seen::Message(5, b"five".to_vec())]);
+    assert_eq!(pair.client.pulse.receiving().committed(), 4);
 }
 
 proptest! {
