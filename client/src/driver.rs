@@ -1,0 +1,312 @@
+//! The task behind a client: makes connections, serves them, comes back, and says at the end what became of
+//! everything. Must not know handles.
+
+mod serving;
+
+use crate::command::Command;
+use crate::ended::{Closed, Reason};
+use crate::event::Event;
+use crate::journal::Report;
+use crate::link::dial;
+use crate::message::Inbox;
+use crate::options::{Options, SavedSession};
+use crate::session::Session;
+use pulsegate_core::close::{CloseReason, Retry};
+use pulsegate_core::time::Instant as CoreInstant;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
+use tokio::time::Instant;
+
+/// What a client is doing, for its handles.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Status {
+    /// It has never been let in.
+    Opening,
+    /// It has been let in, to a session with this number and messages of at most so many bytes.
+    Attached {
+        /// The session's number.
+        session: u64,
+        /// The longest message that the gateway takes.
+        message_bytes_max: u32,
+    },
+    /// It has ended.
+    Closed(Closed),
+}
+
+/// Everything that reaches the driver but the socket.
+pub(crate) struct Inputs {
+    pub(crate) commands: mpsc::UnboundedReceiver<Command>,
+    /// Of the disk, if there is one.
+    pub(crate) reports: Option<mpsc::UnboundedReceiver<Report>>,
+}
+
+enum Input {
+    Command(Command),
+    /// All handles are gone.
+    Abandoned,
+    Report(Report),
+}
+
+impl Inputs {
+    /// Nothing is lost when the future is dropped.
+    async fn next(&mut self) -> Input {
+        let reports = &mut self.reports;
+        let report = async {
+            match reports {
+                Some(reports) => reports.recv().await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            command = self.commands.recv() => command.map_or(Input::Abandoned, Input::Command),
+            report = report => Input::Report(report.unwrap_or_else(|| Report::Failed("its thread is gone".to_owned()))),
+        }
+    }
+}
+
+/// What the application wants the client to end with.
+enum Intent {
+    /// Everything settled, or this instant.
+    Close(Instant),
+    /// A goodbye now.
+    Leave(Option<oneshot::Sender<SavedSession>>),
+}
+
+/// The task.
+pub(crate) struct Driver {
+    address: String,
+    options: Options,
+    session: Session,
+    inputs: Inputs,
+    inbox: Inbox,
+    status: watch::Sender<Status>,
+    room: Arc<Semaphore>,
+    is_impatient: bool,
+    /// Where the clock of the pure parts begins.
+    origin: Instant,
+    intent: Option<Intent>,
+    /// Attempts in a row that failed.
+    failures: u32,
+    /// A session whose token was not valid has been given up since the client was last let in.
+    has_renewed: bool,
+}
+
+/// What a driver is made of.
+pub(crate) struct Parts {
+    pub(crate) address: String,
+    pub(crate) options: Options,
+    pub(crate) session: Session,
+    pub(crate) inputs: Inputs,
+    pub(crate) inbox: Inbox,
+    pub(crate) status: watch::Sender<Status>,
+    /// The room in the outbox, which is closed to newcomers at the end.
+    pub(crate) room: Arc<Semaphore>,
+    /// The first attempt has to succeed.
+    pub(crate) is_impatient: bool,
+}
+
+/// How an attempt has ended, and how long it was attached, if it ever was.
+struct End {
+    closed: Closed,
+    attached: Option<Duration>,
+    /// The session was given up.
+    has_renewed: bool,
+}
+
+impl Driver {
+    pub(crate) fn new(parts: Parts) -> Self {
+        let Parts { address, options, session, inputs, inbox, status, room, is_impatient } = parts;
+        Self {
+            address,
+            options,
+            session,
+            inputs,
+            inbox,
+            status,
+            room,
+            is_impatient,
+            origin: Instant::now(),
+            intent: None,
+            failures: 0,
+            has_renewed: false,
+        }
+    }
+
+    /// Lives until the client is closed, dropped, or told never to come back.
+    pub(crate) async fn run(mut self) {
+        let closed = self.live().await;
+        self.end(closed).await;
+    }
+
+    async fn live(&mut self) -> Closed {
+        loop {
+            let end = self.attempt().await;
+            let closed = &end.closed;
+            if closed.reason == Reason::Dropped {
+                return end.closed;
+            }
+            self.session.tell(|| Event::Disconnected(closed.clone()));
+            self.failures = self.options.backoff.failures(self.failures, end.attached);
+            if let Some(last) = self.judge(&end) {
+                return last;
+            }
+            let delay = match closed.retry {
+                Retry::After(delay) => delay,
+                Retry::Now | Retry::Never => Duration::ZERO,
+            };
+            let after = delay + self.options.backoff.wait(self.failures, fastrand::f64());
+            let failures = self.failures;
+            self.session.tell(|| Event::Reconnecting { after, failures });
+            if let Some(last) = self.rest(after).await {
+                return last;
+            }
+        }
+    }
+
+    /// Whether this was the last connection. A session whose token is not valid is given up, once.
+    fn judge(&mut self, end: &End) -> Option<Closed> {
+        let closed = &end.closed;
+        if let Some(last) = self.ends_detached() {
+            return Some(last);
+        }
+        if end.has_renewed && !std::mem::replace(&mut self.has_renewed, true) {
+            return None;
+        }
+        let is_bad_token = closed.reason == Reason::Gateway(CloseReason::BadToken.code());
+        if is_bad_token && self.session.number() != 0 && !self.has_renewed {
+            self.has_renewed = true;
+            self.session.give_up();
+            return None;
+        }
+        // Ends of the client itself are never to be retried either.
+        if closed.retry == Retry::Never {
+            return Some(closed.clone());
+        }
+        let is_first = self.is_impatient && *self.status.borrow() == Status::Opening;
+        (is_first || !self.options.reconnect.allows(self.failures)).then(|| closed.clone())
+    }
+
+    /// One connection, from the first attempt to reach somebody to its end.
+    async fn attempt(&mut self) -> End {
+        let dialed = {
+            let (address, options) = (self.address.clone(), self.options.clone());
+            let dialing = dial(&address, &options);
+            tokio::pin!(dialing);
+            loop {
+                let deadline = self.close_deadline();
+                tokio::select! {
+                    dialed = &mut dialing => break dialed,
+                    input = self.inputs.next() => if let Some(closed) = self.handle(input) { break Err(closed) },
+                    () = wait_until(deadline) => break Err(close_timeout()),
+                }
+                if let Some(closed) = self.ends_detached() {
+                    break Err(closed);
+                }
+            }
+        };
+        match dialed {
+            Ok(link) => self.serve(link).await,
+            Err(closed) => End { closed, attached: None, has_renewed: false },
+        }
+    }
+
+    /// Waits before the next attempt, and does meanwhile what needs no connection.
+    async fn rest(&mut self, span: Duration) -> Option<Closed> {
+        let over = tokio::time::sleep(span);
+        tokio::pin!(over);
+        loop {
+            let deadline = self.close_deadline();
+            tokio::select! {
+                () = &mut over => return None,
+                input = self.inputs.next() => if let Some(closed) = self.handle(input) { return Some(closed) },
+                () = wait_until(deadline) => return Some(close_timeout()),
+            }
+            if let Some(closed) = self.ends_detached() {
+                return Some(closed);
+            }
+        }
+    }
+
+    /// Does what is asked. Returns how the client has ended, if that ends it at once.
+    fn handle(&mut self, input: Input) -> Option<Closed> {
+        match input {
+            Input::Command(Command::Push(ticket, payload)) => self.session.push(ticket, payload),
+            Input::Command(Command::Judge { epoch, number, verdict }) => {
+                let Session { inbound, journal, .. } = &mut self.session;
+                inbound.handle_verdict(epoch, number, verdict, journal);
+            }
+            Input::Command(Command::Close) => {
+                let deadline = Instant::now() + self.options.close_timeout;
+                self.intent.get_or_insert(Intent::Close(deadline));
+            }
+            Input::Command(Command::Leave(saved)) => self.intent = Some(Intent::Leave(Some(saved))),
+            Input::Abandoned => return Some(Closed::last(Reason::Dropped, "")),
+            Input::Report(Report::Stored(place)) => self.session.handle_stored(place),
+            Input::Report(Report::Failed(why)) => return Some(Closed::last(Reason::Outbox, why)),
+        }
+        None
+    }
+
+    /// What the application wants, where there is no connection to say goodbye on.
+    fn ends_detached(&self) -> Option<Closed> {
+        match &self.intent {
+            Some(Intent::Leave(_)) => Some(Closed::last(Reason::BackSoon, "")),
+            Some(Intent::Close(_)) if self.session.is_idle() => Some(Closed::last(Reason::Done, "")),
+            Some(Intent::Close(_)) | None => None,
+        }
+    }
+
+    fn close_deadline(&self) -> Option<Instant> {
+        match &self.intent {
+            Some(Intent::Close(deadline)) => Some(*deadline),
+            Some(Intent::Leave(_)) | None => None,
+        }
+    }
+
+    /// The present, for the pure parts.
+    fn now(&self) -> CoreInstant {
+        let nanos = self.origin.elapsed().as_nanos();
+        CoreInstant::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
+    }
+
+    /// Gives everything its outcome.
+    async fn end(mut self, closed: Closed) {
+        self.room.close();
+        self.inputs.commands.close();
+        while let Ok(command) = self.inputs.commands.try_recv() {
+            let _ = self.handle(Input::Command(command));
+        }
+        if closed.reason == Reason::Done {
+            self.session.forget();
+        }
+        let mut keeps = self.session.journal.is_on_disk();
+        self.session.journal.end();
+        while let Some(reports) = &mut self.inputs.reports
+            && let Some(Report::Stored(place)) = reports.recv().await
+        {
+            self.session.handle_stored(place);
+        }
+        if let Some(Intent::Leave(saved)) = &mut self.intent
+            && let Some(saved) = saved.take()
+        {
+            // Whoever doesn't wait for it has no use for it either.
+            keeps |= saved.send(self.session.save()).is_ok();
+        }
+        self.inbox.end();
+        self.session.end(keeps);
+        self.status.send_replace(Status::Closed(closed));
+    }
+}
+
+fn close_timeout() -> Closed {
+    Closed::last(Reason::CloseTimeout, "not everything was settled in time")
+}
+
+/// Waits for an instant; for ever if there is none.
+async fn wait_until(instant: Option<Instant>) {
+    match instant {
+        Some(instant) => tokio::time::sleep_until(instant).await,
+        None => std::future::pending().await,
+    }
+}
