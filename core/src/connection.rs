@@ -215,7 +215,7 @@ impl Connection {
         }
     }
 
-    /// Sends bytes to the peer. More than the output limit, together with the `waiting` bytes that wait
+    /// Sends bytes to the peer of a raw connection; [`push`](Self::push) is for the pulse protocol. More than the output limit, together with the `waiting` bytes that wait
     /// already, ends the connection: the peer is too slow, and nothing is dropped in silence.
     ///
     /// # Errors
@@ -228,7 +228,9 @@ impl Connection {
         waiting: usize,
         output: &mut impl Output,
     ) -> Result<(), Ended> {
-        if self.lifetime.phase() != Phase::Open || self.lifetime.is_finishing() {
+        // What is said in the pulse protocol is frames, which only the dialogue makes.
+        let is_over = self.lifetime.phase() != Phase::Open || self.lifetime.is_finishing();
+        if is_over || self.is_pulse() {
             return Err(Ended);
         }
         if self.lifetime.write_deadline_passed(now) {

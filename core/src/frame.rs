@@ -23,6 +23,8 @@ pub const ID_BYTES_MAX: usize = 128;
 pub const TEXT_BYTES_MAX: usize = 512;
 /// The longest payload that a listener or a client may allow.
 pub const MESSAGE_BYTES_MAX: u32 = 16_000_000;
+/// The highest cursor that a HELLO or a WELCOME may name (PROTOCOL.md section 9).
+pub const CURSOR_MAX: u64 = (1 << 63) - 1;
 /// The most refusals that a HELLO or a WELCOME names.
 pub const REFUSALS_MAX: usize = 64;
 /// A refusal in a HELLO or a WELCOME: a number and a code.

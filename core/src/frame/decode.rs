@@ -1,8 +1,9 @@
 //! Bodies to frames: every field is looked at, and nothing is taken on trust.
 
 use super::{
-    BEAT, BYE, Beat, Bye, CONFIRM, Durability, Frame, FrameError, HELLO, Header, Hello, ID_BYTES_MAX,
-    LifetimeKind, MESSAGE, MESSAGE_BYTES_MAX, NOTICE, RECEIPT, REFUSE, Refusals, SKIPPED, WELCOME, Welcome,
+    BEAT, BYE, Beat, Bye, CONFIRM, CURSOR_MAX, Durability, Frame, FrameError, HELLO, Header, Hello,
+    ID_BYTES_MAX, LifetimeKind, MESSAGE, MESSAGE_BYTES_MAX, NOTICE, RECEIPT, REFUSE, Refusals, SKIPPED,
+    WELCOME, Welcome,
 };
 use crate::exchange::Window;
 
@@ -63,6 +64,12 @@ impl<'a> Fields<'a> {
         self.u64().and_then(|number| if number == 0 { Err(FrameError::Malformed) } else { Ok(number) })
     }
 
+    /// A cursor, which leaves room for more numbers than there will ever be.
+    fn cursor(&mut self) -> Result<u64, FrameError> {
+        self.u64()
+            .and_then(|cursor| if cursor > CURSOR_MAX { Err(FrameError::Malformed) } else { Ok(cursor) })
+    }
+
     fn zero(&mut self) -> Result<(), FrameError> {
         if self.u8()? == 0 { Ok(()) } else { Err(FrameError::Malformed) }
     }
@@ -116,8 +123,8 @@ impl<'a> Fields<'a> {
             message_bytes_max,
             session: self.u64()?,
             token: self.bytes()?,
-            committed: self.u64()?,
-            acknowledged: self.u64()?,
+            committed: self.cursor()?,
+            acknowledged: self.cursor()?,
             id: "",
             refused: Refusals::default(),
         };
@@ -164,8 +171,8 @@ impl<'a> Fields<'a> {
             server_time_ms: self.u64()?,
             session: self.number()?,
             token: self.bytes()?,
-            committed: self.u64()?,
-            acknowledged: self.u64()?,
+            committed: self.cursor()?,
+            acknowledged: self.cursor()?,
             lost: (self.u64()?, self.u64()?),
             refused: Refusals::default(),
         };

@@ -79,7 +79,7 @@ impl Policy {
         let own = heartbeat_timeout / BEATS_IN_TIMEOUT;
         let wished = if max.is_zero() { own } else { own.clamp(min.min(max), max) };
         let longest = self.pulse.heartbeat_timeout_max.unwrap_or(heartbeat_timeout);
-        let shortest = BEAT_TIMEOUT_MIN.min(heartbeat_timeout);
+        let shortest = BEAT_TIMEOUT_MIN.min(heartbeat_timeout).max(Duration::from_millis(1));
         let timeout = wished.saturating_mul(BEATS_IN_TIMEOUT).min(longest).max(shortest);
         // The interval that was wished for, where it fits.
         let interval = wished.min(timeout / BEATS_IN_TIMEOUT).max(Duration::from_millis(1));

@@ -92,6 +92,19 @@ fn a_client_that_has_lost_messages_goes_on_above_them() {
     assert_eq!(pair.client.pulse.receiving().committed(), 4);
 }
 
+#[test]
+fn the_cursor_of_a_session_that_is_gone_means_nothing_in_the_new_one() {
+    let mut pair = Pair::opened(End::client(
+        &Hello { committed: 5, acknowledged: 3, ..resuming() },
+        Sending::restore(3, 3, [], WINDOW),
+        Receiving::restore(5, 0),
+    ));
+    pair.welcome(false, Sending::new(WINDOW), Receiving::default());
+    pair.gateway.pulse.push(b"first".to_vec());
+    pair.exchange();
+    assert_eq!(pair.client.take_seen(), [Seen::Welcome(false), Seen::Message(1, b"first".to_vec())]);
+}
+
 proptest! {
     /// The client's messages go through connections that break anywhere; the gateway commits what comes,
     /// some at a time, and loses what it has not committed.
