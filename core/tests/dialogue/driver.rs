@@ -59,7 +59,7 @@ impl Output for Recorder {
             Event::Settled(last) => Seen::Settled(last),
             Event::Refused { number, code, .. } => Seen::Refused(number, code),
             Event::Confirmed(floor) => Seen::Confirmed(floor),
-            Event::Detached { for_good } => Seen::Detached(for_good),
+            Event::Detached { for_good, .. } => Seen::Detached(for_good),
             Event::Closed(reason) => Seen::Closed(reason),
         });
     }

@@ -1,10 +1,12 @@
 //! A client that comes back: what HELLO and WELCOME settle, and what goes on (PROTOCOL.md sections 5.3 to 5.5).
 
 use crate::driver::{Driver, Seen};
-use crate::words::{Said, admission, admission_again, beat, bytes, hello_again, message, ms, patient};
+use crate::words::{
+    Said, admission, admission_again, beat, bytes, hello_again, message, ms, opening, patient,
+};
 use pulsegate_core::close::CloseReason;
 use pulsegate_core::connection::Admission;
-use pulsegate_core::frame::Frame;
+use pulsegate_core::frame::{CURSOR_MAX, Frame};
 
 fn welcome(resumed: bool, committed: u64, acknowledged: u64) -> Said {
     Said::Welcome {
@@ -83,9 +85,12 @@ fn its_owner_goes_on_above_a_cursor_that_is_ahead() {
 
 #[test]
 fn cursors_at_the_end_of_all_numbers_make_nothing_panic() {
-    let most = u64::MAX;
+    let most = CURSOR_MAX;
     let mut driver = Driver::greeted(patient(), hello_again(most));
     driver.welcome(&Admission { committed: most, acknowledged: most, ..admission_again() }, &[]);
     driver.receive(&message(most, b"x"));
     assert_eq!(driver.reason(), Some(CloseReason::SequenceGap));
+    let mut driver = Driver::new(patient());
+    driver.receive(&opening(&[Frame::Hello(hello_again(most + 1))]));
+    assert_eq!(driver.reason(), Some(CloseReason::MalformedFrame));
 }

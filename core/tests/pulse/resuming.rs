@@ -88,7 +88,10 @@ fn a_client_that_has_lost_messages_goes_on_above_them() {
     let sending = Sending::restore(4, 4, [b"five".to_vec()], WINDOW);
     pair.gateway.pulse.welcome(&welcome, sending, Receiving::default()).unwrap();
     pair.deliver_to_client();
-    assert_eq!(pair.client.take_seen(), [Seen::Welcome(true), Seen::Message(5, b"five".to_vec())]);
+    assert_eq!(
+        pair.client.take_seen(),
+        [Seen::Welcome(true), Seen::Confirmed(4), Seen::Message(5, b"five".to_vec())]
+    );
     assert_eq!(pair.client.pulse.receiving().committed(), 4);
 }
 
