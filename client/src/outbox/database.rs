@@ -199,5 +199,5 @@ fn apply(transaction: &Transaction<'_>, entry: Entry) -> rusqlite::Result<()> {
 /// A new file is only there for good when its directory says so.
 fn sync_directory(path: &Path) -> io::Result<()> {
     let directory = path.parent().filter(|directory| !directory.as_os_str().is_empty());
-    File::open(directory.unwrap_or(Path::new(".")))?.sync_all()
+    File::open(directory.unwrap_or_else(|| Path::new(".")))?.sync_all()
 }

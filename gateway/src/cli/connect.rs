@@ -1,84 +1,101 @@
-//! `pulsegate connect`: plays a scenario against a server as a client: messages at an even pace, silences, and a
-//! watch for the server's end of the connection. Must not know: the gateway's configuration, its protocol, or how
-//! the server decides.
+//! `pulsegate connect`: a client for people. Raw: plays a scenario, messages at an even pace, silences, and a watch
+//! for the server's end of the connection. In the pulse protocol: lines become messages whose fate is told. Must
+//! not know: the gateway's configuration, or how the server decides.
 
 mod dial;
 mod journal;
 mod lines;
 mod plan;
 mod play;
+mod session;
 
-use clap::error::ErrorKind;
 use dial::Dialled;
 use plan::Plan;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 
 const EXAMPLES: &str = "\
-Example: ten messages, 24 s of silence, and the same again. A gateway with a
-heartbeat timeout of 5 s ends the connection 5 s after the tenth message, and
-the client says so:
-
+Examples:
+  pulsegate connect 127.0.0.1:7373 --id sensor-7
+      Each line of the input becomes a message. The client says when it is sent,
+      received (the gateway has committed it) and confirmed (the gateway knows
+      that we know), and what the gateway sends. It comes back by itself and
+      goes on, and at the end of the input it waits until all is settled.
+  pulsegate connect 127.0.0.1:7373 --id sensor-7 --outbox sensor-7.outbox
+      The same, and what was read is kept in a file until it is settled.
   pulsegate connect 127.0.0.1:7373 --raw --count 10 --every 2s --pause 24s --repeat 2
+      Ten messages, 24 s of silence, and the same again. A gateway with a
+      heartbeat timeout of 5 s ends the connection 5 s after the tenth.
 
-Exit codes: 0 everything was sent; 1 no connection; 2 wrong arguments;
-3 the server ended the connection before everything was sent; 130 interrupted.";
+Exit codes: 0 everything was sent (with --id: and committed); 1 no connection; 2 wrong arguments;
+3 the server ended the connection before, or a message was not committed; 130 interrupted.";
 
 /// The arguments of `pulsegate connect`.
 #[derive(clap::Args)]
-#[command(after_help = EXAMPLES, override_usage = "pulsegate connect <ADDR> --raw [OPTIONS]")]
+#[command(after_help = EXAMPLES, override_usage = "pulsegate connect <ADDR> --id <ID> [--outbox <FILE>]\n       pulsegate connect <ADDR> --raw [OPTIONS]")]
 pub(crate) struct Args {
     /// Where to connect to: host:port, for example 127.0.0.1:7373.
     #[arg(value_name = "ADDR")]
     address: String,
 
-    /// Send plain lines of text. Required: nothing else is there yet.
+    /// Who we are, for a session in the pulse protocol: lines from stdin become messages
+    #[arg(long, value_name = "ID", conflicts_with = "raw", required_unless_present = "raw")]
+    id: Option<String>,
+
+    /// A file that keeps messages until they are settled, so that they outlive this program
+    #[arg(long, value_name = "FILE", requires = "id")]
+    outbox: Option<PathBuf>,
+
+    /// Send plain lines of text, as the options below say
     #[arg(long)]
     raw: bool,
 
     /// What to send; a line end is added. An n in braces, as in the default, stands for the running number, from 1.
-    #[arg(long, value_name = "TEXT", default_value = "message {n}")]
+    #[arg(long, value_name = "TEXT", default_value = "message {n}", conflicts_with = "id")]
     message: String,
 
     /// Time from one message of a burst to the next.
-    #[arg(long, value_name = "DUR", default_value = "2s", value_parser = humantime::parse_duration)]
+    #[arg(long, value_name = "DUR", default_value = "2s", value_parser = humantime::parse_duration, conflicts_with = "id")]
     every: Duration,
 
     /// Messages in a burst, at least 1.
-    #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..), conflicts_with = "id")]
     count: u32,
 
     /// Silence between the last message of a burst and the first of the next; at 0s bursts follow each other at
     /// the pace of --every.
-    #[arg(long, value_name = "DUR", default_value = "0s", value_parser = humantime::parse_duration)]
+    #[arg(long, value_name = "DUR", default_value = "0s", value_parser = humantime::parse_duration, conflicts_with = "id")]
     pause: Duration,
 
     /// Bursts in all, at least 1.
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..), conflicts_with = "id")]
     repeat: u32,
 }
 
 impl Args {
-    /// Plays the scenario, and says on stdout what happens.
+    /// Plays the scenario, or sends what stdin says, and says on stdout what happens.
     ///
     /// # Errors
     /// When there is no connection, or stdout can't be written to.
     pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
-        if !self.raw {
-            let message = "only `--raw` is there so far: add `--raw` to send plain lines of text";
-            let mut command = <Self as clap::Args>::augment_args(clap::Command::new("pulsegate connect"));
-            command.error(ErrorKind::MissingRequiredArgument, message).print()?;
-            return Ok(ExitCode::from(2));
-        }
-        let addresses = dial::resolve(&self.address)?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        runtime.block_on(self.connect_and_play(&addresses))
+        let code = match self.id {
+            Some(id) => runtime.block_on(session::run(&self.address, id, self.outbox)),
+            None => {
+                let addresses = dial::resolve(&self.address)?;
+                runtime.block_on(self.connect_and_play(&addresses))
+            }
+        };
+        // A read of stdin may be under way, and can't be called off.
+        runtime.shutdown_background();
+        code
     }
 
     async fn connect_and_play(self, addresses: &[SocketAddr]) -> anyhow::Result<ExitCode> {
-        let Self { address, raw: _, message, every, count, pause, repeat } = self;
+        let Self { address, id: _, outbox: _, raw: _, message, every, count, pause, repeat } = self;
         let plan = Plan { message, every, count, pause, repeat };
         let mut interrupt = signal(SignalKind::interrupt())?;
         let dialled = tokio::select! {

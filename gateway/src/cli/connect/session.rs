@@ -1,0 +1,185 @@
+//! A client of the pulse protocol for people: lines from stdin become messages, and each step of each message is
+//! told. Must not know: frames, numbers in flight, or when to come back; the client's library does.
+
+use super::journal::{say, seconds};
+use super::play::{EXIT_ENDED, EXIT_INTERRUPTED};
+use pulsegate::text::readable;
+use pulsegate_client::{Client, Closed, Delivery, Event, Events, Message, Options, Reason, SendError};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use tokio::io::{AsyncBufReadExt, BufReader, Lines, Stdin};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::task::JoinSet;
+
+/// So many steps may wait to be written, before the oldest are left out: stdout may be slow.
+const EVENTS_MAX: usize = 65_536;
+
+/// What became of the messages.
+#[derive(Clone, Copy, Debug, Default)]
+struct Tally {
+    committed: u64,
+    others: u64,
+}
+
+/// Sends what stdin says until it ends, and then waits until everything is settled.
+///
+/// # Errors
+/// When the options can't be, the outbox can't be used, or stdin or stdout fail.
+pub(super) async fn run(address: &str, id: String, outbox: Option<PathBuf>) -> anyhow::Result<ExitCode> {
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    let options = Options { outbox, events_max: EVENTS_MAX, ..Options::new(id) };
+    let client = Client::start(address, options).await?;
+    let mut events = client.events();
+    let mut session =
+        Conversation { client, lines: BufReader::new(tokio::io::stdin()).lines(), outcomes: JoinSet::new() };
+    for delivery in session.client.restored() {
+        say(format_args!("message {} goes on from the outbox", delivery.id()))?;
+        session.outcomes.spawn(delivery);
+    }
+    let is_interrupted = session.send_lines(&mut events, &mut interrupt, &mut terminate).await?;
+    session.finish(events, is_interrupted).await
+}
+
+struct Conversation {
+    client: Client,
+    lines: Lines<BufReader<Stdin>>,
+    outcomes: JoinSet<<Delivery as Future>::Output>,
+}
+
+impl Conversation {
+    /// Until the input ends, the client does, or somebody interrupts, which it returns.
+    async fn send_lines(
+        &mut self,
+        events: &mut Events,
+        interrupt: &mut Signal,
+        terminate: &mut Signal,
+    ) -> anyhow::Result<bool> {
+        loop {
+            tokio::select! {
+                biased;
+                _ = interrupt.recv() => return Ok(true),
+                _ = terminate.recv() => return Ok(true),
+                event = events.recv() => match event {
+                    Some(event) => tell(&event)?,
+                    None => return Ok(false),
+                },
+                Some(message) = self.client.recv() => tell_message(message)?,
+                line = self.lines.next_line() => match line? {
+                    Some(line) => {
+                        if !self.send(line, events).await? {
+                            return Ok(false);
+                        }
+                    }
+                    None => return Ok(false),
+                },
+            }
+        }
+    }
+
+    /// Waits for room, and goes on telling meanwhile. Returns whether more may be sent.
+    async fn send(&mut self, line: String, events: &mut Events) -> anyhow::Result<bool> {
+        let client = self.client.clone();
+        let mut push = std::pin::pin!(client.push(line));
+        loop {
+            tokio::select! {
+                delivery = &mut push => return match delivery {
+                    Ok(delivery) => {
+                        self.outcomes.spawn(delivery);
+                        Ok(true)
+                    }
+                    Err(SendError::Closed) => Ok(false),
+                    Err(error) => {
+                        say(format_args!("not sent: {error}"))?;
+                        self.outcomes.spawn(async { Err(error) });
+                        Ok(true)
+                    }
+                },
+                Some(event) = events.recv() => tell(&event)?,
+            }
+        }
+    }
+
+    /// Settles everything, or with a file leaves it for the next time.
+    async fn finish(mut self, mut events: Events, is_interrupted: bool) -> anyhow::Result<ExitCode> {
+        let client = self.client.clone();
+        let end = async move {
+            if is_interrupted {
+                client.leave().await;
+                client.closed().await
+            } else {
+                client.close().await
+            }
+        };
+        let mut end = std::pin::pin!(end);
+        let closed: Closed = loop {
+            tokio::select! {
+                closed = &mut end => break closed,
+                Some(event) = events.recv() => tell(&event)?,
+                Some(message) = self.client.recv() => tell_message(message)?,
+            }
+        };
+        while let Some(event) = events.recv().await {
+            tell(&event)?;
+        }
+        let mut tally = Tally::default();
+        while let Some(outcome) = self.outcomes.join_next().await {
+            match outcome {
+                Ok(Ok(_)) => tally.committed += 1,
+                Ok(Err(_)) | Err(_) => tally.others += 1,
+            }
+        }
+        let Tally { committed, others } = tally;
+        say(format_args!("{closed}: {committed} messages committed, {others} not"))?;
+        Ok(match (is_interrupted, closed.reason == Reason::Done && others == 0) {
+            (true, _) => EXIT_INTERRUPTED.into(),
+            (false, true) => ExitCode::SUCCESS,
+            (false, false) => EXIT_ENDED.into(),
+        })
+    }
+}
+
+fn tell_message(message: Message) -> anyhow::Result<()> {
+    let number = message.number();
+    // It is ours once it stands on stdout.
+    say(format_args!("message {number} from the gateway: {}", readable(message.payload())))?;
+    message.accept();
+    Ok(())
+}
+
+fn tell(event: &Event) -> anyhow::Result<()> {
+    match event {
+        Event::Connected(connected) => {
+            let session = connected.session;
+            let how = if connected.resumed { "goes on" } else { "begins" };
+            let beat = seconds(connected.beat_interval);
+            let timeout = seconds(connected.beat_timeout);
+            say(format_args!(
+                "connected: session {session} {how}, a heartbeat every {beat}, timeout {timeout}"
+            ))
+        }
+        Event::Disconnected(closed) => say(format_args!("disconnected: {closed}")),
+        Event::Reconnecting { after, .. } => say(format_args!("coming back in {}", seconds(*after))),
+        Event::Notice { code, within, text } => {
+            say(format_args!("notice {code}, in {}: {}", seconds(*within), readable(text.as_bytes())))
+        }
+        Event::Sent { id, .. } => say(format_args!("{id} sent")),
+        Event::Committed { id, .. } => say(format_args!("{id} received (committed)")),
+        Event::Confirmed { id, .. } => say(format_args!("{id} confirmed")),
+        Event::Refused { id, code, text, .. } => {
+            say(format_args!("{id} not accepted (code {code}): {}", readable(text.as_bytes())))
+        }
+        Event::TooLarge { id, bytes, bytes_max } => {
+            say(format_args!("{id} not sent: it has {bytes} bytes and may have {bytes_max}"))
+        }
+        Event::Unknown { id } => say(format_args!("{id} unknown: its session is gone")),
+        Event::Lost { first, last } => {
+            say(format_args!("the gateway has lost what it had received: messages {first} to {last}"))
+        }
+        Event::Missed { first, last } => {
+            say(format_args!("messages {first} to {last} from the gateway were lost here"))
+        }
+        Event::Skipped(count) => say(format_args!("{count} steps were left out: stdout is too slow")),
+        _ => Ok(()),
+    }
+}
