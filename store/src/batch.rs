@@ -129,7 +129,7 @@ impl std::convert::From<rusqlite::Error> for Failure {
 }
 
 /// Carries out the requests, and a piece of the upkeep, in one transaction. What comes of it is due now that it
-/// has been committed, but for the tickets.
+/// has been committed; the tickets are still to be told.
 pub(crate) fn commit(
     connection: &Connection,
     config: &StoreConfig,

@@ -23,8 +23,9 @@ const LAST_WORDS_WITHIN: Duration = Duration::from_millis(500);
 const TIME_MS_MAX: u64 = 253_402_300_799_999;
 
 const EXAMPLES: &str = "\
-A line has the message's id, when it arrived, its client, session/number (session 0: the client had none), and its
-text. Ids go up by one in the order of commits, and are never used again.
+A line has the message's id, when it arrived, its client, session/number
+(session 0: the client had none), and its text. Ids go up by one in the order
+of commits, and are never used again.
 
 Examples:
   pulsegate messages --data-dir data
@@ -34,8 +35,8 @@ Examples:
   pulsegate messages --data-dir data --follow --json | jq -r .text
       All that is kept, and what comes, for another program.
 
-Exit codes: 0 all was shown, or the output was closed, or SIGINT or SIGTERM ended --follow; 1 the store can't be
-read; 2 wrong arguments.";
+Exit codes: 0 all was shown, the output was closed, or SIGINT or SIGTERM ended
+--follow; 1 the store can't be read; 2 wrong arguments.";
 
 /// Which messages, and how.
 #[derive(clap::Args, Debug)]

@@ -1,7 +1,7 @@
 //! Retention: by age and by bytes, the oldest first, in pieces.
 
-use crate::driver::{Driver, TTL, detach, message_at};
-use pulsegate_store::{Reader, Reply, StoreConfig};
+use crate::driver::{Driver, TTL, detach, message_at, newcomer};
+use pulsegate_store::{Attach, Reader, Reply, Request, SecondConnection, StoreConfig};
 use std::time::Duration;
 
 #[test]
@@ -92,6 +92,14 @@ fn a_million_sessions_are_no_obstacle_to_a_start() {
     let mut driver = Driver::open(directory.path());
     println!("start with 1,000,000 sessions: {:?}", start.elapsed());
     assert_eq!(driver.store.figures().sessions, 1_000_000);
+    let start = std::time::Instant::now();
+    let now = driver.now;
+    let replies = driver.ask((0..10_000).map(|number| {
+        let attach = newcomer(&format!("client-{}", 100 * number), 1, now);
+        Request::Attach(Box::new(Attach { second: SecondConnection::Refuse, ..attach }))
+    }));
+    assert!(replies.iter().all(|reply| matches!(reply, Reply::AttachRefused { .. })), "there is no room");
+    println!("10,000 that are looked up by their clients: {:?}", start.elapsed());
     driver.now.uptime_ms += 60_000;
     let start = std::time::Instant::now();
     driver.tick();
