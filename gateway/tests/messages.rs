@@ -207,7 +207,7 @@ fn it_follows_a_store_that_takes_the_old_ones_place() {
     let mut store = Filled::open(&place(&parent));
     store.commit([b"new".as_slice()]);
     wait_until("the new one is shown", || program.stdout().ends_with("1/1  new\n"));
-    assert!(program.stderr().contains("another store"), "{}", program.stderr());
+    wait_until("that it is another one is said", || program.stderr().contains("another store"));
     program.signal("TERM");
     assert_eq!((program.wait(), program.stdout().lines().count()), (Some(0), 4));
 }
