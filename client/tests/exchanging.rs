@@ -137,7 +137,7 @@ async fn messages_of_the_gateway_are_receipted_when_they_are_taken() {
     assert_eq!(peer.look(|world| world.handed.clone()), [], "the first one is not judged yet");
     one.refuse(2, "over quota");
     next(&client).await.accept();
-    peer.until("all four", |world| world.handed.contains(&Handed::Committed(4))).await;
+    peer.until("all four", |world| world.settled() == 4).await;
     let refused: Vec<_> = peer.look(|world| {
         let refused = world.handed.iter().filter(|handed| matches!(handed, Handed::Refused(..)));
         refused.cloned().collect()
@@ -155,7 +155,7 @@ async fn more_refusals_than_may_be_kept_are_told_in_pieces() {
     for _ in 0..200 {
         next(&client).await.refuse(3, "");
     }
-    peer.until("all refusals", |world| world.handed.contains(&Handed::Committed(200))).await;
+    peer.until("all refusals", |world| world.settled() == 200).await;
     let refused = |handed: &&Handed| matches!(handed, Handed::Refused(..));
     assert_eq!(peer.look(|world| world.handed.iter().filter(refused).count()), 200);
 }

@@ -51,6 +51,8 @@ pub struct World {
     pub handed: Vec<Handed>,
     /// How many beats and answers have come, or other frames without an effect.
     pub signs: u64,
+    /// On how many connections a frame has come after WELCOME.
+    pub spoken: u64,
     /// What clients did against the rules.
     pub violations: Vec<CloseReason>,
     /// How many connections there are.
@@ -107,6 +109,17 @@ fn moment(count: u64) -> Instant {
 impl World {
     pub(crate) fn new(script: Script) -> Self {
         Self { script, ..Self::default() }
+    }
+
+    /// The number of the newest session's own message up to which all are settled.
+    #[must_use]
+    pub fn settled(&self) -> u64 {
+        let session = self.sessions.values().next_back();
+        let of_session = |session: &Session| {
+            let connection = session.connection.and_then(|id| self.connections.get(&id));
+            connection.map_or(session.sending.settled(), |connection| connection.pulse.sending().settled())
+        };
+        session.map_or(0, of_session)
     }
 
     pub(crate) fn open(&mut self) -> u64 {
@@ -214,8 +227,11 @@ impl World {
     /// A frame has come: from now on only the next token is valid.
     fn handle_spoken(&mut self, id: u64) {
         let is_attached = self.session_of(id).is_some();
-        if let Some(connection) = self.connections.get_mut(&id) {
-            connection.has_spoken |= is_attached;
+        if let Some(connection) = self.connections.get_mut(&id)
+            && is_attached
+            && !std::mem::replace(&mut connection.has_spoken, true)
+        {
+            self.spoken += 1;
         }
         if let Some(session) = self.session_of(id)
             && let Some(next) = session.next.take()

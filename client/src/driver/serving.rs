@@ -132,6 +132,11 @@ impl Driver {
         service.rhythm = Some(Rhythm::new(now, connected.beat_interval, connected.beat_timeout));
         service.attached = Some(now);
         self.has_renewed = false;
+        if !connected.resumed {
+            // A new session is forgotten with its connection as long as nothing has come from its client
+            // (PROTOCOL.md section 5.4).
+            service.pulse.beat(Beat::Beat);
+        }
         let Connected { session, message_bytes_max, .. } = *connected;
         self.status.send_replace(Status::Attached { session, message_bytes_max });
     }

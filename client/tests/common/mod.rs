@@ -28,9 +28,12 @@ pub(crate) fn within<F: Future>(future: F) -> impl Future<Output = F::Output> {
     }
 }
 
-/// A client that is let in.
+/// A client that is let in, and whose session will be kept because the peer has heard of it again.
 pub(crate) async fn connected(peer: &Peer, options: Options) -> Client {
-    within(Client::connect(peer.address(), options)).await.expect("the peer lets everybody in")
+    let before = peer.look(|world| world.spoken);
+    let client = within(Client::connect(peer.address(), options)).await.expect("the peer lets everybody in");
+    peer.until("a first frame", |world| world.spoken > before).await;
+    client
 }
 
 /// Waits for an event that is so; what came before it is thrown away.

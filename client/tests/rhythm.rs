@@ -1,0 +1,99 @@
+//! Heartbeats, questions, and gateways that say nothing. Nothing here is judged by how fast the machine is.
+
+mod common;
+
+use common::{connected, event, ms, quick, within};
+use pulsegate_client::{Client, Event, Options, Reason, SendError};
+use pulsegate_client_peer::{Peer, Script};
+
+fn restless() -> Script {
+    Script { beat_interval: ms(50), beat_timeout: ms(200), ..Script::default() }
+}
+
+#[tokio::test]
+async fn an_idle_client_beats_by_itself() {
+    let peer = Peer::with(restless()).await;
+    let _client = connected(&peer, quick()).await;
+    peer.until("ten beats", |world| world.signs >= 10).await;
+    assert_eq!(peer.look(|world| world.hellos.len()), 1, "the connection holds");
+}
+
+#[tokio::test]
+async fn a_question_is_answered() {
+    let peer = Peer::start().await;
+    let client = connected(&peer, quick()).await;
+    peer.ask();
+    peer.until("the answer", |world| world.signs == 2).await;
+    within(client.send("x")).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_quiet_gateway_that_answers_is_kept() {
+    let peer = Peer::with(restless()).await;
+    let client = connected(&peer, quick()).await;
+    // Longer than its patience, several times over: without answers it would have been given up.
+    peer.until("many beats", |world| world.signs >= 30).await;
+    assert_eq!(peer.look(|world| world.hellos.len()), 1);
+    within(client.send("x")).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_gateway_that_has_vanished_is_asked_and_given_up() {
+    let peer = Peer::with(restless()).await;
+    let client = connected(&peer, quick()).await;
+    let mut events = client.events();
+    peer.script(|script| script.is_mute = true);
+    let delivery = client.try_send("in flight").unwrap();
+    let told = event(&mut events, |event| matches!(event, Event::Disconnected(_))).await;
+    assert!(matches!(told, Event::Disconnected(closed) if closed.reason == Reason::Silent));
+    peer.script(|script| script.is_mute = false);
+    within(delivery).await.unwrap();
+    assert_eq!(peer.committed(), ["in flight"]);
+}
+
+#[tokio::test]
+async fn a_gateway_that_does_not_let_in_is_given_up() {
+    let peer = Peer::with(Script { is_mute: true, ..Script::default() }).await;
+    let options = Options { opening_timeout: ms(50), ..quick() };
+    let client = Client::start(peer.address(), options).await.unwrap();
+    let mut events = client.events();
+    let told = event(&mut events, |event| matches!(event, Event::Disconnected(_))).await;
+    assert!(matches!(told, Event::Disconnected(closed) if closed.reason == Reason::OpeningTimeout));
+    peer.script(|script| script.is_mute = false);
+    within(client.send("x")).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_gateway_that_takes_nothing_is_given_up_while_it_is_heard() {
+    let mut script = restless();
+    // The window is larger than what two sockets hold.
+    (script.window.bytes, script.message_bytes_max) = (64 << 20, 16_000_000);
+    let peer = Peer::with(script).await;
+    let client =
+        connected(&peer, Options { write_stall: ms(200), outbox_bytes_max: 100 << 20, ..quick() }).await;
+    let mut events = client.events();
+    peer.script(|script| script.is_deaf = true);
+    let deliveries: Vec<_> = (0..4).map(|_| client.try_send(vec![0; 15_000_000]).unwrap()).collect();
+    // It still talks: reading goes on while writing is stuck.
+    peer.notice(3, ms(0), "the store can't write");
+    event(&mut events, |event| matches!(event, Event::Notice { code: 3, .. })).await;
+    let told = event(&mut events, |event| matches!(event, Event::Disconnected(_))).await;
+    assert!(matches!(told, Event::Disconnected(closed) if closed.reason == Reason::Stalled));
+    peer.script(|script| script.is_deaf = false);
+    for delivery in deliveries {
+        within(delivery).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_client_can_leave_a_gateway_that_takes_nothing() {
+    let mut script = Script::default();
+    (script.window.bytes, script.message_bytes_max) = (64 << 20, 16_000_000);
+    let peer = Peer::with(script).await;
+    let client = connected(&peer, Options { outbox_bytes_max: 100 << 20, ..quick() }).await;
+    peer.script(|script| script.is_deaf = true);
+    let delivery = client.try_send(vec![0; 15_000_000]).unwrap();
+    let saved = within(client.leave()).await.unwrap();
+    assert_eq!(saved.unsettled.len(), 1);
+    assert_eq!(within(delivery).await, Err(SendError::Kept));
+}
