@@ -6,7 +6,7 @@ mod messages;
 mod outgoing;
 mod upkeep;
 
-use crate::config::StoreConfig;
+use crate::config::{Durability, StoreConfig};
 use crate::request::{Moment, Reply, Request, Ticket};
 use crate::sessions::Sessions;
 use crate::tickets::Tickets;
@@ -142,15 +142,21 @@ pub(crate) fn commit(
         // They change nothing but memory, and wait there for the next commit.
         return Ok(Batch::new(connection, config, state, tickets)?.work(requests, false)?);
     }
+    // Tokens are synced whatever the durability of messages: a lost one locks its client out.
+    let is_sync_due = config.durability == Durability::Os && requests.iter().any(Request::has_token);
+    if is_sync_due {
+        connection.pragma_update(None, "synchronous", "FULL")?;
+    }
     let transaction = Transaction::new_unchecked(connection, TransactionBehavior::Immediate)?;
     let done = Batch::new(connection, config, state, tickets)?.work(requests, true)?;
-    match transaction.commit() {
-        Ok(()) => {
-            state.sessions.trim();
-            Ok(done)
-        }
-        Err(error) => Err(Failure { error, in_doubt: Some(done.into()) }),
+    if let Err(error) = transaction.commit() {
+        return Err(Failure { error, in_doubt: Some(done.into()) });
     }
+    state.sessions.trim();
+    if is_sync_due {
+        connection.pragma_update(None, "synchronous", "NORMAL")?;
+    }
+    Ok(done)
 }
 
 /// Makes the tickets follow a database that has been opened anew. It may have lost what was committed, so that a

@@ -394,6 +394,11 @@ impl Request {
         matches!(self, Self::TokenUsed { .. } | Self::Confirm { .. })
     }
 
+    /// Whether it makes a token that a client will be told.
+    pub(crate) const fn has_token(&self) -> bool {
+        matches!(self, Self::Attach(_))
+    }
+
     /// Whether it is taken even by a full queue.
     pub(crate) const fn is_always_taken(&self) -> bool {
         matches!(self, Self::Detach { .. })

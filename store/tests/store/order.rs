@@ -34,10 +34,11 @@ fn strace(task: &Task<'_>, arguments: &[&str]) -> String {
     text
 }
 
-/// Announcements in a trace, and how many of them came while the log had writes that were not synced.
-fn announcements(trace: &str) -> (usize, usize) {
+/// Announcements in a trace: all of them, how many commits came while the log had writes that were not synced, and
+/// how many attached connections did.
+fn announcements(trace: &str) -> (usize, usize, usize) {
     // One thread writes, syncs and announces, so that its calls stand in their true order.
-    let (mut dirty, mut syncing, mut all, mut early) = (false, false, 0, 0);
+    let (mut dirty, mut syncing, mut all, mut early, mut early_attached) = (false, false, 0, 0, 0);
     for line in trace.lines() {
         let is_sync = line.contains("fsync(") || line.contains("fdatasync(");
         let resumed_sync = line.contains("fsync resumed>") || line.contains("fdatasync resumed>");
@@ -49,17 +50,18 @@ fn announcements(trace: &str) -> (usize, usize) {
         } else if resumed_sync && syncing {
             syncing = false;
             dirty &= !line.ends_with("= 0");
-        } else if line.contains("write(1<")
-            && ["\"committed ", "\"attached "].iter().any(|word| line.contains(word))
-        {
+        } else if line.contains("write(1<") && line.contains("\"committed ") {
             all += 1;
             early += usize::from(dirty);
+        } else if line.contains("write(1<") && line.contains("\"attached ") {
+            all += 1;
+            early_attached += usize::from(dirty);
         }
     }
-    (all, early)
+    (all, early, early_attached)
 }
 
-fn trace(directory: &Path, synced: bool) -> (usize, usize) {
+fn trace(directory: &Path, synced: bool) -> (usize, usize, usize) {
     let task = Task {
         directory: &directory.join("store"),
         synced,
@@ -80,12 +82,13 @@ fn the_log_is_synced_before_a_receipt_leaves() {
         return;
     }
     let directory = tempfile::tempdir().unwrap();
-    let (all, early) = trace(directory.path(), true);
+    let (all, early, early_attached) = trace(directory.path(), true);
     assert!(all >= 20, "only {all} batches were announced");
-    assert_eq!(early, 0, "of {all}");
+    assert_eq!((early, early_attached), (0, 0), "of {all}");
     let directory = tempfile::tempdir().unwrap();
-    let (all, early) = trace(directory.path(), false);
+    let (all, early, early_attached) = trace(directory.path(), false);
     assert!(early >= 20 && early <= all, "without syncing the test can tell: {early} of {all}");
+    assert_eq!(early_attached, 0, "tokens are synced all the same");
 }
 
 #[test]
