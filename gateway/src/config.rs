@@ -21,6 +21,17 @@ pub const STORE: &str = "store";
 /// The names of the sinks that every gateway has.
 pub const SINKS: [&str; 4] = ["print", "echo", "discard", STORE];
 
+/// Who has a table of descriptors.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum DescriptorTables {
+    /// Each shard its own, where the kernel lets it: the limit of descriptors counts for each of them.
+    #[default]
+    PerShard,
+    /// All share that of the process.
+    Shared,
+}
+
 /// How the print sink writes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -48,8 +59,11 @@ pub enum LogFormat {
 pub struct Config {
     /// The doors; at least one.
     pub listeners: Vec<ListenerConfig>,
-    /// Threads that hold connections; `None`: one per core.
+    /// Threads that hold connections; `None`: one per core, or more where the descriptors for
+    /// [`max_connections`](Self::max_connections) ask for it.
     pub shards: Option<NonZeroUsize>,
+    /// Who has a table of descriptors.
+    pub descriptor_tables: DescriptorTables,
     /// The most connections in all; `None`: as many as the limit of descriptors allows, less a reserve.
     pub max_connections: Option<usize>,
     /// Over how long a drain spreads the ends of the connections.
@@ -92,6 +106,7 @@ impl Default for Config {
         Self {
             listeners: vec![ListenerConfig::default()],
             shards: None,
+            descriptor_tables: DescriptorTables::default(),
             max_connections: None,
             drain_within: Duration::from_secs(10),
             summary_every: Duration::from_secs(10),

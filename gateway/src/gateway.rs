@@ -1,29 +1,21 @@
-//! The gateway as a whole: builds the parts, starts the threads, drains and stops them.
+//! The gateway as a whole: put together, drained, stopped, waited for. How its threads start stands in `starting`.
 
-use crate::clock::{Clock, wall_ms};
+mod starting;
+
+use crate::clock::wall_ms;
 use crate::config::check::ConfigFault;
 use crate::config::{Config, ListenerConfig, PrintFormat, SINKS, STORE};
 use crate::counters::{Counts, Published};
-use crate::limits::{Gauge, Limits};
 use crate::mailbox::{Command, Mailbox};
-use crate::origins::Origins;
-use crate::shard::acceptor::Acceptor;
-use crate::shard::door::{Delivery, Door};
-use crate::shard::event_loop::{EventLoop, WAKER, listener_token};
-use crate::shard::sockets::Sockets;
-use crate::shard::{Shard, Shared};
+use crate::shard::door::Delivery;
 use crate::sink::print::Print;
 use crate::sink::queue::SinkQueue;
 use crate::sink::{Sink, SinkError};
-use crate::stores::{Awaited, Destination, Opened, PushOutcome, Ticker};
-use crate::{listening, machine};
-use mio::net::TcpListener;
-use mio::{Interest, Poll, Waker};
-use pulsegate_core::policy::{Framing, Protocol};
+use crate::stores::{Awaited, PushOutcome, Ticker};
+use pulsegate_core::policy::Framing;
 use pulsegate_store::{OpenError, Recipient, Request, Store, SubmitError};
 use std::io;
 use std::net::SocketAddr;
-use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Weak};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -110,7 +102,7 @@ impl Builder {
         self.add_print();
         let names: Vec<String> = self.sinks.iter().map(|(name, _)| name.clone()).collect();
         let deliveries = deliveries(&self.config, &names)?;
-        start(&self.config, deliveries, self.sinks)
+        starting::start(&self.config, deliveries, self.sinks)
     }
 
     /// The print sink has a thread only if a listener wants it.
@@ -315,174 +307,4 @@ impl Drop for Gateway {
             sink.queue.close();
         }
     }
-}
-
-/// Stops all shards if one ends before its time: a gateway that serves only some is worse than none.
-struct AllOrNone {
-    control: Control,
-    failed: bool,
-}
-
-impl AllOrNone {
-    fn run(mut self, event_loop: EventLoop) -> io::Result<()> {
-        event_loop.run()?;
-        self.failed = false;
-        Ok(())
-    }
-}
-
-impl Drop for AllOrNone {
-    fn drop(&mut self) {
-        if self.failed {
-            self.control.stop();
-        }
-    }
-}
-
-fn start(
-    config: &Config,
-    deliveries: Vec<Delivery>,
-    sinks: Vec<(String, Box<dyn Sink>)>,
-) -> Result<Gateway, StartError> {
-    let clock = Clock::start();
-    let shard_count =
-        config.shards.or_else(|| std::thread::available_parallelism().ok()).map_or(1, usize::from);
-    let machine::Allowance { connections, warnings } = machine::allowance(config, shard_count);
-
-    let polls = (0..shard_count).map(|_| Poll::new()).collect::<io::Result<Vec<Poll>>>()?;
-    let mailboxes = polls.iter().map(mailbox).collect::<io::Result<Vec<_>>>()?;
-    let (addresses, sockets) = open_listeners(config, &polls)?;
-    let queue = |_: &_| Arc::new(SinkQueue::new(config.sink_queue_bytes_max, &mailboxes));
-    let queues: Box<[Arc<SinkQueue>]> = sinks.iter().map(queue).collect();
-
-    let mailboxes: Arc<[Arc<Mailbox>]> = mailboxes.into();
-    let awaited = Arc::<Awaited>::default();
-    let origins = Arc::new(Origins::new(queues.clone(), Arc::clone(&mailboxes)));
-    let destination = Destination { mailboxes: Arc::clone(&mailboxes), awaited: Arc::clone(&awaited) };
-    let (stores, ledgers) = open_stores(config, &deliveries, &destination, clock, &origins)?;
-
-    let total = Arc::new(Gauge::new(connections));
-    let door = |((listener, delivery), ledger): ((&ListenerConfig, Delivery), Option<usize>)| Door {
-        policy: listener.policy.clone(),
-        limits: Limits::new(Arc::clone(&total), listener),
-        delivery,
-        ledger,
-    };
-    let doors = config.listeners.iter().zip(deliveries).zip(ledgers).map(door).collect();
-    let owned: Vec<Arc<Store>> = stores.iter().map(|opened| Arc::clone(&opened.store)).collect();
-    let shared = Arc::new(Shared {
-        doors,
-        queues: queues.clone(),
-        stores: stores.into(),
-        origins,
-        numbers: AtomicU64::new(0),
-    });
-
-    let published: Arc<[Arc<Published>]> = mailboxes.iter().map(|_| Arc::default()).collect();
-    let weak = owned.iter().map(Arc::downgrade).collect();
-    let control = Control { mailboxes, published, stores: weak, awaited };
-    let ticker = (!owned.is_empty()).then(|| Ticker::start(owned.clone(), clock)).transpose()?;
-    // From here on, dropping the gateway stops the threads that have been started.
-    let mut gateway = Gateway {
-        control: control.clone(),
-        addresses,
-        max_connections: connections,
-        warnings,
-        shards: Vec::new(),
-        ticker,
-        stores: owned,
-        sinks: Vec::new(),
-    };
-    for ((name, sink), queue) in sinks.into_iter().zip(queues) {
-        gateway.sinks.push(start_sink(name, sink, queue, clock)?);
-    }
-    for (index, (poll, sockets)) in polls.into_iter().zip(sockets).enumerate() {
-        let rim = Sockets { registry: poll.registry().try_clone()?, clock };
-        let mailbox = Arc::clone(&control.mailboxes[index]);
-        let published = Arc::clone(&control.published[index]);
-        let shard = Shard::new(index, rim, Arc::clone(&shared), mailbox, published);
-        let event_loop = EventLoop::new(poll, clock, Acceptor::new(sockets), shard)?;
-        let thread = std::thread::Builder::new().name(format!("shard-{index}"));
-        let all_or_none = AllOrNone { control: control.clone(), failed: true };
-        gateway.shards.push(thread.spawn(move || all_or_none.run(event_loop))?);
-    }
-    Ok(gateway)
-}
-
-/// Opens the stores that the listeners need. Returns them, and which of them each listener's ledger is.
-fn open_stores(
-    config: &Config,
-    deliveries: &[Delivery],
-    destination: &Destination,
-    clock: Clock,
-    origins: &Arc<Origins>,
-) -> Result<(Vec<Opened>, Vec<Option<usize>>), StartError> {
-    let on_disk = |delivery: &Delivery| *delivery == Delivery::Store;
-    let in_memory = |(listener, delivery): (&ListenerConfig, &Delivery)| {
-        listener.policy.protocol != Protocol::Raw && !on_disk(delivery)
-    };
-    let mut stores = Vec::new();
-    let disk = deliveries.iter().any(on_disk).then_some(stores.len());
-    if let Some(place) = disk {
-        stores.push(destination.open(place, &config.data_dir, config.store_config(), clock)?);
-    }
-    let memory = config.listeners.iter().zip(deliveries).any(in_memory).then_some(stores.len());
-    if let Some(place) = memory {
-        stores.push(destination.open_in_memory(place, config.store_config(), clock, Arc::clone(origins))?);
-    }
-    let ledger = |(listener, delivery): (&ListenerConfig, &Delivery)| match delivery {
-        Delivery::Store => disk,
-        Delivery::Discard | Delivery::Echo(_) | Delivery::Lane(_) => {
-            memory.filter(|_| listener.policy.protocol != Protocol::Raw)
-        }
-    };
-    Ok((stores, config.listeners.iter().zip(deliveries).map(ledger).collect()))
-}
-
-fn mailbox(poll: &Poll) -> io::Result<Arc<Mailbox>> {
-    let waker = Waker::new(poll.registry(), WAKER)?;
-    Ok(Arc::new(Mailbox::new(move || {
-        // It fails only when the shard's poller is gone, and with it everybody who could be woken.
-        let _ = waker.wake();
-    })))
-}
-
-/// Per shard: its sockets, each with the number of its listener.
-type ShardSockets = Vec<(u16, TcpListener)>;
-
-fn open_listeners(
-    config: &Config,
-    polls: &[Poll],
-) -> Result<(Vec<SocketAddr>, Vec<ShardSockets>), StartError> {
-    let mut addresses = Vec::new();
-    let mut of_shards: Vec<ShardSockets> = polls.iter().map(|_| Vec::new()).collect();
-    for (door, listener) in config.listeners.iter().enumerate() {
-        let (address, sockets) = listening::open(listener, polls.len())
-            .map_err(|error| StartError::Listen { address: listener.listen, error })?;
-        addresses.push(address);
-        for ((mut socket, poll), of_shard) in sockets.into_iter().zip(polls).zip(&mut of_shards) {
-            poll.registry().register(&mut socket, listener_token(door), Interest::READABLE)?;
-            of_shard.push((door as u16, socket));
-        }
-    }
-    Ok((addresses, of_shards))
-}
-
-fn start_sink(
-    name: String,
-    sink: Box<dyn Sink>,
-    queue: Arc<SinkQueue>,
-    clock: Clock,
-) -> io::Result<SinkThread> {
-    let thread = std::thread::Builder::new().name(format!("sink-{name}"));
-    let served = Arc::clone(&queue);
-    let sink_name = name.clone();
-    let thread = thread.spawn(move || {
-        let outcome = served.serve(sink, clock);
-        if let Err(error) = &outcome {
-            tracing::error!(sink = sink_name, %error, "a sink has failed; its connections end, others go on");
-        }
-        outcome
-    })?;
-    Ok(SinkThread { name, queue, thread })
 }

@@ -28,7 +28,7 @@
 //! ```
 //!
 //! Modules, each using only those after it: `gateway`, `listening`, `shard`, `stores`, `origins`, `limits`, `sink`,
-//! `handle`, `mailbox`, `id`, `machine`, `counters`, `config`, `peer`, `clock`, `text`.
+//! `handle`, `mailbox`, `id`, `machine`, `tables`, `counters`, `config`, `peer`, `clock`, `text`.
 
 mod clock;
 pub mod config;
@@ -45,6 +45,7 @@ mod peer;
 mod shard;
 mod sink;
 mod stores;
+mod tables;
 pub mod text;
 
 pub use config::{Config, ListenerConfig};

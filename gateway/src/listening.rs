@@ -13,29 +13,28 @@ const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
 /// How many probes may go unanswered.
 const KEEPALIVE_PROBES: u32 = 3;
 
-/// `count` sockets that listen on one address, and that address, with its port if a free one was taken.
+/// A socket that listens, and its address, with its port if a free one was taken. `taken` is where another one of
+/// ours listens already.
 ///
 /// The first listens alone, without sharing, so that a second gateway on the same address is refused
 /// instead of taking half of the newcomers; only then it is shared with the others. (To be bound is not
 /// enough: two sockets that both allow the address to be used again may both be bound until one listens.)
 pub(crate) fn open(
     config: &ListenerConfig,
-    count: usize,
-) -> io::Result<(SocketAddr, Vec<mio::net::TcpListener>)> {
-    let first = socket(config)?;
-    first.bind(&config.listen.into())?;
-    first.listen(BACKLOG)?;
-    first.set_reuse_port(true)?;
-    let address = first.local_addr()?.as_socket().unwrap_or(config.listen);
-    let mut listeners = vec![mio::net::TcpListener::from_std(first.into())];
-    for _ in 1..count {
-        let other = socket(config)?;
-        other.set_reuse_port(true)?;
-        other.bind(&address.into())?;
-        other.listen(BACKLOG)?;
-        listeners.push(mio::net::TcpListener::from_std(other.into()));
+    taken: Option<SocketAddr>,
+) -> io::Result<(SocketAddr, mio::net::TcpListener)> {
+    let socket = socket(config)?;
+    if let Some(address) = taken {
+        socket.set_reuse_port(true)?;
+        socket.bind(&address.into())?;
+        socket.listen(BACKLOG)?;
+        return Ok((address, mio::net::TcpListener::from_std(socket.into())));
     }
-    Ok((address, listeners))
+    socket.bind(&config.listen.into())?;
+    socket.listen(BACKLOG)?;
+    socket.set_reuse_port(true)?;
+    let address = socket.local_addr()?.as_socket().unwrap_or(config.listen);
+    Ok((address, mio::net::TcpListener::from_std(socket.into())))
 }
 
 /// Accepted connections inherit these options, which spares a call for each.
@@ -63,8 +62,9 @@ mod tests {
 
     #[test]
     fn several_sockets_share_an_address_that_nobody_else_can_take() {
-        let (address, sockets) = open(&anywhere(), 3).expect("a free port");
-        assert_eq!(sockets.len(), 3);
+        let (address, first) = open(&anywhere(), None).expect("a free port");
+        let other = || open(&anywhere(), Some(address)).expect("the address is shared").1;
+        let sockets = [first, other(), other()];
         assert!(sockets.iter().all(|socket| socket.local_addr().is_ok_and(|local| local == address)));
         let clients: Vec<_> =
             (0..200).map(|_| std::net::TcpStream::connect(address).expect("it listens")).collect();
@@ -73,7 +73,7 @@ mod tests {
         assert_eq!(shares.iter().sum::<usize>(), clients.len());
         assert!(shares.iter().all(|share| *share > 20), "the kernel spreads the newcomers: {shares:?}");
         let again = ListenerConfig { listen: address, ..anywhere() };
-        let refused = open(&again, 1).expect_err("the address is taken");
+        let refused = open(&again, None).expect_err("the address is taken");
         assert_eq!(refused.kind(), io::ErrorKind::AddrInUse);
     }
 }

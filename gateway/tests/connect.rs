@@ -260,7 +260,7 @@ fn an_address_without_a_port_is_explained() {
 #[test]
 fn wrong_arguments_are_told_from_failures() {
     for (more, expected) in [
-        (&[][..], "only `--raw` is there"),
+        (&[][..], "--id <ID>"),
         (&["--raw", "--count", "0"], "--count"),
         (&["--raw", "--every", "soon"], "--every"),
     ] {

@@ -45,9 +45,14 @@ fn limit(program: &Program, soft: usize) {
     assert!(status.success());
 }
 
-/// The program's descriptors, each with what it stands for.
+/// The descriptors of the program's only shard, each with what it stands for.
 fn descriptors(program: &Program) -> BTreeMap<usize, String> {
-    let folder = std::fs::read_dir(format!("/proc/{}/fd", program.id())).unwrap();
+    let tasks = std::fs::read_dir(format!("/proc/{}/task", program.id())).unwrap();
+    let is_shard = |task: &std::path::PathBuf| {
+        std::fs::read_to_string(task.join("comm")).is_ok_and(|name| name == "shard-0\n")
+    };
+    let shard = tasks.map(|entry| entry.unwrap().path()).find(is_shard).unwrap();
+    let folder = std::fs::read_dir(shard.join("fd")).unwrap();
     let paths = folder.map(|entry| entry.unwrap().path());
     // One may be closed between the look into the folder and the look at it.
     let links = paths.filter_map(|path| Some((path.clone(), std::fs::read_link(path).ok()?)));
@@ -81,11 +86,11 @@ fn sort(clients: Vec<TcpStream>, stay: usize) -> (Vec<TcpStream>, Vec<TcpStream>
 fn the_lowered_limit_is_said_and_those_over_it_are_answered() {
     let (program, address) = serve(120);
     let log = program.stderr();
-    assert!(log.contains("max_connections is lowered from 1000 to 47"), "{log}");
+    assert!(log.contains("max_connections is lowered from 1000 to 93"), "{log}");
     assert!(log.contains("ulimit -Hn") && log.contains("LimitNOFILE="), "{log}");
-    assert!(log.contains("at most 47 connections in all"), "{log}");
-    let (mut kept, refused) = sort((0..150).map(|_| connect(address)).collect(), 47);
-    assert_eq!(refused.len(), 103);
+    assert!(log.contains("at most 93 connections in all"), "{log}");
+    let (mut kept, refused) = sort((0..150).map(|_| connect(address)).collect(), 93);
+    assert_eq!(refused.len(), 57);
     for mut client in refused {
         assert_eq!(hear_text(&mut client), "");
     }

@@ -2,7 +2,7 @@
 //! Knows the types of the values, not which of them go together.
 
 use crate::config::units::{WrittenAddress, WrittenCount, WrittenDuration, WrittenSize};
-use crate::config::{LogFormat, PrintFormat};
+use crate::config::{DescriptorTables, LogFormat, PrintFormat};
 use pulsegate_core::policy::{Protocol, SecondConnection};
 use pulsegate_store::Durability;
 use std::ops::Range;
@@ -99,6 +99,7 @@ macro_rules! raw_table {
 raw_table! {
     RawFile, "a configuration", {
         shards: WrittenCount,
+        descriptor_tables: DescriptorTables,
         max_connections: WrittenCount,
         drain_within: WrittenDuration,
         summary_every: WrittenDuration,

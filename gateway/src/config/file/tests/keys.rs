@@ -2,12 +2,13 @@
 
 use super::parsed;
 use crate::config::file::*;
-use crate::config::{Durability, LogFormat, PrintFormat};
+use crate::config::{DescriptorTables, Durability, LogFormat, PrintFormat};
 use pulsegate_core::policy::{Protocol, PulsePolicy, SecondConnection};
 
 const EXAMPLE: &str = include_str!("../../../../../pulsegate.example.toml");
 
 const EVERY_KEY: &str = r#"
+descriptor_tables = "shared"
 shards = 3
 max_connections = 1000
 drain_within = "0s"
@@ -101,6 +102,7 @@ fn every_key_reaches_its_setting() {
         keepalive: seconds(10),
     };
     let expected = Config {
+        descriptor_tables: DescriptorTables::Shared,
         listeners: vec![listener],
         shards: std::num::NonZeroUsize::new(3),
         max_connections: Some(1000),

@@ -1,0 +1,286 @@
+//! Puts the parts of a gateway together and starts its threads.
+//!
+//! Each shard's thread opens its own sockets, last of all: where descriptor tables part, what is opened before is in
+//! every table and what is opened after is in one. So all wakers are made first, and no socket is.
+
+use super::{Control, Gateway, SinkThread, StartError};
+use crate::clock::Clock;
+use crate::config::{Config, DescriptorTables, ListenerConfig};
+use crate::counters::Published;
+use crate::limits::{Gauge, Limits};
+use crate::mailbox::Mailbox;
+use crate::origins::Origins;
+use crate::shard::acceptor::Acceptor;
+use crate::shard::door::{Delivery, Door};
+use crate::shard::event_loop::{EventLoop, WAKER, listener_token};
+use crate::shard::sockets::Sockets;
+use crate::shard::{Shard, Shared};
+use crate::sink::Sink;
+use crate::sink::queue::SinkQueue;
+use crate::stores::{Awaited, Destination, Opened, Ticker};
+use crate::{listening, machine, tables};
+use mio::net::TcpListener;
+use mio::{Interest, Poll, Waker};
+use pulsegate_core::policy::Protocol;
+use pulsegate_store::Store;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, mpsc};
+
+/// Starts a gateway with these settings and sinks.
+pub(super) fn start(
+    config: &Config,
+    deliveries: Vec<Delivery>,
+    sinks: Vec<(String, Box<dyn Sink>)>,
+) -> Result<Gateway, StartError> {
+    let clock = Clock::start();
+    let has_own_tables = config.descriptor_tables == DescriptorTables::PerShard && tables::can_part();
+    let machine::Allowance { shards, connections, mut warnings } = machine::allowance(config, has_own_tables);
+    if config.descriptor_tables == DescriptorTables::PerShard && !has_own_tables {
+        warnings.push(
+            "the kernel does not let shards have descriptor tables of their own (unshare is forbidden): they share \
+             one, which costs a little time and bounds all connections together"
+                .to_owned(),
+        );
+    }
+
+    let polls = (0..shards).map(|_| Poll::new()).collect::<io::Result<Vec<Poll>>>()?;
+    let mailboxes = polls.iter().map(mailbox).collect::<io::Result<Arc<[_]>>>()?;
+    let queue = |_: &_| Arc::new(SinkQueue::new(config.sink_queue_bytes_max, &mailboxes));
+    let queues: Box<[Arc<SinkQueue>]> = sinks.iter().map(queue).collect();
+    let awaited = Arc::<Awaited>::default();
+    let origins = Arc::new(Origins::new(queues.clone(), Arc::clone(&mailboxes)));
+    let destination = Destination { mailboxes: Arc::clone(&mailboxes), awaited: Arc::clone(&awaited) };
+    let (stores, ledgers) = open_stores(config, &deliveries, &destination, clock, &origins)?;
+
+    let total = Arc::new(Gauge::new(connections));
+    let door = |((listener, delivery), ledger): ((&ListenerConfig, Delivery), Option<usize>)| Door {
+        policy: listener.policy.clone(),
+        limits: Limits::new(Arc::clone(&total), listener),
+        delivery,
+        ledger,
+    };
+    let doors = config.listeners.iter().zip(deliveries).zip(ledgers).map(door).collect();
+    let owned: Vec<Arc<Store>> = stores.iter().map(|opened| Arc::clone(&opened.store)).collect();
+    let numbers = AtomicU64::new(0);
+    let shared = Arc::new(Shared { doors, queues: queues.clone(), stores: stores.into(), origins, numbers });
+
+    let published: Arc<[Arc<Published>]> = mailboxes.iter().map(|_| Arc::default()).collect();
+    let weak = owned.iter().map(Arc::downgrade).collect();
+    let control = Control { mailboxes, published, stores: weak, awaited };
+    let ticker = (!owned.is_empty()).then(|| Ticker::start(owned.clone(), clock)).transpose()?;
+    // From here on, dropping the gateway stops the threads that have been started.
+    let mut gateway = Gateway {
+        control: control.clone(),
+        addresses: Vec::new(),
+        max_connections: connections,
+        warnings,
+        shards: Vec::new(),
+        ticker,
+        stores: owned,
+        sinks: Vec::new(),
+    };
+    for ((name, sink), queue) in sinks.into_iter().zip(queues) {
+        gateway.sinks.push(start_sink(name, sink, queue, clock)?);
+    }
+    let listeners: Arc<[ListenerConfig]> = config.listeners.clone().into();
+    let mut berths = Vec::new();
+    for (index, poll) in polls.into_iter().enumerate() {
+        let shared = Arc::clone(&shared);
+        let (control, listeners) = (control.clone(), Arc::clone(&listeners));
+        let (orders, orders_of) = mpsc::channel();
+        let (reports_of, reports) = mpsc::channel();
+        let launch = Launch { index, poll, clock, shared, control, listeners, has_own_tables };
+        let thread = std::thread::Builder::new().name(format!("shard-{index}"));
+        gateway.shards.push(thread.spawn(move || launch.run(&orders_of, &reports_of))?);
+        berths.push(Berth { orders, reports });
+    }
+    gateway.addresses = launch_all(&berths)?;
+    Ok(gateway)
+}
+
+/// Has the first shard open the listeners alone, then the others join, then all begin.
+fn launch_all(berths: &[Berth]) -> Result<Vec<SocketAddr>, StartError> {
+    let Some((first, others)) = berths.split_first() else { return Ok(Vec::new()) };
+    first.order(Order::Open(None));
+    let addresses = first.report()?;
+    others.iter().for_each(|berth| berth.order(Order::Open(Some(addresses.clone()))));
+    for berth in others {
+        berth.report()?;
+    }
+    berths.iter().for_each(|berth| berth.order(Order::Begin));
+    Ok(addresses)
+}
+
+/// What a shard's thread is told on its way to its first turn. If nothing comes any more, it ends.
+enum Order {
+    /// Open the listeners: at these addresses, which the first shard has taken, or as that one.
+    Open(Option<Vec<SocketAddr>>),
+    /// Begin to serve.
+    Begin,
+}
+
+/// The way to a shard's thread until it begins to serve.
+struct Berth {
+    orders: mpsc::Sender<Order>,
+    reports: mpsc::Receiver<Result<Vec<SocketAddr>, StartError>>,
+}
+
+impl Berth {
+    fn order(&self, order: Order) {
+        // A thread that has ended has reported why.
+        let _ = self.orders.send(order);
+    }
+
+    fn report(&self) -> Result<Vec<SocketAddr>, StartError> {
+        let ended = |_| StartError::Kernel(io::Error::other("a shard's thread has ended before it began"));
+        self.reports.recv().map_err(ended)?
+    }
+}
+
+/// What a shard's thread needs before its first turn.
+struct Launch {
+    index: usize,
+    poll: Poll,
+    clock: Clock,
+    shared: Arc<Shared>,
+    control: Control,
+    listeners: Arc<[ListenerConfig]>,
+    has_own_tables: bool,
+}
+
+impl Launch {
+    /// The thread of a shard.
+    fn run(
+        self,
+        orders: &mpsc::Receiver<Order>,
+        reports: &mpsc::Sender<Result<Vec<SocketAddr>, StartError>>,
+    ) -> io::Result<()> {
+        let Ok(Order::Open(addresses)) = orders.recv() else { return Ok(()) };
+        let all_or_none = AllOrNone { control: self.control.clone(), failed: true };
+        let (report, event_loop) = match self.prepare(addresses) {
+            Ok((addresses, event_loop)) => (Ok(addresses), Some(event_loop)),
+            Err(error) => (Err(error), None),
+        };
+        // Whoever started us has given up if nobody listens; then no order to begin comes either.
+        let _ = reports.send(report);
+        match (orders.recv(), event_loop) {
+            (Ok(Order::Begin), Some(event_loop)) => all_or_none.run(event_loop),
+            (Ok(Order::Begin | Order::Open(_)) | Err(_), _) => Ok(()),
+        }
+    }
+
+    fn prepare(self, addresses: Option<Vec<SocketAddr>>) -> Result<(Vec<SocketAddr>, EventLoop), StartError> {
+        if self.has_own_tables {
+            tables::part()?;
+        }
+        let (addresses, sockets) = open_listeners(&self.listeners, &self.poll, addresses)?;
+        let rim = Sockets { registry: self.poll.registry().try_clone()?, clock: self.clock };
+        let mailbox = Arc::clone(&self.control.mailboxes[self.index]);
+        let published = Arc::clone(&self.control.published[self.index]);
+        let shard = Shard::new(self.index, rim, self.shared, mailbox, published);
+        let event_loop = EventLoop::new(self.poll, self.clock, Acceptor::new(sockets), shard)?;
+        Ok((addresses, event_loop))
+    }
+}
+
+/// A shard's sockets, each with the number of its listener.
+type ShardSockets = Vec<(u16, TcpListener)>;
+
+/// Opens one socket for each listener, alone or beside those at these addresses.
+fn open_listeners(
+    listeners: &[ListenerConfig],
+    poll: &Poll,
+    taken: Option<Vec<SocketAddr>>,
+) -> Result<(Vec<SocketAddr>, ShardSockets), StartError> {
+    let (mut addresses, mut sockets) = (Vec::new(), Vec::new());
+    for (door, listener) in listeners.iter().enumerate() {
+        let taken = taken.as_ref().map(|taken| taken[door]);
+        let (address, mut socket) = listening::open(listener, taken)
+            .map_err(|error| StartError::Listen { address: listener.listen, error })?;
+        poll.registry().register(&mut socket, listener_token(door), Interest::READABLE)?;
+        addresses.push(address);
+        sockets.push((door as u16, socket));
+    }
+    Ok((addresses, sockets))
+}
+
+/// Stops all shards if one ends before its time: a gateway that serves only some is worse than none.
+struct AllOrNone {
+    control: Control,
+    failed: bool,
+}
+
+impl AllOrNone {
+    fn run(mut self, event_loop: EventLoop) -> io::Result<()> {
+        event_loop.run()?;
+        self.failed = false;
+        Ok(())
+    }
+}
+
+impl Drop for AllOrNone {
+    fn drop(&mut self) {
+        if self.failed {
+            self.control.stop();
+        }
+    }
+}
+
+/// Opens the stores that the listeners need. Returns them, and which of them each listener's ledger is.
+fn open_stores(
+    config: &Config,
+    deliveries: &[Delivery],
+    destination: &Destination,
+    clock: Clock,
+    origins: &Arc<Origins>,
+) -> Result<(Vec<Opened>, Vec<Option<usize>>), StartError> {
+    let on_disk = |delivery: &Delivery| *delivery == Delivery::Store;
+    let in_memory = |(listener, delivery): (&ListenerConfig, &Delivery)| {
+        listener.policy.protocol != Protocol::Raw && !on_disk(delivery)
+    };
+    let mut stores = Vec::new();
+    let disk = deliveries.iter().any(on_disk).then_some(stores.len());
+    if let Some(place) = disk {
+        stores.push(destination.open(place, &config.data_dir, config.store_config(), clock)?);
+    }
+    let memory = config.listeners.iter().zip(deliveries).any(in_memory).then_some(stores.len());
+    if let Some(place) = memory {
+        stores.push(destination.open_in_memory(place, config.store_config(), clock, Arc::clone(origins))?);
+    }
+    let ledger = |(listener, delivery): (&ListenerConfig, &Delivery)| match delivery {
+        Delivery::Store => disk,
+        Delivery::Discard | Delivery::Echo(_) | Delivery::Lane(_) => {
+            memory.filter(|_| listener.policy.protocol != Protocol::Raw)
+        }
+    };
+    Ok((stores, config.listeners.iter().zip(deliveries).map(ledger).collect()))
+}
+
+fn mailbox(poll: &Poll) -> io::Result<Arc<Mailbox>> {
+    let waker = Waker::new(poll.registry(), WAKER)?;
+    Ok(Arc::new(Mailbox::new(move || {
+        // It fails only when the shard's poller is gone, and with it everybody who could be woken.
+        let _ = waker.wake();
+    })))
+}
+
+fn start_sink(
+    name: String,
+    sink: Box<dyn Sink>,
+    queue: Arc<SinkQueue>,
+    clock: Clock,
+) -> io::Result<SinkThread> {
+    let thread = std::thread::Builder::new().name(format!("sink-{name}"));
+    let served = Arc::clone(&queue);
+    let sink_name = name.clone();
+    let thread = thread.spawn(move || {
+        let outcome = served.serve(sink, clock);
+        if let Err(error) = &outcome {
+            tracing::error!(sink = sink_name, %error, "a sink has failed; its connections end, others go on");
+        }
+        outcome
+    })?;
+    Ok(SinkThread { name, queue, thread })
+}
