@@ -1,8 +1,9 @@
 //! The command line. Each command is one file: its arguments, and what it does with them.
 //!
 //! Exit codes: 0 as asked; 1 it went wrong while running; 2 the arguments or the configuration are wrong;
-//! 3 (`connect`) the server ended the connection before everything was sent.
+//! 3 (`connect`) the server ended the connection before everything was sent, (`bench`) measured, but not valid.
 
+pub(crate) mod bench;
 pub(crate) mod check;
 pub(crate) mod connect;
 pub(crate) mod messages;
@@ -28,6 +29,8 @@ enum Command {
     Check(check::Args),
     /// Show what clients have sent, from a store on disk, while a gateway writes to it or not.
     Messages(messages::Args),
+    /// Put a load on a server, and measure what it costs and how exact its deadlines are.
+    Bench(Box<bench::Args>),
 }
 
 impl Cli {
@@ -38,6 +41,7 @@ impl Cli {
             Command::Connect(args) => args.run(),
             Command::Check(args) => args.run(),
             Command::Messages(args) => args.run(),
+            Command::Bench(args) => args.run(),
         };
         outcome.unwrap_or_else(|error| {
             eprintln!("pulsegate: {error:#}");

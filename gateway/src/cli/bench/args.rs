@@ -1,0 +1,308 @@
+//! The arguments of `pulsegate bench`, and the plan that they amount to. Must not know: how a plan is played.
+
+use super::dialect::{Dialect, parse_bytes};
+use super::null;
+use super::plan::Kind;
+use anyhow::{anyhow, bail};
+use pulsegate::config::units::{parse_count, parse_duration, parse_size};
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::time::Duration;
+
+const LOAD: &str = "Load";
+const GENERATOR: &str = "Generator";
+const REPORT: &str = "Report";
+const MESSAGE_BYTES_MAX: u64 = 1 << 20;
+
+/// What is measured.
+#[derive(clap::Subcommand, Debug)]
+pub(super) enum Mode {
+    /// Hold connections: server memory for each
+    Idle(IdleArgs),
+    /// Clients that each send a heartbeat now and then: server CPU for each heartbeat
+    Beat(BeatArgs),
+    /// As many messages as the server takes
+    Flood(FloodArgs),
+    /// Clients fall silent: how late the server ends them, and whether ever too early
+    Reap(ReapArgs),
+    /// Clients that go on sending are ended at a fixed deadline: how late
+    Short(ShortArgs),
+    /// Connect, one message, close, again and again: connections per second, server CPU for each
+    Churn(ChurnArgs),
+    /// Everybody reconnects at once: how long until all are in again
+    Storm(StormArgs),
+    /// Run the null server: accepts, reads and discards; the floor to compare with
+    Null(null::Args),
+}
+
+/// What all loads have in common.
+#[derive(clap::Args, Debug)]
+pub(super) struct Common {
+    /// The server: host:port, for example 127.0.0.1:7373
+    #[arg(value_name = "ADDR")]
+    pub(super) address: String,
+    /// Bytes of a message, its line end included
+    #[arg(long, value_name = "SIZE", value_parser = parse_size, default_value = "32", help_heading = LOAD)]
+    size: u64,
+    /// Send exactly these bytes as a message instead; \n \r \t \0 \\ and \xHH are escapes
+    #[arg(long, value_name = "TEXT", conflicts_with = "size", help_heading = LOAD)]
+    message: Option<String>,
+    /// Send these bytes first on each connection [default: a message]
+    #[arg(long, value_name = "TEXT", help_heading = LOAD)]
+    opening: Option<String>,
+    /// A client counts as connected only when the server has answered its opening
+    #[arg(long, conflicts_with = "null", help_heading = LOAD)]
+    answered: bool,
+    /// Connections per second while everybody connects
+    #[arg(long, value_name = "N", value_parser = parse_count, default_value = "10000", help_heading = LOAD)]
+    pub(super) open_rate: NonZeroUsize,
+    /// Process of the server on this machine, for its memory and CPU; may be repeated
+    #[arg(long, value_name = "PID", help_heading = REPORT)]
+    pub(super) pid: Vec<u32>,
+    /// Threads that hold connections [default: 1, or as many as descriptors ask for]
+    #[arg(long, value_name = "N", value_parser = parse_count, help_heading = GENERATOR)]
+    pub(super) threads: Option<NonZeroUsize>,
+    /// Source addresses, from 127.0.0.1 on, for servers at 127.x.x.x [default: as many as ports ask for]
+    #[arg(long, value_name = "N", value_parser = parse_count, help_heading = GENERATOR)]
+    pub(super) sources: Option<NonZeroUsize>,
+    /// Sends that are due within this time go out together
+    #[arg(long, value_name = "DUR", value_parser = parse_duration, default_value = "200us", help_heading = GENERATOR)]
+    pub(super) tick: Duration,
+    /// Compare with the null server, which is started for it; rounds alternate
+    #[arg(long, help_heading = REPORT)]
+    pub(super) null: bool,
+    /// Rounds against the server, and as many against the null server [default: 1, with --null 3]
+    #[arg(long, value_name = "N", value_parser = parse_count, help_heading = REPORT)]
+    pub(super) rounds: Option<NonZeroUsize>,
+    /// The null server runs on this core only, counted from 0 [default: on any]
+    #[arg(long, value_name = "N", requires = "null", help_heading = REPORT)]
+    pub(super) null_core: Option<usize>,
+    /// Print JSON instead of a table
+    #[arg(long, help_heading = REPORT)]
+    pub(super) json: bool,
+    /// Write a report with plots, as one HTML file
+    #[arg(long, value_name = "FILE", help_heading = REPORT)]
+    pub(super) html: Option<PathBuf>,
+}
+
+#[derive(clap::Args, Debug)]
+pub(super) struct IdleArgs {
+    #[command(flatten)]
+    common: Common,
+    /// Connections to hold
+    #[arg(long, value_name = "N", value_parser = parse_count, default_value = "1000", help_heading = LOAD)]
+    connections: NonZeroUsize,
+    /// How long to hold them
+    #[arg(long = "for", value_name = "DUR", value_parser = parse_duration, default_value = "5s", help_heading = LOAD)]
+    span: Duration,
+    /// Each sends a message this often, for servers that end silent ones [default: only the first]
+    #[arg(long, value_name = "DUR", value_parser = parse_duration, help_heading = LOAD)]
+    every: Option<Duration>,
+}
+
+#[derive(clap::Args, Debug)]
+pub(super) struct BeatArgs {
+    #[command(flatten)]
+    common: Common,
+    /// Clients
+    #[arg(long, value_name = "N", value_parser = parse_count, default_value = "1000", help_heading = LOAD)]
+    connections: NonZeroUsize,
+    /// Each sends a message this often, each at a time of its own
+    #[arg(long, value_name = "DUR", value_parser = parse_duration, default_value = "1s", help_heading = LOAD)]
+    every: Duration,
+    /// How long to measure
+    #[arg(long = "for", value_name = "DUR", value_parser = parse_duration, default_value = "10s", help_heading = LOAD)]
+    span: Duration,
+}
+
+#[derive(clap::Args, Debug)]
+pub(super) struct FloodArgs {
+    #[command(flatten)]
+    common: Common,
+    /// Connections that send
+    #[arg(long, value_name = "N", value_parser = parse_count, default_value = "16", help_heading = LOAD)]
+    connections: NonZeroUsize,
+    /// How long to measure, after a fifth of it to get going
+    #[arg(long = "for", value_name = "DUR", value_parser = parse_duration, default_value = "5s", help_heading = LOAD)]
+    span: Duration,
+    /// Messages in one write
+    #[arg(long, value_name = "N", value_parser = parse_count, default_value = "16", help_heading = LOAD)]
+    batch: NonZeroUsize,
+}
+
+#[derive(clap::Args, Debug)]
+pub(super) struct ReapArgs {
+    #[command(flatten)]
+    common: Common,
+    /// Clients, those that go on beating included
+    #[arg(long, value_name = "N", value_parser = parse_count, default_value = "1000", help_heading = LOAD)]
+    connections: NonZeroUsize,
+    /// The server's heartbeat timeout
+    #[arg(long, value_name = "DUR", value_parser = parse_duration, default_value = "5s", help_heading = LOAD)]
+    timeout: Duration,
+    /// They fall silent one after the other within this time; 0s is all at once
+    #[arg(long, value_name = "DUR", value_parser = parse_duration, default_value = "2s", help_heading = LOAD)]
+    spread: Duration,
+    /// Who isn't ended this long after the timeout counts as never
+    #[arg(long, value_name = "DUR", value_parser = parse_duration, default_value = "5s", help_heading = LOAD)]
+    grace: Duration,
+    /// So many go on beating meanwhile, and must not be ended
+    #[arg(long, value_name = "N", default_value_t = 0, help_heading = LOAD)]
+    beating: usize,
+    /// How often a client sends that isn't silent [default: a quarter of the timeout]
+    #[arg(long, value_name = "DUR", value_parser = parse_duration, help_heading = LOAD)]
+    every: Option<Duration>,
+}
+
+#[derive(clap::Args, Debug)]
+pub(super) struct ShortArgs {
+    #[command(flatten)]
+    common: Common,
+    /// Clients
+    #[arg(long, value_name = "N", value_parser = parse_count, default_value = "1000", help_heading = LOAD)]
+    connections: NonZeroUsize,
+    /// The server's deadline, counted from accept
+    #[arg(long, value_name = "DUR", value_parser = parse_duration, default_value = "30s", help_heading = LOAD)]
+    deadline: Duration,
+    /// They connect one after the other within this time; 0s is all at once
+    #[arg(long, value_name = "DUR", value_parser = parse_duration, default_value = "2s", help_heading = LOAD)]
+    spread: Duration,
+    /// Who isn't ended this long after the deadline counts as never
+    #[arg(long, value_name = "DUR", value_parser = parse_duration, default_value = "5s", help_heading = LOAD)]
+    grace: Duration,
+    /// Each sends a message this often
+    #[arg(long, value_name = "DUR", value_parser = parse_duration, default_value = "1s", help_heading = LOAD)]
+    every: Duration,
+}
+
+#[derive(clap::Args, Debug)]
+pub(super) struct ChurnArgs {
+    #[command(flatten)]
+    common: Common,
+    /// Connections at the same time
+    #[arg(long, value_name = "N", value_parser = parse_count, default_value = "64", help_heading = LOAD)]
+    connections: NonZeroUsize,
+    /// How long to measure, after a fifth of it to get going
+    #[arg(long = "for", value_name = "DUR", value_parser = parse_duration, default_value = "5s", help_heading = LOAD)]
+    span: Duration,
+    /// Connections per second [default: as many as go]
+    #[arg(long, value_name = "N", value_parser = parse_count, help_heading = LOAD)]
+    rate: Option<NonZeroUsize>,
+}
+
+#[derive(clap::Args, Debug)]
+pub(super) struct StormArgs {
+    #[command(flatten)]
+    common: Common,
+    /// Clients
+    #[arg(long, value_name = "N", value_parser = parse_count, default_value = "1000", help_heading = LOAD)]
+    connections: NonZeroUsize,
+    /// Who isn't in again after this time counts as never
+    #[arg(long, value_name = "DUR", value_parser = parse_duration, default_value = "60s", help_heading = LOAD)]
+    within: Duration,
+}
+
+/// A load as it was asked for.
+pub(super) struct Order {
+    pub(super) kind: Kind,
+    pub(super) connections: usize,
+    pub(super) common: Common,
+}
+
+impl Mode {
+    /// The load that is asked for; none for the null server, whose arguments come back.
+    pub(super) fn order(self) -> Result<Order, null::Args> {
+        let order = |kind, connections: NonZeroUsize, common| {
+            Ok(Order { kind, connections: connections.get(), common })
+        };
+        match self {
+            Self::Idle(args) => {
+                order(Kind::Idle { hold: args.span, every: args.every }, args.connections, args.common)
+            }
+            Self::Beat(args) => {
+                order(Kind::Beat { every: args.every, span: args.span }, args.connections, args.common)
+            }
+            Self::Flood(args) => {
+                let batch = args.batch.get();
+                order(Kind::Flood { span: args.span, batch }, args.connections, args.common)
+            }
+            Self::Reap(args) => {
+                let ReapArgs { timeout, spread, grace, beating, .. } = args;
+                let every = args.every.unwrap_or(timeout / 4);
+                order(Kind::Reap { timeout, spread, grace, beating, every }, args.connections, args.common)
+            }
+            Self::Short(args) => {
+                let ShortArgs { deadline, spread, grace, every, .. } = args;
+                order(Kind::Short { deadline, spread, grace, every }, args.connections, args.common)
+            }
+            Self::Churn(args) => {
+                let rate = args.rate.map(|rate| rate.get() as u64);
+                order(Kind::Churn { span: args.span, rate }, args.connections, args.common)
+            }
+            Self::Storm(args) => order(Kind::Storm { within: args.within }, args.connections, args.common),
+            Self::Null(args) => Err(args),
+        }
+    }
+}
+
+impl Order {
+    /// What contradicts itself.
+    ///
+    /// # Errors
+    /// The flag, and what to give it.
+    pub(super) fn check(&self) -> anyhow::Result<()> {
+        if self.kind.every().is_some_and(|every| every.is_zero()) {
+            bail!("--every: zero is no pace; give it a duration above zero, or use `bench flood`");
+        }
+        if let Kind::Reap { beating, timeout, every, .. } = self.kind {
+            if beating >= self.connections {
+                bail!("--beating: {beating} of {} leave nobody to fall silent; lower it", self.connections);
+            }
+            if every >= timeout {
+                bail!("--every: who sends only that often is silent for longer than --timeout; lower it");
+            }
+        }
+        let longest = Duration::from_secs(7 * 24 * 3600);
+        if self.kind.span() > longest {
+            bail!("a run may take at most 7 days; lower the durations");
+        }
+        Ok(())
+    }
+
+    /// What the clients say.
+    ///
+    /// # Errors
+    /// A size or an escape that can't be used.
+    pub(super) fn dialect(&self) -> anyhow::Result<Dialect> {
+        let common = &self.common;
+        if !(1..=MESSAGE_BYTES_MAX).contains(&common.size) {
+            bail!("--size: {} is out of range; give it 1 to 1MiB", common.size);
+        }
+        let bytes = |flag: &str, text: &Option<String>| {
+            let parsed = text.as_deref().map(parse_bytes).transpose();
+            parsed.map_err(|problem| anyhow!("{flag}: {problem}"))
+        };
+        let (message, opening) = (bytes("--message", &common.message)?, bytes("--opening", &common.opening)?);
+        let size = usize::try_from(common.size)?;
+        Ok(Dialect { answered: common.answered, ..Dialect::raw(size, message, opening) })
+    }
+
+    /// The server's address; of a name the first.
+    ///
+    /// # Errors
+    /// What is not host:port, and unknown names.
+    pub(super) fn address(&self) -> anyhow::Result<SocketAddr> {
+        let text = &self.common.address;
+        let found = text.to_socket_addrs().map_err(|error| {
+            anyhow!(
+                "`{}` is not an address ({error}); write host:port, for example 127.0.0.1:7373",
+                text.escape_debug()
+            )
+        })?;
+        // A server that listens on localhost is more often found at its first address of the older kind.
+        let mut found: Vec<SocketAddr> = found.collect();
+        found.sort_by_key(SocketAddr::is_ipv6);
+        found.first().copied().ok_or_else(|| anyhow!("`{}` has no address", text.escape_debug()))
+    }
+}

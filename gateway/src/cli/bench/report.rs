@@ -1,0 +1,325 @@
+//! What a run amounts to: the rounds' figures folded into one, beside the null server's, as a table and as JSON. Must not
+//! know: how rounds are played.
+
+use super::figures::{Figure, Finding, Fold, Unit};
+use super::round::{Round, Sample};
+use super::statistics::{Sorted, Spans, median};
+use serde_json::{Map, Value, json};
+use std::fmt::Write;
+
+/// Who was measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Target {
+    Server,
+    Null,
+}
+
+impl Target {
+    pub(super) const fn word(self) -> &'static str {
+        match self {
+            Self::Server => "server",
+            Self::Null => "null",
+        }
+    }
+}
+
+/// A distribution over all rounds.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Curve {
+    pub(super) title: &'static str,
+    pub(super) target: Target,
+    /// Milliseconds, and the share of all up to them.
+    pub(super) points: Vec<(f64, f64)>,
+}
+
+/// What was measured in one round.
+pub(super) struct Measured {
+    pub(super) target: Target,
+    pub(super) figures: Vec<Figure>,
+    pub(super) findings: Vec<Finding>,
+    pub(super) round: Round,
+}
+
+/// Everything that is reported.
+pub(super) struct Report {
+    pub(super) mode: &'static str,
+    pub(super) address: String,
+    pub(super) settings: Vec<(&'static str, String)>,
+    pub(super) warnings: Vec<String>,
+    pub(super) rounds: Vec<Measured>,
+}
+
+/// One row of the table.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Row {
+    pub(super) key: &'static str,
+    pub(super) label: &'static str,
+    pub(super) unit: Unit,
+    pub(super) server: Vec<f64>,
+    pub(super) null: Vec<f64>,
+    fold: Fold,
+}
+
+impl Row {
+    fn fold(&self, values: &[f64]) -> Option<f64> {
+        match self.fold {
+            Fold::Median => median(values),
+            Fold::Sum => (!values.is_empty()).then(|| values.iter().sum()),
+        }
+    }
+
+    pub(super) fn server_value(&self) -> Option<f64> {
+        self.fold(&self.server)
+    }
+
+    pub(super) fn null_value(&self) -> Option<f64> {
+        self.fold(&self.null)
+    }
+
+    /// The server's value as a multiple of the null server's.
+    pub(super) fn ratio(&self) -> Option<f64> {
+        let (server, null) = (self.server_value()?, self.null_value()?);
+        (null.abs() > 1e-9).then(|| server / null)
+    }
+}
+
+impl Report {
+    /// Whether the figures are what they are said to be.
+    pub(super) fn is_valid(&self) -> bool {
+        self.rounds.iter().all(|round| round.findings.iter().all(|finding| !finding.spoils))
+    }
+
+    pub(super) fn compares(&self) -> bool {
+        self.rounds.iter().any(|round| round.target == Target::Null)
+    }
+
+    /// A row for each figure, in the order of the first round that has it.
+    pub(super) fn rows(&self) -> Vec<Row> {
+        let mut rows: Vec<Row> = Vec::new();
+        for measured in &self.rounds {
+            for figure in &measured.figures {
+                let place = rows.iter().position(|row| row.key == figure.key).unwrap_or_else(|| {
+                    let Figure { key, label, unit, fold, .. } = *figure;
+                    rows.push(Row { key, label, unit, server: Vec::new(), null: Vec::new(), fold });
+                    rows.len() - 1
+                });
+                match measured.target {
+                    Target::Server => rows[place].server.push(figure.value),
+                    Target::Null => rows[place].null.push(figure.value),
+                }
+            }
+        }
+        rows
+    }
+
+    /// What has to be said, each thing once.
+    pub(super) fn remarks(&self) -> Vec<String> {
+        let mut remarks = self.warnings.clone();
+        for (number, measured) in self.rounds.iter().enumerate() {
+            for finding in &measured.findings {
+                let mark = if finding.spoils { "not valid: " } else { "" };
+                let place = if self.rounds.len() > 1 {
+                    format!(" (round {}, {})", number + 1, measured.target.word())
+                } else {
+                    String::new()
+                };
+                remarks.push(format!("{mark}{}{place}", finding.text));
+            }
+        }
+        remarks
+    }
+
+    /// The distributions, over all rounds of a target.
+    pub(super) fn curves(&self) -> Vec<Curve> {
+        let mut curves = Vec::new();
+        for target in [Target::Server, Target::Null] {
+            let rounds = || self.rounds.iter().filter(|measured| measured.target == target);
+            let late =
+                Sorted::new(rounds().flat_map(|measured| measured.round.measured.late.clone()).collect());
+            let joined = |of: fn(&Round) -> &Spans| {
+                let mut sum = Spans::default();
+                rounds().for_each(|measured| sum.absorb(of(&measured.round)));
+                sum.curve()
+            };
+            let spans = joined(|round| &round.measured.spans);
+            let lag = joined(|round| &round.measured.lag);
+            let title = if self.mode == "storm" { "in again after" } else { "life of a connection" };
+            for (title, points) in [("late", late.curve()), (title, spans), ("generator sends late", lag)] {
+                let points: Vec<_> =
+                    points.into_iter().map(|(nanos, share)| (nanos as f64 / 1e6, share)).collect();
+                if !points.is_empty() {
+                    curves.push(Curve { title, target, points });
+                }
+            }
+        }
+        curves
+    }
+
+    /// A table for people.
+    pub(super) fn table(&self) -> String {
+        let mut text = format!("bench {} against {}", self.mode, self.address);
+        let settings: Vec<String> =
+            self.settings.iter().map(|(name, value)| format!("{name} {value}")).collect();
+        let _ = write!(text, ": {}\n\n", settings.join(", "));
+        let rows = self.rows();
+        let width = rows.iter().map(|row| row.label.chars().count()).max().unwrap_or(0).max(8);
+        if self.compares() {
+            let _ = writeln!(text, "{:width$}  {:>14}  {:>14}  {:>7}", "", "server", "null", "ratio");
+        }
+        for row in rows {
+            let value =
+                |value: Option<f64>| value.map_or_else(|| "-".to_owned(), |value| shown(value, row.unit));
+            let _ = write!(text, "{:width$}  {:>14}", row.label, value(row.server_value()));
+            if self.compares() {
+                let ratio = row.ratio().filter(|_| row.unit != Unit::Count);
+                let ratio = ratio.map_or_else(String::new, |ratio| format!("{ratio:.2}"));
+                let _ = write!(text, "  {:>14}  {ratio:>7}", value(row.null_value()));
+            }
+            text.push('\n');
+        }
+        for remark in self.remarks() {
+            let _ = write!(text, "\n{remark}");
+        }
+        text.trim_end().to_owned()
+    }
+
+    /// Everything, for programs.
+    pub(super) fn json(&self) -> Value {
+        let mut figures = Map::new();
+        for row in self.rows() {
+            let mut figure = json!({
+                "label": row.label, "unit": unit_word(row.unit), "value": row.server_value(), "rounds": row.server,
+            });
+            if self.compares() {
+                figure["null"] = json!(row.null_value());
+                figure["null_rounds"] = json!(row.null);
+                figure["ratio"] = json!(row.ratio());
+            }
+            figures.insert(row.key.to_owned(), figure);
+        }
+        let findings = self.rounds.iter().enumerate().flat_map(|(number, measured)| {
+            measured.findings.iter().map(move |finding| {
+                json!({
+                    "round": number + 1, "target": measured.target.word(),
+                    "spoils": finding.spoils, "text": finding.text,
+                })
+            })
+        });
+        let curves = self.curves().into_iter().map(|curve| {
+            json!({ "title": curve.title, "target": curve.target.word(), "points_ms_share": curve.points })
+        });
+        let rounds = self.rounds.iter().map(|measured| {
+            json!({
+                "target": measured.target.word(),
+                "opened_in_s": measured.round.opened_in.as_secs_f64(),
+                "measured_from_s": measured.round.measured_from.as_secs_f64(),
+                "measured_until_s": measured.round.measured_until.as_secs_f64(),
+                "busiest_thread": measured.round.busiest,
+                "other_cores": measured.round.others,
+                "series": measured.round.series.iter().map(sample).collect::<Vec<_>>(),
+            })
+        });
+        json!({
+            "mode": self.mode,
+            "address": self.address,
+            "valid": self.is_valid(),
+            "settings": self.settings.iter().map(|(name, value)| ((*name).to_owned(), json!(value))).collect::<Map<_, _>>(),
+            "warnings": self.warnings,
+            "findings": findings.collect::<Vec<_>>(),
+            "figures": figures,
+            "curves": curves.collect::<Vec<_>>(),
+            "rounds": rounds.collect::<Vec<_>>(),
+        })
+    }
+}
+
+fn sample(sample: &Sample) -> Value {
+    json!({
+        "at_s": sample.at.as_secs_f64(), "open": sample.open, "sent": sample.sent, "ended": sample.ended,
+        "resident": sample.resident, "cpu_s": sample.cpu.map(|cpu| cpu.as_secs_f64()),
+    })
+}
+
+const fn unit_word(unit: Unit) -> &'static str {
+    match unit {
+        Unit::Count => "count",
+        Unit::PerSecond => "per second",
+        Unit::Bytes => "bytes",
+        Unit::BytesPerSecond => "bytes per second",
+        Unit::Millis => "ms",
+        Unit::Micros => "us",
+        Unit::Cores => "cores",
+    }
+}
+
+/// A figure with its unit, as people read it.
+pub(super) fn shown(value: f64, unit: Unit) -> String {
+    match unit {
+        Unit::Count => grouped(value),
+        Unit::PerSecond => format!("{}/s", grouped(value)),
+        Unit::Bytes if value.abs() >= 1e6 => format!("{:.1} MB", value / 1e6),
+        Unit::Bytes if value.abs() < 100.0 => format!("{value:.1} B"),
+        Unit::Bytes => format!("{} B", grouped(value)),
+        Unit::BytesPerSecond if value >= 1e9 => format!("{:.2} GB/s", value / 1e9),
+        Unit::BytesPerSecond => format!("{:.1} MB/s", value / 1e6),
+        Unit::Millis if value.abs() >= 1_000.0 => format!("{} ms", grouped(value)),
+        Unit::Millis if value.abs() >= 100.0 => format!("{value:.1} ms"),
+        Unit::Millis => format!("{value:.2} ms"),
+        Unit::Micros => format!("{value:.2} us"),
+        Unit::Cores => format!("{value:.2} cores"),
+    }
+}
+
+/// A whole number with its thousands apart.
+fn grouped(value: f64) -> String {
+    let digits = format!("{:.0}", value.abs());
+    let mut text = String::new();
+    for (place, digit) in digits.chars().enumerate() {
+        if place > 0 && (digits.len() - place).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    if value <= -0.5 { format!("-{text}") } else { text }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn figures_are_shown_with_their_units() {
+        for (value, unit, text) in [
+            (1_234_567.0, Unit::Count, "1,234,567"),
+            (-1_234.0, Unit::Count, "-1,234"),
+            (0.0, Unit::Count, "0"),
+            (49_999.6, Unit::PerSecond, "50,000/s"),
+            (0.7, Unit::Bytes, "0.7 B"),
+            (724.0, Unit::Bytes, "724 B"),
+            (14_000_000.0, Unit::Bytes, "14.0 MB"),
+            (6.4e6, Unit::BytesPerSecond, "6.4 MB/s"),
+            (0.299, Unit::Millis, "0.30 ms"),
+            (-1_003.0, Unit::Millis, "-1,003 ms"),
+            (3.7, Unit::Micros, "3.70 us"),
+            (0.256, Unit::Cores, "0.26 cores"),
+        ] {
+            assert_eq!(shown(value, unit), text);
+        }
+    }
+
+    #[test]
+    fn rounds_are_folded_and_compared() {
+        let row = |fold| Row {
+            key: "key",
+            label: "label",
+            unit: Unit::Micros,
+            server: vec![4.0, 9.0, 6.0],
+            null: vec![3.0, 2.0, 8.0],
+            fold,
+        };
+        assert_eq!((row(Fold::Median).server_value(), row(Fold::Median).ratio()), (Some(6.0), Some(2.0)));
+        assert_eq!(row(Fold::Sum).null_value(), Some(13.0));
+        let alone = Row { null: Vec::new(), ..row(Fold::Sum) };
+        assert_eq!((alone.null_value(), alone.ratio()), (None, None));
+    }
+}

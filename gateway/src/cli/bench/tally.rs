@@ -1,0 +1,90 @@
+//! What a worker counts while it plays, and the sum over all workers. Must not know: what the counts mean for a mode.
+
+use super::stage::Nanos;
+use super::statistics::Spans;
+use std::collections::BTreeMap;
+use std::io;
+
+/// Counts of one part of a round: its opening, or what is measured.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Tally {
+    /// Connections that came to be.
+    pub(super) connected: u64,
+    /// Connections that didn't, by cause.
+    pub(super) failures: BTreeMap<&'static str, u64>,
+    /// Messages written in full.
+    pub(super) sent: u64,
+    pub(super) sent_bytes: u64,
+    /// Messages that the server's full buffers held up.
+    pub(super) blocked: u64,
+    pub(super) heard_bytes: u64,
+    /// Connections that the server ended in order, and by a reset.
+    pub(super) closed: u64,
+    pub(super) reset: u64,
+    /// Of those ended, the ones that had no reason to be.
+    pub(super) dropped: u64,
+    /// Connections that should have ended or entered and did not, until patience ran out.
+    pub(super) never: u64,
+    /// How late connections were ended, negative if early.
+    pub(super) late: Vec<i64>,
+    /// How long it took: a connection from start to end, or until it was in.
+    pub(super) spans: Spans,
+    /// How late messages were sent, against the schedule.
+    pub(super) lag: Spans,
+    /// The longest time in which a worker didn't look at its sockets.
+    pub(super) turn_max: Nanos,
+}
+
+impl Tally {
+    pub(super) fn note_failure(&mut self, error: &io::Error) {
+        let cause = error.raw_os_error().map_or("other", |code| nix::errno::Errno::from_raw(code).desc());
+        *self.failures.entry(cause).or_default() += 1;
+    }
+
+    pub(super) fn failed(&self) -> u64 {
+        self.failures.values().sum()
+    }
+
+    pub(super) const fn ended(&self) -> u64 {
+        self.closed + self.reset
+    }
+
+    /// Adds what another worker counted.
+    pub(super) fn absorb(&mut self, other: Self) {
+        for (cause, count) in other.failures {
+            *self.failures.entry(cause).or_default() += count;
+        }
+        self.connected += other.connected;
+        self.sent += other.sent;
+        self.sent_bytes += other.sent_bytes;
+        self.blocked += other.blocked;
+        self.heard_bytes += other.heard_bytes;
+        self.closed += other.closed;
+        self.reset += other.reset;
+        self.dropped += other.dropped;
+        self.never += other.never;
+        self.late.extend(other.late);
+        self.spans.absorb(&other.spans);
+        self.lag.absorb(&other.lag);
+        self.turn_max = self.turn_max.max(other.turn_max);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tallies_add_up() {
+        let mut sum = Tally { sent: 2, late: vec![1], turn_max: 9, ..Tally::default() };
+        sum.note_failure(&io::Error::from_raw_os_error(111));
+        let mut other =
+            Tally { sent: 3, late: vec![-2], turn_max: 4, closed: 1, reset: 1, ..Tally::default() };
+        other.note_failure(&io::Error::from_raw_os_error(111));
+        other.note_failure(&io::Error::other("strange"));
+        sum.absorb(other);
+        assert_eq!((sum.sent, sum.failed(), sum.ended(), sum.turn_max), (5, 3, 2, 9));
+        assert_eq!(sum.late, [1, -2]);
+        assert_eq!(sum.failures.get("Connection refused"), Some(&2));
+    }
+}
