@@ -83,7 +83,7 @@ pub(super) fn figures(plan: &Plan, round: &Round) -> Vec<Figure> {
     let mut figures = Figures::default();
     let measured = &round.measured;
     let seconds = round.span.as_secs_f64().max(1e-9);
-    figures.count("connected", "connections", round.opening.connected + measured.connected);
+    figures.count("connected", "connected", round.opening.connected + measured.connected);
     figures.count("failed", "not connected", round.opening.failed() + measured.failed());
     match plan.kind {
         Kind::Idle { .. } => add_memory(&mut figures, round),
@@ -96,7 +96,6 @@ pub(super) fn figures(plan: &Plan, round: &Round) -> Vec<Figure> {
             );
             let (key, label) = ("cpu_per_heartbeat_us", "server CPU per heartbeat");
             add_cpu(&mut figures, round, key, label, measured.sent);
-            add_memory(&mut figures, round);
             add_dropped(&mut figures, round);
         }
         Kind::Flood { .. } => {
@@ -296,17 +295,27 @@ fn say_bottleneck(plan: &Plan, round: &Round, has_rules: bool, say: &mut impl Fn
             );
         }
     }
-    if round.busiest <= BUSY_MAX || !has_rules {
+    if !has_rules {
         return;
     }
     let limits_itself =
         round.server.is_some_and(|server| server.cpu.all.as_secs_f64() / seconds > SERVER_BUSY);
-    let pushes_back = matches!(plan.kind, Kind::Flood { .. }) && measured.blocked > 0;
-    if !limits_itself && !pushes_back {
+    let outruns = match plan.kind {
+        // It always has more to send: the server took it all, or had to be waited for.
+        Kind::Flood { .. } => measured.blocked > 0,
+        Kind::Idle { .. }
+        | Kind::Beat { .. }
+        | Kind::Reap { .. }
+        | Kind::Short { .. }
+        | Kind::Churn { .. }
+        | Kind::Storm { .. } => round.busiest <= BUSY_MAX,
+    };
+    if !limits_itself && !outruns {
         say(
             true,
             format!(
-                "the load generator was the bottleneck (a thread {busy} % busy): the server can do more; give it more --threads, or cores of its own"
+                "the load generator was the bottleneck (a thread {busy} % busy): the server can do more; give it more \
+                 --threads, or cores of its own"
             ),
         );
     }

@@ -79,7 +79,7 @@ impl Row {
     /// The server's value as a multiple of the null server's.
     pub(super) fn ratio(&self) -> Option<f64> {
         let (server, null) = (self.server_value()?, self.null_value()?);
-        (null.abs() > 1e-9).then(|| server / null)
+        (null > 1e-9 && server >= 0.0).then(|| server / null)
     }
 }
 
