@@ -37,7 +37,7 @@ use progress::Progress;
 use report::{Measured, Report, Target};
 use room::{Machine, Room, Wish};
 use std::io::Write;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpStream};
 use std::num::NonZeroUsize;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -50,6 +50,8 @@ const EXIT_NOT_VALID: u8 = 3;
 const ROUNDS_COMPARED: usize = 3;
 /// Between two rounds: what the last one left behind in the kernel goes away.
 const PAUSE: Duration = Duration::from_millis(500);
+/// How long the server may take to answer the first of all connections.
+const KNOCK: Duration = Duration::from_secs(5);
 
 const EXAMPLES: &str = "\
 Examples:
@@ -112,6 +114,7 @@ impl Args {
 
 impl Run {
     fn run(mut self, room: &Room) -> anyhow::Result<ExitCode> {
+        self.knock()?;
         let compares = self.order.common.null;
         let default = if compares { ROUNDS_COMPARED } else { 1 };
         let count = self.order.common.rounds.map_or(default, NonZeroUsize::get);
@@ -136,6 +139,13 @@ impl Run {
         };
         self.show(&report)?;
         Ok(if report.is_valid() { ExitCode::SUCCESS } else { ExitCode::from(EXIT_NOT_VALID) })
+    }
+
+    /// Whether there is a server at all: said before anything is measured.
+    fn knock(&self) -> anyhow::Result<()> {
+        let problem =
+            || format!("no connection to {}: does the server run, and is the address right?", self.address);
+        TcpStream::connect_timeout(&self.address, KNOCK).map(drop).with_context(problem)
     }
 
     fn play(&mut self, target: Target, room: &Room, label: &str) -> anyhow::Result<Measured> {

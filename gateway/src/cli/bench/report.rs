@@ -76,8 +76,11 @@ impl Row {
         self.fold(&self.null)
     }
 
-    /// The server's value as a multiple of the null server's.
+    /// The server's value as a multiple of the null server's; of counts it would say nothing.
     pub(super) fn ratio(&self) -> Option<f64> {
+        if self.fold == Fold::Sum {
+            return None;
+        }
         let (server, null) = (self.server_value()?, self.null_value()?);
         (null > 1e-9 && server >= 0.0).then(|| server / null)
     }
@@ -93,10 +96,11 @@ impl Report {
         self.rounds.iter().any(|round| round.target == Target::Null)
     }
 
-    /// A row for each figure, in the order of the first round that has it.
+    /// A row for each figure, in the order in which the server's rounds have them.
     pub(super) fn rows(&self) -> Vec<Row> {
         let mut rows: Vec<Row> = Vec::new();
-        for measured in &self.rounds {
+        let of = |target| self.rounds.iter().filter(move |measured| measured.target == target);
+        for measured in of(Target::Server).chain(of(Target::Null)) {
             for figure in &measured.figures {
                 let place = rows.iter().position(|row| row.key == figure.key).unwrap_or_else(|| {
                     let Figure { key, label, unit, fold, .. } = *figure;
@@ -112,21 +116,29 @@ impl Report {
         rows
     }
 
-    /// What has to be said, each thing once.
+    /// What has to be said. Of things that differ in their numbers only, the first stands for all.
     pub(super) fn remarks(&self) -> Vec<String> {
-        let mut remarks = self.warnings.clone();
+        let mut grouped: Vec<(String, &Finding, Vec<String>)> = Vec::new();
         for (number, measured) in self.rounds.iter().enumerate() {
             for finding in &measured.findings {
-                let mark = if finding.spoils { "not valid: " } else { "" };
-                let place = if self.rounds.len() > 1 {
-                    format!(" (round {}, {})", number + 1, measured.target.word())
-                } else {
-                    String::new()
-                };
-                remarks.push(format!("{mark}{}{place}", finding.text));
+                let kind = finding.text.replace(|letter: char| letter.is_ascii_digit(), "");
+                let place = format!("{} ({})", number + 1, measured.target.word());
+                match grouped.iter_mut().find(|group| group.0 == kind) {
+                    Some(group) => group.2.push(place),
+                    None => grouped.push((kind, finding, vec![place])),
+                }
             }
         }
-        remarks
+        let remark = |(_, finding, places): (String, &Finding, Vec<String>)| {
+            let mark = if finding.spoils { "not valid: " } else { "" };
+            let places = match (self.rounds.len(), places.len()) {
+                (1, _) => String::new(),
+                (_, 1) => format!(" [round {}]", places[0]),
+                _ => format!(" [rounds {}]", places.join(", ")),
+            };
+            format!("{mark}{}{places}", finding.text)
+        };
+        self.warnings.iter().cloned().chain(grouped.into_iter().map(remark)).collect()
     }
 
     /// The distributions, over all rounds of a target.
@@ -171,8 +183,7 @@ impl Report {
                 |value: Option<f64>| value.map_or_else(|| "-".to_owned(), |value| shown(value, row.unit));
             let _ = write!(text, "{:width$}  {:>14}", row.label, value(row.server_value()));
             if self.compares() {
-                let ratio = row.ratio().filter(|_| row.unit != Unit::Count);
-                let ratio = ratio.map_or_else(String::new, |ratio| format!("{ratio:.2}"));
+                let ratio = row.ratio().map_or_else(String::new, |ratio| format!("{ratio:.2}"));
                 let _ = write!(text, "  {:>14}  {ratio:>7}", value(row.null_value()));
             }
             text.push('\n');
@@ -318,8 +329,8 @@ mod tests {
             fold,
         };
         assert_eq!((row(Fold::Median).server_value(), row(Fold::Median).ratio()), (Some(6.0), Some(2.0)));
-        assert_eq!(row(Fold::Sum).null_value(), Some(13.0));
-        let alone = Row { null: Vec::new(), ..row(Fold::Sum) };
+        assert_eq!((row(Fold::Sum).null_value(), row(Fold::Sum).ratio()), (Some(13.0), None));
+        let alone = Row { null: Vec::new(), ..row(Fold::Median) };
         assert_eq!((alone.null_value(), alone.ratio()), (None, None));
     }
 }
