@@ -153,8 +153,8 @@ impl Machine {
         let threads = wish.threads.unwrap_or(needed).min(wish.connections).max(1);
         if threads < needed {
             return Err(format!(
-                "{threads} threads can hold {} connections, since each may open {} descriptors; give --threads {needed} \
-                 or more, or {}",
+                "--threads {threads} can hold {} connections, since each thread may open {} descriptors; give --threads \
+                 {needed} or more, or {}",
                 threads * self.per_table(),
                 self.descriptors,
                 self.raise(wish.connections.div_ceil(threads))

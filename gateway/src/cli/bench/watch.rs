@@ -6,7 +6,6 @@ use std::time::Duration;
 
 /// A tick of /proc/PID/stat is a hundredth of a second on every Linux that this runs on.
 const TICK: Duration = Duration::from_millis(10);
-const PAGE_BYTES: u64 = 4096;
 
 /// The processes of a server; what they use is added up.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -50,10 +49,7 @@ impl Processes {
     /// # Errors
     /// When a process has gone, or belongs to somebody else.
     pub(super) fn memory(&self) -> io::Result<u64> {
-        self.sum("smaps_rollup", |text| {
-            let line = text.lines().find_map(|line| line.strip_prefix("Pss:"))?;
-            line.split_whitespace().next()?.parse::<u64>().ok().map(|kilobytes| kilobytes * 1024)
-        })
+        self.sum("smaps_rollup", |text| kilobytes(text, "Pss:"))
     }
 
     /// Resident size in bytes, which is cheap to look at often.
@@ -61,7 +57,7 @@ impl Processes {
     /// # Errors
     /// When a process has gone.
     pub(super) fn resident(&self) -> io::Result<u64> {
-        self.sum("statm", |text| text.split(' ').nth(1)?.parse::<u64>().ok().map(|pages| pages * PAGE_BYTES))
+        self.sum("status", |text| kilobytes(text, "VmRSS:"))
     }
 
     /// Processor time of all their threads that still run.
@@ -88,6 +84,12 @@ impl Processes {
         };
         self.ids.iter().map(of).sum()
     }
+}
+
+/// The value of a line such as `Pss:   12 kB`, in bytes.
+fn kilobytes(text: &str, name: &str) -> Option<u64> {
+    let line = text.lines().find_map(|line| line.strip_prefix(name))?;
+    line.split_whitespace().next()?.parse::<u64>().ok().map(|kilobytes| kilobytes * 1024)
 }
 
 fn tasks(id: u32) -> io::Result<Duration> {

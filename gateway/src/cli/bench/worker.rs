@@ -133,6 +133,7 @@ impl Worker {
             self.wait(&mut events, turn)?;
         }
         let (measured, span, cpu) = self.measured.take().unwrap_or_default();
+        self.stage.live(self.number).open.store(0, Ordering::Relaxed);
         Ok(Outcome { opening: self.opening, measured, cpu, span })
     }
 
