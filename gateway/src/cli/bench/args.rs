@@ -306,3 +306,54 @@ impl Order {
         found.first().copied().ok_or_else(|| anyhow!("`{}` has no address", text.escape_debug()))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::{CommandFactory, Parser};
+
+    #[derive(clap::Parser, Debug)]
+    struct Line {
+        #[command(subcommand)]
+        mode: Mode,
+    }
+
+    fn order(line: &str) -> Order {
+        let words = std::iter::once("bench").chain(line.split_whitespace());
+        Line::try_parse_from(words).unwrap().mode.order().unwrap()
+    }
+
+    #[test]
+    fn the_command_is_well_formed() {
+        Line::command().debug_assert();
+    }
+
+    #[test]
+    fn each_mode_has_defaults_that_agree() {
+        for mode in ["idle", "beat", "flood", "reap", "short", "churn", "storm"] {
+            let order = order(&format!("{mode} 127.0.0.1:7373"));
+            assert_eq!(order.kind.word(), mode);
+            order.check().unwrap();
+            assert_eq!(order.dialect().unwrap().message.len(), 32);
+            assert_eq!(order.address().unwrap(), ([127, 0, 0, 1], 7373).into());
+        }
+        let words = ["bench", "null", "--threads", "2"];
+        assert!(Line::try_parse_from(words).unwrap().mode.order().is_err(), "the null server is no load");
+    }
+
+    #[test]
+    fn what_is_asked_for_arrives() {
+        let order = order(
+            r"reap localhost:1 --connections 50 --timeout 8s --spread 0s --beating 9 --message PING\r\n --opening HI --answered",
+        );
+        let second = Duration::from_secs(1);
+        let Kind::Reap { timeout, spread, beating, every, .. } = order.kind else {
+            panic!("{:?}", order.kind)
+        };
+        assert_eq!((order.connections, beating), (50, 9));
+        assert_eq!((timeout, spread, every), (second * 8, Duration::ZERO, second * 2));
+        let expected = Dialect { opening: b"HI".to_vec(), message: b"PING\r\n".to_vec(), answered: true };
+        assert_eq!(order.dialect().unwrap(), expected);
+        assert!(order.address().unwrap().ip().is_loopback());
+    }
+}

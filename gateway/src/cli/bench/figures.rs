@@ -14,6 +14,9 @@ const SENT_MIN: f64 = 0.98;
 /// Cores that others may use before figures are doubtful.
 const OTHERS_MAX: f64 = 0.4;
 
+/// Nanoseconds by which messages may be late without coming in bunches that a server would notice.
+const LAG_MAX: i64 = 10_000_000;
+
 /// In what a figure is counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Unit {
@@ -294,6 +297,13 @@ fn say_bottleneck(plan: &Plan, round: &Round, has_rules: bool, say: &mut impl Fn
                 ),
             );
         }
+    }
+    if let Some(lag) = measured.lag.at(0.99).filter(|lag| *lag > LAG_MAX) {
+        let late = millis(lag).round();
+        say(
+            false,
+            format!("one message in a hundred went out {late} ms late or more, so they came in bunches"),
+        );
     }
     if !has_rules {
         return;

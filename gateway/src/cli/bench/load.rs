@@ -77,3 +77,16 @@ pub(super) fn load(plan: &Plan, workers: usize, number: usize) -> Box<dyn Load> 
         Kind::Storm { within } => Box::new(storm::Storm::new(nanos(within))),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::Turn;
+
+    #[test]
+    fn two_turns_ask_for_what_comes_first() {
+        let (soon, later) = (Turn::Until(1), Turn::Until(2));
+        assert_eq!((later.and(soon), soon.and(Turn::Busy)), (soon, Turn::Busy));
+        assert_eq!((Turn::Done.and(later), Turn::Busy.and(Turn::Done)), (later, Turn::Busy));
+        assert_eq!(Turn::Done.and(Turn::Done), Turn::Done);
+    }
+}

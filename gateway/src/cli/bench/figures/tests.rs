@@ -139,6 +139,10 @@ fn what_is_sound_is_not_spoilt() {
     assert_eq!(findings(&plan(reap()), &nobody_ended, false), [], "the null server ends nobody");
     assert_eq!(findings(&plan(flood), &nobody_ended, false), [], "the null server may be too fast");
     assert_eq!(findings(&plan(flood), &round(Tally { blocked: 1, ..Tally::default() }), true), []);
+    let mut lagging = Tally { blocked: 1, ..Tally::default() };
+    lagging.lag.record(30_000_000);
+    let said = findings(&plan(flood), &round(lagging), true);
+    assert!(said.len() == 1 && !said[0].spoils && said[0].text.contains("30 ms late"), "{said:?}");
     let busy = Round { others: 1.0, ..round(Tally { blocked: 1, ..Tally::default() }) };
     let said = findings(&plan(flood), &busy, true);
     assert!(said.len() == 1 && !said[0].spoils, "{said:?}");
