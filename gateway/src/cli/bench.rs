@@ -2,8 +2,8 @@
 //! An event loop of its own, so that it costs less than what it measures. Must not know: the gateway's inside, which it
 //! sees from the network and from /proc only.
 //!
-//! Parts, each using only those after it: `args`, `round`, `worker`, `load`, `crowd`, and the plain ones beside them; `html`
-//! and `report` show what `figures` makes of a round; `null` and `floor` are what it is compared with.
+//! Parts, each using only those after it: `args`, `html`, `report`, `figures`, `round`, `worker`, `load`, `crowd`; then plain
+//! ones, of which `dialect` is where another protocol goes in. `floor` starts `null`, which servers are compared with.
 
 mod args;
 mod crowd;
