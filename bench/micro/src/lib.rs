@@ -74,6 +74,10 @@ impl Output for Counter {
         &mut self.transmit
     }
 
+    fn waiting(&self) -> usize {
+        0
+    }
+
     fn handle_event(&mut self, event: Event<'_>) {
         if matches!(event, Event::Message { .. }) {
             self.messages += 1;
