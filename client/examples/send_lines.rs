@@ -63,7 +63,13 @@ async fn print_events(mut events: Events) {
             Event::Reconnecting { after, .. } => eprintln!("coming back in {after:?}"),
             Event::Notice { code, text, .. } => eprintln!("notice {code}: {text}"),
             Event::Skipped(count) => eprintln!("{count} events were left out"),
-            _ => {}
+            Event::Lost { first, last } => eprintln!("the gateway has lost {first} to {last}"),
+            // Outcomes come with the deliveries, which nothing is left out of.
+            Event::Committed { .. }
+            | Event::Refused { .. }
+            | Event::TooLarge { .. }
+            | Event::Unknown { .. } => {}
+            Event::Missed { .. } | _ => {}
         }
     }
 }

@@ -18,6 +18,9 @@ use std::time::Duration;
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio::time::Instant;
 
+/// How many inputs are done before what comes of them is sent.
+const INPUTS_MAX: usize = 256;
+
 /// What a client is doing, for its handles.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Status {
@@ -62,6 +65,12 @@ impl Inputs {
             command = self.commands.recv() => command.map_or(Input::Abandoned, Input::Command),
             report = report => Input::Report(report.unwrap_or_else(|| Report::Failed("its thread is gone".to_owned()))),
         }
+    }
+
+    /// What waits already.
+    fn try_next(&mut self) -> Option<Input> {
+        let report = self.reports.as_mut().and_then(|reports| reports.try_recv().ok());
+        report.map(Input::Report).or_else(|| self.commands.try_recv().ok().map(Input::Command))
     }
 }
 
@@ -226,6 +235,16 @@ impl Driver {
                 return Some(closed);
             }
         }
+    }
+
+    /// Does what is asked, and what else waits, up to a point: so many messages leave together.
+    fn handle_all(&mut self, first: Input) -> Option<Closed> {
+        let mut closed = self.handle(first);
+        for _ in 1..INPUTS_MAX {
+            let Some(next) = self.inputs.try_next().filter(|_| closed.is_none()) else { break };
+            closed = self.handle(next);
+        }
+        closed
     }
 
     /// Does what is asked. Returns how the client has ended, if that ends it at once.

@@ -1,5 +1,94 @@
-//! The client of pulsegate for tokio: messages whose fate is known, over as many connections as it takes
-//! (PROTOCOL.md).
+//! The client of pulsegate for tokio: messages whose fate is known, over as many connections as it takes.
+//!
+//! A [`Client`] keeps one connection to a gateway, sends heartbeats by itself, and comes back when the connection
+//! ends. Each message that it sends ends in exactly one of three ways (PROTOCOL.md section 7.5): it is *committed*,
+//! *not accepted*, or, if the gateway has forgotten the session, *unknown*. Nothing is lost on the way from one
+//! connection to the next, nothing is sent twice as something new, and the order is kept.
+//!
+//! ```
+//! use pulsegate_client::{Client, Options};
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let gateway = pulsegate_client_peer::Peer::start().await;
+//! # let address = gateway.address();
+//! let client = Client::connect(address, Options::new("device 17")).await?;
+//! let committed = client.send("21.5 degrees").await?;
+//! println!("committed as number {} of session {}", committed.number, committed.session);
+//! client.close().await;
+//! # assert_eq!(gateway.committed(), ["21.5 degrees"]);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Sending
+//!
+//! [`Client::send`] waits until a message is committed. [`Client::push`] waits for room only, and returns a
+//! [`Delivery`], a future of the outcome; so many messages can be on their way at once.
+//! [`Client::try_send`] waits for nothing. What may wait is bounded by [`Options::outbox_bytes_max`].
+//!
+//! ```
+//! # use pulsegate_client::{Client, Options, SendError};
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let gateway = pulsegate_client_peer::Peer::start().await;
+//! # gateway.script(|script| script.refused = Some("spam".into()));
+//! # let client = Client::connect(gateway.address(), Options::new("device 17")).await?;
+//! let mut deliveries = Vec::new();
+//! for text in ["one", "spam", "two"] {
+//!     deliveries.push(client.push(text).await?);
+//! }
+//! for delivery in deliveries {
+//!     let id = delivery.id();
+//!     match delivery.await {
+//!         Ok(committed) => println!("message {id} is committed as number {}", committed.number),
+//!         Err(SendError::Unknown) => println!("message {id} may or may not have arrived"),
+//!         Err(error) => println!("message {id}: {error}"),
+//!     }
+//! }
+//! # assert_eq!(gateway.committed(), ["one", "two"]);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Receiving
+//!
+//! [`Client::recv`] has the gateway's messages. Each is receipted once the application
+//! [accepts](Message::accept) it; one that it [refuses](Message::refuse) or drops is not accepted.
+//!
+//! ```
+//! # use pulsegate_client::{Client, Options};
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let gateway = pulsegate_client_peer::Peer::start().await;
+//! # let client = Client::connect(gateway.address(), Options::new("device 17")).await?;
+//! # gateway.push("switch on");
+//! while let Some(message) = client.recv().await {
+//!     if message.payload().is_empty() {
+//!         message.refuse(3, "an empty message means nothing here");
+//!         continue;
+//!     }
+//!     println!("{}", String::from_utf8_lossy(&message.accept()));
+//! #   break;
+//! }
+//! # gateway.until("the receipt", |world| world.settled() == 1).await;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Connections that end
+//!
+//! Why a connection or the client has ended is a [`Closed`]: in [`Event::Disconnected`] for each connection, by
+//! [`Client::closed`] for the client. The client obeys what the gateway told it: it never comes back where that says
+//! so, else after the delay and a random, growing time ([`Backoff`]). [`Client::events`] has everything
+//! that happens, for logs and for people.
+//!
+//! # Sessions that outlive the process
+//!
+//! Without more, a session ends with its process. There are two ways to go on with it: [`Client::leave`] hands it
+//! over for [`Options::resume`]; or, with the feature `outbox`, `Options::outbox` names a file that keeps messages and
+//! cursors, each before it counts: then nothing that [`Client::push`] has taken is lost even if the process is killed.
+//! [`Client::restored`] has what was found.
 //!
 //! Modules, each using only those after it: `client`, `driver`, `session`, `link`, `ledger`, `inbound`, `message`,
 //! `outbox`, `journal`, `command`, `delivery`, `event`, `ended`, `options`, `backoff`, `deadlined`.

@@ -5,7 +5,7 @@ use crate::deadlined::{Deadlined, Deadlines};
 use crate::ended::{Closed, Reason};
 use crate::options::Options;
 use std::io;
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf};
 use tokio::net::{TcpSocket, TcpStream};
@@ -51,7 +51,8 @@ pub(crate) async fn dial(address: &str, options: &Options) -> Result<Link, Close
     let unreachable = |error: io::Error| Closed::now(Reason::Unreachable, format!("{address}: {error}"));
     let attempt = async {
         let mut fault = io::Error::new(io::ErrorKind::NotFound, "the name has no address that fits");
-        for address in tokio::net::lookup_host(address).await? {
+        let fits = |address: &SocketAddr| options.bind.is_none_or(|bind| bind.is_ipv4() == address.is_ipv4());
+        for address in tokio::net::lookup_host(address).await?.filter(fits) {
             match connect(address, options.bind).await {
                 Ok(stream) => return Ok(stream),
                 Err(error) => fault = error,
@@ -69,10 +70,6 @@ pub(crate) async fn dial(address: &str, options: &Options) -> Result<Link, Close
 async fn connect(address: SocketAddr, bind: Option<IpAddr>) -> io::Result<TcpStream> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
     if let Some(bind) = bind {
-        let bind = match (bind, address.is_ipv4()) {
-            (IpAddr::V4(bind), false) if bind.is_unspecified() => Ipv6Addr::UNSPECIFIED.into(),
-            _ => bind,
-        };
         socket.bind((bind, 0).into())?;
     }
     let stream = socket.connect(address).await?;

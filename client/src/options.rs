@@ -54,7 +54,7 @@ pub struct Options {
     pub backoff: Backoff,
     /// A session to go on with, for those who keep it themselves; none by default.
     pub resume: Option<SavedSession>,
-    /// The address to come from; the system's choice by default.
+    /// The address to come from; the system's choice by default. Only addresses of its family are tried then.
     pub bind: Option<IpAddr>,
     /// How many events wait for a slow watcher before the oldest are left out; 1,024 by default, at least 1.
     pub events_max: usize,

@@ -84,3 +84,21 @@ fn write(
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bytes::Bytes;
+
+    #[tokio::test]
+    async fn what_cannot_be_stored_is_reported_and_ends_the_thread() {
+        let directory = tempfile::TempDir::new().unwrap();
+        let (mut journal, _, mut reports) =
+            open(directory.path().join("outbox.db"), "x".into()).await.unwrap();
+        journal.write(Entry::Insert(1, Bytes::from_static(b"a")));
+        assert!(matches!(reports.recv().await, Some(Report::Stored(1))));
+        journal.write(Entry::Insert(1, Bytes::from_static(b"the id is taken")));
+        assert!(matches!(reports.recv().await, Some(Report::Failed(_))));
+        assert!(reports.recv().await.is_none());
+    }
+}

@@ -62,7 +62,7 @@ impl Sender {
         let all = Arc::clone(&printed);
         let printing = tokio::spawn(async move {
             while let Ok(Some(line)) = output.next_line().await {
-                all.lock().unwrap().push(line);
+                all.lock().expect("no panic").push(line);
             }
         });
         Self { child, input, printing, printed }
@@ -70,8 +70,8 @@ impl Sender {
 
     /// The end of all output: nothing that was printed is missed.
     async fn printed(self) -> Vec<String> {
-        within(self.printing).await.unwrap();
-        std::mem::take(&mut *self.printed.lock().unwrap())
+        within(self.printing).await.expect("no panic");
+        std::mem::take(&mut *self.printed.lock().expect("no panic"))
     }
 }
 

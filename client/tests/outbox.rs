@@ -139,7 +139,7 @@ async fn the_cursor_of_the_gateways_messages_and_their_refusals_are_kept() {
     let third = next(&client).await;
     assert_eq!((third.number(), third.accept()), (3, "three".into()), "it was not judged");
     peer.until("all three", |world| world.settled() == 3).await;
-    assert_eq!(peer.look(|world| world.handed.contains(&Handed::Refused(2, 2))), true);
+    assert!(peer.look(|world| world.handed.contains(&Handed::Refused(2, 2))));
 }
 
 #[tokio::test]

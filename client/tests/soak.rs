@@ -41,7 +41,7 @@ async fn run(seed: u64) {
     };
     let peer = Peer::with(script).await;
     let options = Options { window, message_bytes_max: 1_000, outbox_bytes_max: 20_000, ..quick() };
-    let client = Client::start(peer.address(), options).await.unwrap();
+    let client = Client::start(peer.address(), options).await.expect("sound options");
     let sent: Vec<Bytes> = (0..MESSAGES).map(|place| payload(&mut random, 'u', place)).collect();
     let pushed: Vec<Bytes> = (0..MESSAGES).map(|place| payload(&mut random, 'd', place)).collect();
     let receiving = tokio::spawn({
@@ -58,15 +58,15 @@ async fn run(seed: u64) {
     });
     let mut deliveries = Vec::new();
     for (up, down) in sent.iter().zip(&pushed) {
-        deliveries.push(within(client.push(up.clone())).await.unwrap());
+        deliveries.push(within(client.push(up.clone())).await.expect("the client lives"));
         // A session of which the client has not spoken yet may be forgotten again.
         peer.until("a session", |world| !world.committed.is_empty()).await;
         peer.push(down.clone());
     }
     for delivery in deliveries {
-        within(delivery).await.unwrap();
+        within(delivery).await.expect("the peer refuses nothing");
     }
-    assert_eq!(within(receiving).await.unwrap(), pushed, "seed {seed}");
+    assert_eq!(within(receiving).await.expect("no panic"), pushed, "seed {seed}");
     assert_eq!(peer.committed(), sent, "seed {seed}");
     peer.until("all receipts", |world| world.settled() == MESSAGES as u64).await;
     assert_eq!(peer.look(|world| world.violations.clone()), [], "seed {seed}");

@@ -117,8 +117,7 @@ impl World {
         let session = self.sessions.values().next_back();
         let of_session = |session: &Session| {
             let connection = session.connection.and_then(|id| self.connections.get(&id));
-            connection
-                .map_or_else(|| session.sending.settled(), |connection| connection.pulse.sending().settled())
+            connection.map_or(&session.sending, |connection| connection.pulse.sending()).settled()
         };
         session.map_or(0, of_session)
     }

@@ -62,7 +62,7 @@ impl Driver {
         };
         match woken {
             Woken::Moved(moved) => self.handle_moved(service, moved?).await,
-            Woken::Input(input) => self.handle(input).map_or(Ok(()), Err),
+            Woken::Input(input) => self.handle_all(input).map_or(Ok(()), Err),
             Woken::Timer => Ok(()),
             Woken::CloseTimeout => Err(close_timeout()),
         }
@@ -110,7 +110,11 @@ impl Driver {
             }
             Moved::Nothing => match service.link.read_again().await? {
                 Moved::Read(0) => Err(Closed::now(Reason::Lost, "the gateway has ended the connection")),
-                Moved::Read(bytes) => self.handle_bytes(service, bytes),
+                Moved::Read(bytes) => {
+                    self.handle_bytes(service, bytes)?;
+                    // Some bytes of a greeting are no greeting.
+                    if service.rhythm.is_none() { service.handle_silence() } else { Ok(()) }
+                }
                 Moved::Written | Moved::Nothing => service.handle_silence(),
             },
         }

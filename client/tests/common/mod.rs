@@ -28,11 +28,13 @@ pub(crate) fn within<F: Future>(future: F) -> impl Future<Output = F::Output> {
     }
 }
 
-/// A client that is let in, and whose session will be kept because the peer has heard of it again.
+/// A client that is let in. If its session is new, the peer has heard of it again, so that it will be kept.
 pub(crate) async fn connected(peer: &Peer, options: Options) -> Client {
     let before = peer.look(|world| world.spoken);
     let client = within(Client::connect(peer.address(), options)).await.expect("the peer lets everybody in");
-    peer.until("a first frame", |world| world.spoken > before).await;
+    if peer.look(|world| world.hellos.last().is_none_or(|hailed| hailed.session == 0)) {
+        peer.until("a first frame", |world| world.spoken > before).await;
+    }
     client
 }
 
