@@ -30,7 +30,8 @@ pub enum SendError {
         /// A sentence for people; empty if the refusal came by a WELCOME.
         text: String,
     },
-    /// It is longer than the gateway takes, or than the outbox holds. It was not sent.
+    /// It is longer than the gateway takes, or than the outbox holds: code 1 of PROTOCOL.md section 7.3. It was not
+    /// sent.
     #[error("the message has {bytes} bytes and may have {bytes_max}; send less at once")]
     TooLarge {
         /// Its length, in bytes.

@@ -134,9 +134,9 @@ impl Closed {
         Self { reason, retry: Retry::Never, text: text.to_string() }
     }
 
-    /// The gateway has broken a rule. One that comes back may find another gateway, or a repaired one.
+    /// The gateway has broken a rule; whether to come back is the same as if the client had.
     pub(crate) fn broken(reason: CloseReason) -> Self {
-        Self::now(Reason::BrokenRule(reason), reason.sentence())
+        Self { reason: Reason::BrokenRule(reason), retry: reason.retry(), text: reason.sentence().to_owned() }
     }
 
     /// What the gateway said.

@@ -4,7 +4,7 @@
 use crate::backoff::Backoff;
 use bytes::Bytes;
 use pulsegate_core::exchange::Window;
-use pulsegate_core::frame::{ID_BYTES_MAX, LifetimeKind, MESSAGE_BYTES_MAX};
+use pulsegate_core::frame::{CURSOR_MAX, ID_BYTES_MAX, LifetimeKind, MESSAGE_BYTES_MAX, REFUSALS_MAX};
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -196,7 +196,8 @@ impl SavedSession {
         let is_ordered = self.refused.is_sorted_by(|(one, _), (next, _)| one < next);
         let is_below = self.refused.iter().all(|(number, _)| (1..=self.committed).contains(number));
         self.sent <= self.unsettled.len()
-            && self.refused.len() <= pulsegate_core::frame::REFUSALS_MAX
+            && self.refused.len() <= REFUSALS_MAX
+            && self.committed.max(self.acknowledged) <= CURSOR_MAX
             && is_ordered
             && is_below
             && (self.session != 0 || (has_nothing && self.sent == 0))

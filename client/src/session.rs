@@ -2,7 +2,7 @@
 //! HELLO has to say and what a WELCOME means (PROTOCOL.md section 5). Must not know sockets or time.
 
 use crate::delivery::{Delivery, Ticket};
-use crate::ended::Closed;
+use crate::ended::{Closed, Reason};
 use crate::event::{Connected, Event, EventSender};
 use crate::inbound::Inbound;
 use crate::journal::{Entry, Found, Journal};
@@ -143,8 +143,11 @@ impl Session {
         }
         match (outcome, self.bye.take()) {
             (_, Some(bye)) => Err(bye),
+            _ if self.is_contradicted => {
+                let reason = Reason::BrokenRule(CloseReason::FrameOutOfPlace);
+                Err(Closed::now(reason, "the gateway knows another past of this session"))
+            }
             (Err(reason), None) => Err(Closed::broken(reason)),
-            (Ok(()), None) if self.is_contradicted => Err(Closed::broken(CloseReason::MalformedFrame)),
             (Ok(()), None) => Ok(()),
         }
     }

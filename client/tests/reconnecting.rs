@@ -3,7 +3,7 @@
 mod common;
 
 use common::{connected, event, ms, next, quick, within};
-use pulsegate_client::{Client, CloseReason, Committed, Event, Options, Reason, Reconnect, SendError};
+use pulsegate_client::{Client, CloseReason, Committed, Event, Options, Reason, Reconnect, Retry, SendError};
 use pulsegate_client_peer::{Answer, Handed, Peer, Script};
 use std::sync::Arc;
 use std::time::Instant;
@@ -251,7 +251,7 @@ async fn a_client_that_was_restored_from_an_old_copy_begins_anew() {
         Ok((2, 1))
     );
     assert_eq!(peer.committed(), ["known", "forgotten", "new"]);
-    assert_eq!(peer.look(|world| world.byes.clone()), [1, 1, 0]);
+    assert_eq!(peer.look(|world| world.byes.clone()), [1, 1, 1]);
 }
 
 #[tokio::test]
@@ -278,5 +278,7 @@ async fn a_gateway_that_breaks_a_rule_is_told_so() {
     let told = event(&mut events, |event| matches!(event, Event::Disconnected(_))).await;
     let reason = Reason::BrokenRule(CloseReason::FrameTooLarge);
     assert!(matches!(told, Event::Disconnected(closed) if closed.reason == reason));
-    peer.until("the goodbye", |world| world.byes.first() == Some(&34)).await;
+    peer.until("the goodbye", |world| world.byes == [34]).await;
+    let closed = within(client.closed()).await;
+    assert_eq!((closed.reason, closed.retry), (reason, Retry::Never), "the same would happen again");
 }

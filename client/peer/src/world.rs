@@ -49,7 +49,7 @@ pub struct World {
     pub confirmed: u64,
     /// What became of the peer's own messages.
     pub handed: Vec<Handed>,
-    /// How many beats and answers have come, or other frames without an effect.
+    /// How often what came has proved a client alive.
     pub signs: u64,
     /// On how many connections a frame has come after WELCOME.
     pub spoken: u64,
@@ -174,9 +174,14 @@ impl World {
         let (preface, frames) = input[..allowed].split_at(of_preface);
         connection.preface.extend_from_slice(preface);
         assert!(PREFACE.starts_with(&connection.preface), "the client begins with the preface");
+        // Before WELCOME there is no token to be used.
+        let was_attached = connection.session.is_some();
         let mut heard = Vec::new();
         let outcome = connection.pulse.handle_input(moment(0), frames, |event| heard.push(keep(&event)));
         for heard in heard.into_iter().flatten() {
+            if was_attached && !matches!(heard, Heard::Bye(_)) {
+                self.handle_spoken(id);
+            }
             self.handle(id, heard);
         }
         if let Err(reason) = outcome {
@@ -189,9 +194,6 @@ impl World {
     }
 
     fn handle(&mut self, id: u64, heard: Heard) {
-        if !matches!(heard, Heard::Bye(_)) {
-            self.handle_spoken(id);
-        }
         match heard {
             Heard::Hello(hailed, token) => self.handle_hello(id, hailed, token),
             Heard::Message(number, payload) => {
@@ -226,9 +228,7 @@ impl World {
 
     /// A frame has come: from now on only the next token is valid.
     fn handle_spoken(&mut self, id: u64) {
-        let is_attached = self.session_of(id).is_some();
         if let Some(connection) = self.connections.get_mut(&id)
-            && is_attached
             && !std::mem::replace(&mut connection.has_spoken, true)
         {
             self.spoken += 1;

@@ -10,6 +10,9 @@ use pulsegate_core::frame::Beat;
 use pulsegate_core::pulse::{CONFIRM_WITHIN, Pulse};
 use tokio::time::Instant;
 
+/// The most that waits before all messages, in bytes: more than all refusals that may be kept, with their texts.
+const URGENT_BYTES_MAX: usize = 128 * 1024;
+
 /// A connection being served.
 struct Service {
     link: Link,
@@ -128,6 +131,9 @@ impl Driver {
             self.handle_connected(service, &connected);
         }
         service.handle_heard();
+        if service.pulse.urgent_bytes() > URGENT_BYTES_MAX {
+            return Err(Closed::now(Reason::Stalled, "the gateway asks more than it takes answers"));
+        }
         Ok(())
     }
 
@@ -148,7 +154,9 @@ impl Driver {
     /// What the gateway is told at the end, if it still listens.
     fn last_word(&self, closed: &Closed) -> Option<(u16, &'static str)> {
         match closed.reason {
-            _ if self.session.is_contradicted() => Some((0, "this client has lost its session")),
+            _ if self.session.is_contradicted() => {
+                Some((1, "this client was restored and begins a new session"))
+            }
             Reason::BrokenRule(CloseReason::TruncatedFrame) => None,
             Reason::BrokenRule(reason) => Some((reason.code(), reason.sentence())),
             Reason::Done => Some((0, "")),
