@@ -66,6 +66,9 @@ pub struct Config {
     pub descriptor_tables: DescriptorTables,
     /// The most connections in all; `None`: as many as the limit of descriptors allows, less a reserve.
     pub max_connections: Option<usize>,
+    /// How long input may gather before it is looked at, where so much comes that it pays; zero: not at all. `None`:
+    /// see [`gathering`](Self::gathering).
+    pub gather: Option<Duration>,
     /// Over how long a drain spreads the ends of the connections.
     pub drain_within: Duration,
     /// How often the log sums up what ended and why.
@@ -82,7 +85,18 @@ pub struct Config {
     pub store: StoreConfig,
 }
 
+/// How long input gathers where nobody waits for an answer and nothing is said about it.
+const GATHER: Duration = Duration::from_millis(1);
+
 impl Config {
+    /// How long input may gather: as it is set; else 1 ms where no listener ever sends anything back but a farewell, and
+    /// not at all where one does.
+    #[must_use]
+    pub fn gathering(&self) -> Duration {
+        let answers = self.listeners.iter().any(ListenerConfig::answers);
+        self.gather.unwrap_or(if answers { Duration::ZERO } else { GATHER })
+    }
+
     /// The settings of the store, with the longest message of the listeners that need it as its own.
     #[must_use]
     pub fn store_config(&self) -> StoreConfig {
@@ -108,6 +122,7 @@ impl Default for Config {
             shards: None,
             descriptor_tables: DescriptorTables::default(),
             max_connections: None,
+            gather: None,
             drain_within: Duration::from_secs(10),
             summary_every: Duration::from_secs(10),
             sink_queue_bytes_max: 4 * 1024 * 1024,
@@ -151,6 +166,14 @@ impl ListenerConfig {
 
     fn stored_bytes_max(&self) -> usize {
         self.policy.message_bytes_max.min(MESSAGE_BYTES_MAX as usize)
+    }
+}
+
+impl ListenerConfig {
+    /// Whether its clients are sent anything for what they send.
+    fn answers(&self) -> bool {
+        let is_mute = ["print", "discard", STORE].contains(&self.sink.as_str());
+        !is_mute || self.policy.protocol != Protocol::Raw || self.policy.reply.is_some()
     }
 }
 

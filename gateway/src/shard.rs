@@ -13,6 +13,7 @@ pub(crate) mod door;
 mod drain;
 pub(crate) mod entry;
 pub(crate) mod event_loop;
+mod gathering;
 mod held;
 pub(crate) mod ledger;
 mod reading;

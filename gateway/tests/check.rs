@@ -66,7 +66,7 @@ fn an_unknown_key_is_shown_in_its_place() {
         "pulsegate: gate.toml:1:1: unknown key `drain-within`\n  \
            1 | drain-within = \"1s\"\n    \
              | ^^^^^^^^^^^^\n\
-         help: did you mean `drain_within`? known keys of the top level: shards, descriptor_tables, max_connections, drain_within, \
+         help: did you mean `drain_within`? known keys of the top level: shards, descriptor_tables, max_connections, gather, drain_within, \
          summary_every, sink_queue_bytes_max, print, log, store, listener\n",
     );
 }

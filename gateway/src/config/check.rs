@@ -13,6 +13,8 @@ pub const SHARDS_MAX: usize = 1024;
 pub const LISTENERS_MAX: usize = 1024;
 /// The longest drain.
 pub const DRAIN_WITHIN_MAX: Duration = Duration::from_secs(3600);
+/// The longest that input may gather.
+pub const GATHER_MAX: Duration = Duration::from_millis(10);
 /// The shortest pause between two summaries.
 pub const SUMMARY_EVERY_MIN: Duration = Duration::from_secs(1);
 /// The longest pause between two summaries.
@@ -121,6 +123,7 @@ impl Config {
         }
         counted("max_connections", self.max_connections)?;
         within("drain_within", self.drain_within, Duration::ZERO, DRAIN_WITHIN_MAX)?;
+        within("gather", self.gather.unwrap_or_default(), Duration::ZERO, GATHER_MAX)?;
         within("summary_every", self.summary_every, SUMMARY_EVERY_MIN, SUMMARY_EVERY_MAX)?;
         let queue = self.sink_queue_bytes_max as u64;
         sized("sink_queue_bytes_max", queue, QUEUE_BYTES)?;
@@ -324,6 +327,7 @@ mod tests {
         assert_eq!(refused(|config| config.shards = NonZeroUsize::new(1025)), (None, "shards"));
         assert_eq!(refused(|config| config.max_connections = Some(0)), (None, "max_connections"));
         assert_eq!(refused(|config| config.drain_within = 3601 * second), (None, "drain_within"));
+        assert_eq!(refused(|config| config.gather = Some(second)), (None, "gather"));
         assert_eq!(refused(|config| config.summary_every = second / 2), (None, "summary_every"));
         assert_eq!(refused(|config| config.sink_queue_bytes_max = 65_535), (None, "sink_queue_bytes_max"));
         assert_eq!(

@@ -99,6 +99,7 @@ fn resolve(text: &str, sinks: &[&str]) -> Result<Config, Fault> {
         shards: value(&file.shards).map(|WrittenCount(count)| count),
         descriptor_tables: value(&file.descriptor_tables).unwrap_or_default(),
         max_connections: count(&file.max_connections),
+        gather: duration(&file.gather),
         drain_within: duration(&file.drain_within).unwrap_or(default.drain_within),
         summary_every: duration(&file.summary_every).unwrap_or(default.summary_every),
         sink_queue_bytes_max: size(&file.sink_queue_bytes_max).unwrap_or(default.sink_queue_bytes_max),

@@ -27,6 +27,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, mpsc};
+use std::time::Duration;
 
 /// Starts a gateway with these settings and sinks.
 pub(super) fn start(
@@ -85,13 +86,14 @@ pub(super) fn start(
         gateway.sinks.push(start_sink(name, sink, queue, clock)?);
     }
     let listeners: Arc<[ListenerConfig]> = config.listeners.clone().into();
+    let gather = config.gathering();
     let mut berths = Vec::new();
     for (index, poll) in polls.into_iter().enumerate() {
         let shared = Arc::clone(&shared);
         let (control, listeners) = (control.clone(), Arc::clone(&listeners));
         let (orders, orders_of) = mpsc::channel();
         let (reports_of, reports) = mpsc::channel();
-        let launch = Launch { index, poll, clock, shared, control, listeners, has_own_tables };
+        let launch = Launch { index, poll, clock, shared, control, listeners, has_own_tables, gather };
         let thread = std::thread::Builder::new().name(format!("shard-{index}"));
         gateway.shards.push(thread.spawn(move || launch.run(&orders_of, &reports_of))?);
         berths.push(Berth { orders, reports });
@@ -148,6 +150,7 @@ struct Launch {
     control: Control,
     listeners: Arc<[ListenerConfig]>,
     has_own_tables: bool,
+    gather: Duration,
 }
 
 impl Launch {
@@ -180,7 +183,7 @@ impl Launch {
         let mailbox = Arc::clone(&self.control.mailboxes[self.index]);
         let published = Arc::clone(&self.control.published[self.index]);
         let shard = Shard::new(self.index, rim, self.shared, mailbox, published);
-        let event_loop = EventLoop::new(self.poll, self.clock, Acceptor::new(sockets), shard)?;
+        let event_loop = EventLoop::new(self.poll, self.clock, Acceptor::new(sockets), shard, self.gather)?;
         Ok((addresses, event_loop))
     }
 }

@@ -5,6 +5,7 @@ use crate::clock::Clock;
 use crate::id::ConnectionId;
 use crate::shard::Shard;
 use crate::shard::acceptor::Acceptor;
+use crate::shard::gathering::Gathering;
 use crate::shard::sockets::Sockets;
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Registry, Token};
@@ -17,6 +18,9 @@ use std::time::Duration;
 
 /// How many events one turn takes from the poller.
 const EVENTS_PER_TURN: usize = 1024;
+
+/// A shorter sleep is not worth its call.
+const GATHER_MIN: Duration = Duration::from_micros(100);
 
 /// The upper half of the tokens that are not connections'; no table grows that far.
 const OTHERS: usize = (u32::MAX as usize) << 32;
@@ -37,10 +41,12 @@ pub(crate) struct EventLoop {
     clock: Clock,
     acceptor: Acceptor,
     shard: Shard<Sockets>,
+    gathering: Gathering,
 }
 
 impl EventLoop {
-    /// A loop around this shard. `poll` is the one in which its waker and its listeners are registered.
+    /// A loop around this shard. `poll` is the one in which its waker and its listeners are registered; input may
+    /// gather for up to `gather`.
     ///
     /// # Errors
     /// When the kernel gives no timer.
@@ -49,9 +55,11 @@ impl EventLoop {
         clock: Clock,
         acceptor: Acceptor,
         shard: Shard<Sockets>,
+        gather: Duration,
     ) -> io::Result<Self> {
         let alarm = Alarm::new(poll.registry())?;
-        Ok(Self { poll, alarm, clock, acceptor, shard })
+        let gathering = Gathering::new(gather, clock.now());
+        Ok(Self { poll, alarm, clock, acceptor, shard, gathering })
     }
 
     /// Runs until it was told to drain or stop and holds nothing any more.
@@ -62,14 +70,30 @@ impl EventLoop {
         let mut events = Events::with_capacity(EVENTS_PER_TURN);
         while !(self.shard.is_done() && self.acceptor.is_closed()) {
             self.wait(&mut events)?;
-            self.turn(&events);
+            let began = self.clock.now();
+            let count = self.turn(&events);
+            if let Some(span) = self.gathering.handle_turn(began, self.clock.now(), count) {
+                self.gather(span);
+            }
         }
         Ok(())
     }
 
-    fn wait(&mut self, events: &mut Events) -> io::Result<()> {
+    /// Sleeps for so long, or until there is something to do by itself.
+    fn gather(&mut self, span: Duration) {
+        let span = self.next_wake().map_or(span, |wake| self.clock.until(wake).min(span));
+        if span >= GATHER_MIN {
+            std::thread::sleep(span);
+        }
+    }
+
+    fn next_wake(&mut self) -> Option<Instant> {
         let accept = self.acceptor.next_wake();
-        let wake = [self.shard.sleep(), accept].into_iter().flatten().min();
+        [self.shard.sleep(), accept].into_iter().flatten().min()
+    }
+
+    fn wait(&mut self, events: &mut Events) -> io::Result<()> {
+        let wake = self.next_wake();
         let timeout = self.alarm.set(&self.clock, wake)?;
         match self.poll.poll(events, timeout) {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {
@@ -80,14 +104,20 @@ impl EventLoop {
         }
     }
 
-    fn turn(&mut self, events: &Events) {
+    /// Returns how many events there were of sockets.
+    fn turn(&mut self, events: &Events) -> u32 {
         self.shard.expire();
+        let mut count = 0;
         for event in events {
             match event.token() {
                 TIMER => self.alarm.handle_ring(),
                 WAKER => {}
-                Token(token) if token >= LISTENERS => self.acceptor.handle_ready(token - LISTENERS),
+                Token(token) if token >= LISTENERS => {
+                    count += 1;
+                    self.acceptor.handle_ready(token - LISTENERS);
+                }
                 Token(token) => {
+                    count += 1;
                     let id = ConnectionId::from_bits(token as u64);
                     if event.is_writable() {
                         self.shard.handle_writable(id);
@@ -108,6 +138,7 @@ impl EventLoop {
             self.shard.drain_step();
         }
         self.shard.end_turn();
+        count
     }
 }
 

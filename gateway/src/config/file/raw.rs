@@ -101,6 +101,7 @@ raw_table! {
         shards: WrittenCount,
         descriptor_tables: DescriptorTables,
         max_connections: WrittenCount,
+        gather: WrittenDuration,
         drain_within: WrittenDuration,
         summary_every: WrittenDuration,
         sink_queue_bytes_max: WrittenSize,

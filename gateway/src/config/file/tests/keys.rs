@@ -12,6 +12,7 @@ descriptor_tables = "shared"
 shards = 3
 max_connections = 1000
 drain_within = "0s"
+gather = "2ms"
 summary_every = "1m"
 sink_queue_bytes_max = "1MiB"
 print = "json"
@@ -107,6 +108,7 @@ fn every_key_reaches_its_setting() {
         shards: std::num::NonZeroUsize::new(3),
         max_connections: Some(1000),
         drain_within: Duration::ZERO,
+        gather: Some(Duration::from_millis(2)),
         summary_every: seconds(60),
         sink_queue_bytes_max: 1024 * 1024,
         print: PrintFormat::Json,
