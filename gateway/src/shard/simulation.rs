@@ -1,6 +1,7 @@
 //! A whole shard with its clients in virtual time, from a seed, beside a model that knows what must hold.
 //!
-//! Failing runs name their seed: `PULSEGATE_SEED=n cargo test -p pulsegate simulation` plays it again.
+//! Failing runs name their seed: `PULSEGATE_SEED=n cargo test -p pulsegate simulation` plays it again, and
+//! `PULSEGATE_SEED=n..m` a range of them.
 
 mod model;
 mod world;
@@ -141,15 +142,21 @@ impl Simulation {
         open
     }
 
+    /// Somebody comes to a door, from one of few addresses.
     fn connect(&mut self) {
+        let (door, host) = (self.random.usize(..RULES.len()), self.random.u8(1..5));
+        self.connect_from(door, host);
+    }
+
+    fn connect_from(&mut self, door: usize, host: u8) -> usize {
         let client = self.clients;
         self.clients += 1;
-        let door = self.random.usize(..RULES.len());
         self.world.borrow_mut().links.insert(client, Link::default());
-        let address = SocketAddr::from(([10, 0, 0, self.random.u8(1..5)], client as u16));
+        let address = SocketAddr::from(([10, 0, 0, host], client as u16));
         let refused =
             self.shard.admit(client, Peer::new(address), door as u16).err().map(|(_, reason)| reason);
         self.model.handle_connect(client, door, refused);
+        client
     }
 
     /// Mostly somebody who is still there, sometimes anybody.
@@ -226,23 +233,45 @@ impl Simulation {
 }
 
 fn play(seed: u64) -> Counts {
-    std::panic::catch_unwind(|| Simulation::new(seed).run(400)).unwrap_or_else(|fault| {
-        eprintln!("PULSEGATE_SEED={seed} plays this run again");
-        std::panic::resume_unwind(fault);
-    })
+    Simulation::new(seed).run(400)
+}
+
+/// Plays all of these, and names those that fail.
+fn play_all(seeds: impl Iterator<Item = u64>) -> Counts {
+    let mut counts = Counts::default();
+    let mut failing = Vec::new();
+    for seed in seeds {
+        match std::panic::catch_unwind(|| play(seed)) {
+            Ok(of_one) => counts.add(&of_one),
+            Err(_) => {
+                eprintln!("PULSEGATE_SEED={seed} plays this run again");
+                failing.push(seed);
+            }
+        }
+    }
+    assert!(failing.is_empty(), "these seeds fail: {failing:?}");
+    counts
+}
+
+/// One seed, or a range of them: `7`, `0..20000`.
+fn asked_for() -> Option<std::ops::Range<u64>> {
+    let asked = std::env::var("PULSEGATE_SEED").ok()?;
+    let (first, end) = match asked.split_once("..") {
+        Some((first, end)) => (first.parse().ok()?, end.parse().ok()?),
+        None => (asked.parse().ok()?, asked.parse::<u64>().ok()? + 1),
+    };
+    Some(first..end)
 }
 
 #[test]
 fn what_must_hold_holds_for_every_seed() {
-    if let Some(seed) = std::env::var("PULSEGATE_SEED").ok().and_then(|seed| seed.parse().ok()) {
-        play(seed);
+    if let Some(seeds) = asked_for() {
+        play_all(seeds);
         return;
     }
-    let mut counts = Counts::default();
-    (0..500).for_each(|seed| counts.add(&play(seed)));
-    // A few that nobody has seen before.
+    // And a few that nobody has seen before.
     let mut fresh = Rng::new();
-    (0..50).for_each(|_| counts.add(&play(fresh.u64(..))));
+    let counts = play_all((0..500).chain(std::iter::repeat_with(|| fresh.u64(..)).take(50)));
     // The runs are worth something only if they get everywhere.
     for reason in REACHED {
         assert!(
@@ -251,6 +280,11 @@ fn what_must_hold_holds_for_every_seed() {
             counts.reasons_phrase()
         );
     }
+}
+
+#[test]
+fn a_seed_plays_the_same_run_each_time() {
+    (0..20).for_each(|seed| assert_eq!(play(seed), play(seed)));
 }
 
 const REACHED: [CloseReason; 17] = [

@@ -87,8 +87,14 @@ struct Client {
     lines: Vec<(Instant, Vec<u8>)>,
     /// When it sent something, accept included.
     bytes: Vec<Instant>,
-    /// The last heartbeat, as the named door counts it, with all stalls until then.
+    /// All stalls until it was accepted.
+    stalls: Duration,
+    /// The turn that heard its last heartbeat, as the named door counts it, with all stalls until then.
     last_beat: Option<(Instant, Duration)>,
+    /// A heartbeat is on its way that no turn has heard yet.
+    beats: bool,
+    /// The first turn in which the gateway could see that its time is over.
+    over: Option<Instant>,
     hung_up: bool,
     reset: bool,
 }
@@ -110,7 +116,6 @@ pub(super) struct Model {
     /// When the sink had taken everything.
     idle: Vec<Instant>,
     stalls: Duration,
-    last_stalls: [Duration; 2],
 }
 
 impl Model {
@@ -121,7 +126,6 @@ impl Model {
             records: Records::default(),
             idle: Vec::new(),
             stalls: Duration::ZERO,
-            last_stalls: [Duration::ZERO; 2],
         }
     }
 
@@ -145,7 +149,10 @@ impl Model {
             unfinished: Vec::new(),
             lines: Vec::new(),
             bytes: vec![opened],
+            stalls: self.stalls,
             last_beat: None,
+            beats: false,
+            over: None,
             hung_up: false,
             reset: false,
         });
@@ -153,8 +160,7 @@ impl Model {
 
     /// The client sends something: a line, a heartbeat, a piece of a line, or a lot.
     pub(super) fn send(&mut self, client: usize, random: &mut Rng) {
-        let (now, stalls) = (self.now(), self.stalls);
-        let Some(state) = self.clients.get_mut(client).filter(|state| !state.hung_up && !state.reset) else {
+        let Some(state) = self.clients.get(client).filter(|state| !state.hung_up && !state.reset) else {
             return;
         };
         let number = state.lines.len();
@@ -165,8 +171,14 @@ impl Model {
             18 => format!("{client} says {number}\n").repeat(random.usize(1..300)),
             _ => "x".repeat(random.usize(1..3000)),
         };
-        let bytes = bytes.as_bytes();
+        self.say(client, bytes.as_bytes());
+    }
+
+    /// The client sends these bytes.
+    pub(super) fn say(&mut self, client: usize, bytes: &[u8]) {
+        let Some(state) = self.clients.get_mut(client) else { return };
         let mut world = self.world.borrow_mut();
+        let now = world.now;
         let counts = world.links.get(&client).is_some_and(|link| link.ended.is_none());
         world.touch(client, |link| link.inbound.extend(bytes));
         if !counts {
@@ -176,9 +188,7 @@ impl Model {
         for &byte in bytes {
             if byte == b'\n' {
                 let line = std::mem::take(&mut state.unfinished);
-                if line == b"PING" || state.lines.is_empty() {
-                    state.last_beat = Some((now, stalls));
-                }
+                state.beats |= line == b"PING" || state.lines.is_empty();
                 state.lines.push((now, line));
             } else {
                 state.unfinished.push(byte);
@@ -230,41 +240,46 @@ impl Model {
 
     pub(super) fn handle_stall(&mut self, span: Duration) {
         self.stalls += span;
-        self.last_stalls = [self.last_stalls[1], span];
     }
 
     pub(super) fn handle_sink_idle(&mut self) {
         self.idle.push(self.now());
     }
 
-    /// Nobody is kept past what a door allows: the lateness is a tick, and what the shard itself stood still.
+    /// Nobody is kept past what a door allows, but for a tick, or until the first turn after it. Called after each
+    /// turn.
     pub(super) fn check_bounds(&mut self) {
         let world = self.world.borrow();
-        for (client, state) in self.clients.iter().enumerate().filter(|(_, state)| state.refused.is_none()) {
+        let clients = self.clients.iter_mut().enumerate();
+        for (client, state) in clients.filter(|(_, state)| state.refused.is_none()) {
             if world.links[&client].ended.is_some() {
                 continue;
+            }
+            if std::mem::take(&mut state.beats) {
+                state.last_beat = Some((world.now, self.stalls));
             }
             let latest = match state.door {
                 SHORT => state.opened.after(DEADLINE),
                 NAMED if state.hung_up || state.reset => continue,
                 NAMED => state.last_beat.map_or_else(
-                    || state.opened.after(FIRST_MESSAGE).after(self.stalls),
-                    |(beat, stalls)| {
-                        beat.after(TIMEOUT).after((self.stalls - stalls) * 2).after(self.last_stalls[1])
-                    },
+                    || state.opened.after(FIRST_MESSAGE).after(self.stalls - state.stalls),
+                    |(heard, stalls)| heard.after(TIMEOUT).after(self.stalls - stalls),
                 ),
                 _ => state.opened.after(MAX_AGE),
             };
-            // What a client doesn't take may still be on its way out for a moment after the end, which itself
-            // came late if the shard stood still, and so may the look after it.
-            let stuck = world.links[&client].is_stuck();
-            let flush = if stuck {
-                Policy::default().flush + self.last_stalls[0] + self.last_stalls[1]
-            } else {
-                Duration::ZERO
-            };
-            let late = world.now.since(latest.after(flush));
-            assert!(late <= TICK, "client {client} of door {} is kept {late:?} too long", state.door);
+            if world.now <= latest.after(TICK) {
+                state.over = None;
+                continue;
+            }
+            // What a client doesn't take may still be on its way out for a moment after the end.
+            let over = *state.over.get_or_insert(world.now);
+            let flushed = over.after(Policy::default().flush);
+            let kept = world.now.since(latest);
+            assert!(
+                world.is_behind(client) && world.now <= flushed.after(TICK),
+                "client {client} of door {} is kept {kept:?} too long",
+                state.door
+            );
         }
     }
 

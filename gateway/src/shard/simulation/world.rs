@@ -33,7 +33,7 @@ pub(crate) struct Link {
 
 impl Link {
     /// The client doesn't read, and the kernel takes no more for it.
-    pub(crate) fn is_stuck(&self) -> bool {
+    fn is_stuck(&self) -> bool {
         self.outbound.len() >= SEND_BUFFER
     }
 }
@@ -68,6 +68,13 @@ impl World {
         }
         change(link);
         self.tell(client);
+    }
+
+    /// The client has not taken what was sent to it, or the gateway has not been told yet that it has.
+    pub(crate) fn is_behind(&self, client: usize) -> bool {
+        self.links.get(&client).is_some_and(|link| {
+            link.is_stuck() || self.ready.iter().any(|ready| ready.writable && Some(ready.id) == link.id)
+        })
     }
 
     /// The client reads what there is.
