@@ -12,6 +12,9 @@ pub enum Before {
     Reading,
     /// Writing: the peer may have made room meanwhile.
     Writing,
+    /// Hearing what others have said: that the sink takes messages again, or what it answers, may be waiting in
+    /// our own mailbox.
+    Hearing,
 }
 
 /// Declared from the most fixed to the least: of two that run out at the same instant, the first is the reason.
@@ -75,11 +78,11 @@ impl Timer {
         match self {
             Self::FirstMessage | Self::Heartbeat | Self::MinimumRate | Self::Question => Before::Reading,
             Self::WriteStall => Before::Writing,
+            Self::SinkStall => Before::Hearing,
             Self::ShortDeadline
             | Self::MaxAge
             | Self::ReadDeadline
             | Self::WriteDeadline
-            | Self::SinkStall
             | Self::HalfClose
             | Self::Notice
             | Self::Confirm

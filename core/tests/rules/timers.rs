@@ -19,7 +19,7 @@ const TIMERS: [(Timer, CloseReason, Before); 10] = [
     (Timer::MaxAge, CloseReason::MaxAge, Before::Nothing),
     (Timer::ReadDeadline, CloseReason::ReadDeadline, Before::Nothing),
     (Timer::WriteDeadline, CloseReason::WriteDeadline, Before::Nothing),
-    (Timer::SinkStall, CloseReason::SinkStalled, Before::Nothing),
+    (Timer::SinkStall, CloseReason::SinkStalled, Before::Hearing),
     (Timer::HalfClose, CloseReason::HalfCloseTimeout, Before::Nothing),
     (Timer::WriteStall, CloseReason::WriteStall, Before::Writing),
     (Timer::FirstMessage, CloseReason::FirstMessageTimeout, Before::Reading),

@@ -28,7 +28,7 @@ impl<R: Rim> Shard<R> {
                     verdicts += 1;
                     self.time_out(key, now);
                 }
-                Some(Before::Reading | Before::Writing) => {
+                Some(Before::Reading | Before::Writing | Before::Hearing) => {
                     verdicts += 1;
                     if let Some(entry) = self.table.at(key) {
                         let id = entry.id(key);
@@ -46,7 +46,8 @@ impl<R: Rim> Shard<R> {
             let now = self.now();
             match self.due(key, now) {
                 None => {}
-                Some(Before::Nothing) => self.time_out(key, now),
+                // The mailbox has been emptied since it became a suspect.
+                Some(Before::Nothing | Before::Hearing) => self.time_out(key, now),
                 Some(Before::Writing) => {
                     self.settle(key, now);
                     self.end_if_due(key);

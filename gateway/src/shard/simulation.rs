@@ -3,6 +3,7 @@
 //! Failing runs name their seed: `PULSEGATE_SEED=n cargo test -p pulsegate simulation` plays it again, and
 //! `PULSEGATE_SEED=n..m` a range of them.
 
+mod held_back;
 mod model;
 mod world;
 

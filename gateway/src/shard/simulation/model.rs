@@ -22,7 +22,7 @@ use std::time::Duration;
 const TIMEOUT: Duration = Duration::from_secs(2);
 const FIRST_MESSAGE: Duration = Duration::from_secs(3);
 const DEADLINE: Duration = Duration::from_secs(3);
-const SINK_STALL: Duration = Duration::from_secs(5);
+pub(super) const SINK_STALL: Duration = Duration::from_secs(5);
 const WRITE_STALL: Duration = Duration::from_secs(2);
 const MAX_AGE: Duration = Duration::from_secs(9);
 
@@ -131,6 +131,11 @@ impl Model {
 
     pub(super) fn sink(&self) -> Recorder {
         Recorder(Arc::clone(&self.records))
+    }
+
+    /// How many lines of a client the sink has got.
+    pub(super) fn lines_at_sink(&self, client: usize) -> usize {
+        self.records.lock().get(&client).map_or(0, |told| told.messages.len())
     }
 
     fn now(&self) -> Instant {
