@@ -98,17 +98,22 @@ impl<R: Rim> Shard<R> {
         }
     }
 
-    /// Why nothing may be read from this connection now, if nothing may.
+    /// Why nothing may be read from this connection now, if nothing may. Those who are held back already come
+    /// first: else whoever sends most takes all the room there is, and they are ended for it.
     pub(crate) fn obstacle_of(&mut self, key: u32) -> Option<CloseReason> {
         let entry = self.table.at(key)?;
         let is_pulse = entry.connection.is_pulse();
         let door = &self.shared.doors[usize::from(entry.listener)];
         // A pulse connection's messages take the way by the store, wherever they go.
-        if is_pulse || door.delivery == Delivery::Store {
+        let obstacle = if is_pulse || door.delivery == Delivery::Store {
             self.ledger_obstacle(door)
         } else {
             self.lane_obstacle(door)
-        }
+        };
+        obstacle.or_else(|| {
+            let others = self.held_back(key).is_some_and(|paused| !paused.is_empty());
+            others.then_some(CloseReason::SinkStalled)
+        })
     }
 
     /// Why this door's sink takes nothing, if it does not.
@@ -128,14 +133,21 @@ impl<R: Rim> Shard<R> {
     pub(crate) fn note_paused(&mut self, key: u32) {
         let Some(entry) = self.table.at(key) else { return };
         let id = entry.id(key);
-        let is_pulse = entry.connection.is_pulse();
+        if let Some(paused) = self.held_back(key) {
+            paused.push(id);
+        }
+    }
+
+    /// Those who wait until there is room where this connection's messages go.
+    fn held_back(&mut self, key: u32) -> Option<&mut Vec<ConnectionId>> {
+        let entry = self.table.at(key)?;
         let door = &self.shared.doors[usize::from(entry.listener)];
-        match (is_pulse, door.delivery, door.ledger) {
+        match (entry.connection.is_pulse(), door.delivery, door.ledger) {
             (true, _, Some(ledger)) | (false, Delivery::Store, Some(ledger)) => {
-                self.ledgers[ledger].paused.push(id);
+                Some(&mut self.ledgers[ledger].paused)
             }
-            (_, Delivery::Lane(lane), _) => self.lanes[lane].paused.push(id),
-            (_, Delivery::Discard | Delivery::Echo(_) | Delivery::Store, _) => {}
+            (_, Delivery::Lane(lane), _) => Some(&mut self.lanes[lane].paused),
+            (_, Delivery::Discard | Delivery::Echo(_) | Delivery::Store, _) => None,
         }
     }
 

@@ -44,6 +44,18 @@ fn a_sink_that_takes_messages_again_in_time_ends_nobody() {
 }
 
 #[test]
+fn who_sends_most_does_not_keep_those_waiting_who_are_held_back() {
+    let (mut simulation, loud, quiet) = one_held_back();
+    for _ in 0..2 {
+        simulation.serve_sink(usize::MAX);
+        flood(&mut simulation, loud);
+        simulation.turn();
+    }
+    simulation.serve_sink(usize::MAX);
+    assert_eq!(simulation.model.lines_at_sink(quiet), 1);
+}
+
+#[test]
 fn a_sink_that_takes_nothing_ends_those_who_are_held_back() {
     let (mut simulation, loud, quiet) = one_held_back();
     simulation.advance(SINK_STALL - TICK);
