@@ -80,7 +80,9 @@ impl Policy {
         let wished = if max.is_zero() { own } else { own.clamp(min.min(max), max) };
         let longest = self.pulse.heartbeat_timeout_max.unwrap_or(heartbeat_timeout);
         let shortest = BEAT_TIMEOUT_MIN.min(heartbeat_timeout).max(Duration::from_millis(1));
-        let timeout = wished.saturating_mul(BEATS_IN_TIMEOUT).min(longest).max(shortest);
+        // The listener's own timeout is not what is left of it after a division.
+        let asked = if wished == own { heartbeat_timeout } else { wished.saturating_mul(BEATS_IN_TIMEOUT) };
+        let timeout = asked.min(longest).max(shortest);
         // The interval that was wished for, where it fits.
         let interval = wished.min(timeout / BEATS_IN_TIMEOUT).max(Duration::from_millis(1));
         Beats { interval, timeout }
@@ -139,6 +141,9 @@ mod tests {
             assert_eq!((beats.interval, beats.timeout), (seconds(granted.0), seconds(granted.1)), "{wish:?}");
         };
         check(&policy, (0, 0), (10, 30));
+        policy.lifetime = LifetimePolicy::Long { heartbeat_timeout: seconds(5), max_age: seconds(3600) };
+        assert_eq!(policy.beats(Duration::ZERO, Duration::ZERO).timeout, seconds(5), "to the millisecond");
+        policy.lifetime = lifetime;
         check(&policy, (1, 60), (10, 30));
         check(&policy, (1, 5), (5, 15));
         check(&policy, (60, 90), (10, 30));
