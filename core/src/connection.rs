@@ -99,7 +99,8 @@ pub struct Written {
 }
 
 /// A command came too late: the connection has ended, was told that nothing more is to be sent, or is past
-/// its deadline for writing.
+/// its deadline for writing. Or bytes to be sent came where they would break what is spoken, or too early to know what
+/// that is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ended;
 
@@ -231,6 +232,10 @@ impl Connection {
         // What is said in the pulse protocol is frames, which only the dialogue makes.
         let is_over = self.lifetime.phase() != Phase::Open || self.lifetime.is_finishing();
         if is_over || self.is_pulse() {
+            return Err(Ended);
+        }
+        // Whoever may yet speak the pulse protocol takes raw bytes for a broken frame.
+        if self.dialect(policy) != Dialect::Raw {
             return Err(Ended);
         }
         if self.lifetime.write_deadline_passed(now) {
