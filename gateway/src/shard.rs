@@ -48,7 +48,7 @@ use pulsegate_core::policy::{Policy, Protocol};
 use pulsegate_core::stall::StallGuard;
 use pulsegate_core::time::{Instant, Now};
 use pulsegate_core::wheel::{Node, Wheel};
-use pulsegate_store::Moment;
+use pulsegate_store::{Moment, Store};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -112,7 +112,10 @@ impl<R: Rim> Shard<R> {
     ) -> Self {
         let now = rim.now();
         let lanes = shared.queues.iter().map(|queue| Lane::new(Arc::clone(queue))).collect();
-        let ledger = |opened: &Opened| Ledger::new(Arc::clone(&opened.store), opened.durability);
+        let ledger = |opened: &Opened| {
+            let store: Arc<Store> = Arc::clone(&opened.store);
+            Ledger::new(store, opened.durability)
+        };
         let ledgers = shared.stores.iter().map(ledger).collect();
         Self {
             index,

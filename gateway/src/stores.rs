@@ -70,7 +70,7 @@ impl std::fmt::Debug for Awaited {
 
 /// Brings a store's answers to the shards.
 #[derive(Clone, Debug)]
-struct Post {
+pub(crate) struct Post {
     /// The store's place among the ledgers of each shard.
     ledger: usize,
     mailboxes: Arc<[Arc<Mailbox>]>,
@@ -78,7 +78,7 @@ struct Post {
 }
 
 impl Post {
-    fn deliver(&self, replies: Vec<Reply>) {
+    pub(crate) fn deliver(&self, replies: Vec<Reply>) {
         let mut of_shards: Vec<Vec<Reply>> = self.mailboxes.iter().map(|_| Vec::new()).collect();
         for reply in replies {
             self.sort(reply, &mut of_shards);
@@ -150,7 +150,7 @@ pub(crate) struct Destination {
 }
 
 impl Destination {
-    fn post(&self, ledger: usize) -> Post {
+    pub(crate) fn post(&self, ledger: usize) -> Post {
         Post { ledger, mailboxes: Arc::clone(&self.mailboxes), awaited: Arc::clone(&self.awaited) }
     }
 

@@ -12,10 +12,23 @@ const BACKLOG_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// What a request counts beside what it carries.
 const REQUEST_BYTES: usize = 128;
 
+/// Who commits what shards ask for, and answers through their mailboxes. The real one is [`Store`]; a simulation
+/// brings its own.
+pub(crate) trait Committing: std::fmt::Debug + Send + Sync {
+    /// Takes as many requests as there is room for, from the front, without waiting. The others stay.
+    fn submit_all(&self, requests: &mut Vec<Request>) -> Result<(), SubmitError>;
+}
+
+impl Committing for Store {
+    fn submit_all(&self, requests: &mut Vec<Request>) -> Result<(), SubmitError> {
+        Self::submit_all(self, requests)
+    }
+}
+
 /// A shard's side of a store.
 #[derive(Debug)]
 pub(crate) struct Ledger {
-    store: Arc<Store>,
+    store: Arc<dyn Committing>,
     /// What "committed" means there.
     pub(crate) durability: Durability,
     /// In the order in which they happened.
@@ -27,7 +40,7 @@ pub(crate) struct Ledger {
 
 impl Ledger {
     /// The side of this store.
-    pub(crate) const fn new(store: Arc<Store>, durability: Durability) -> Self {
+    pub(crate) const fn new(store: Arc<dyn Committing>, durability: Durability) -> Self {
         Self { store, durability, requests: Vec::new(), bytes: 0, closed: false, paused: Vec::new() }
     }
 

@@ -1,7 +1,7 @@
 //! Who may not be read because the sink is full: when the sink takes messages again, they are heard first.
 
 use super::Simulation;
-use super::model::SINK_STALL;
+use super::doors::SINK_STALL;
 use std::time::Duration;
 
 /// The door whose lines go to the sink, and that has no other rules in the way.

@@ -1,5 +1,9 @@
 //! What must hold, whatever happens: the clients' side of the story, compared with the gateway's.
 
+use super::devices::check_bye;
+use super::doors::{
+    DEADLINE, DEMANDING, FIRST_MESSAGE, MAX_AGE, NAMED, RULES, SHORT, SINK_STALL, TIMEOUT, WRITE_STALL,
+};
 use super::world::World;
 use crate::counters::Counts;
 use crate::handle::Handle;
@@ -10,7 +14,7 @@ use fastrand::Rng;
 use parking_lot::Mutex;
 use pulsegate_core::close::CloseReason;
 use pulsegate_core::lifetime::Direction;
-use pulsegate_core::policy::{Framing, Heartbeat, LifetimePolicy, MinimumRate, Policy};
+use pulsegate_core::policy::Policy;
 use pulsegate_core::time::Instant;
 use pulsegate_core::wheel::TICK;
 use std::cell::RefCell;
@@ -19,68 +23,24 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-const TIMEOUT: Duration = Duration::from_secs(2);
-const FIRST_MESSAGE: Duration = Duration::from_secs(3);
-const DEADLINE: Duration = Duration::from_secs(3);
-pub(super) const SINK_STALL: Duration = Duration::from_secs(5);
-const WRITE_STALL: Duration = Duration::from_secs(2);
-const MAX_AGE: Duration = Duration::from_secs(9);
-
-/// A door of the simulated gateway.
-pub(super) struct Rule {
-    pub(super) policy: fn() -> Policy,
-    pub(super) delivery: Delivery,
-}
-
-const SHORT: usize = 1;
-const NAMED: usize = 2;
-
-/// The doors: lines to the sink, the two above, an echo, and one with everything switched on.
-pub(super) const RULES: [Rule; 5] = [
-    Rule { policy: lines, delivery: Delivery::Lane(0) },
-    Rule { policy: short, delivery: Delivery::Lane(0) },
-    Rule { policy: named, delivery: Delivery::Discard },
-    Rule { policy: echo, delivery: Delivery::Echo(b"") },
-    Rule { policy: demanding, delivery: Delivery::Lane(0) },
+/// What may end a device's connection at any time.
+const ALWAYS_TRUE: [CloseReason; 5] = [
+    CloseReason::ReadDeadline,
+    CloseReason::WriteDeadline,
+    CloseReason::Application,
+    CloseReason::OutputFull,
+    CloseReason::Drain,
 ];
-
-fn lines() -> Policy {
-    Policy {
-        lifetime: LifetimePolicy::Long { heartbeat_timeout: TIMEOUT, max_age: MAX_AGE },
-        first_message: FIRST_MESSAGE,
-        framing: Framing::Lines,
-        sink_stall: SINK_STALL,
-        ..Policy::default()
-    }
-}
-
-fn short() -> Policy {
-    Policy { lifetime: LifetimePolicy::Short { deadline: DEADLINE }, ..lines() }
-}
-
-fn named() -> Policy {
-    Policy { heartbeat: Heartbeat::Line(b"PING"[..].into()), ..lines() }
-}
-
-fn echo() -> Policy {
-    Policy { framing: Framing::Chunks, output_bytes_max: 4096, write_stall: WRITE_STALL, ..lines() }
-}
-
-fn demanding() -> Policy {
-    Policy {
-        minimum_rate: Some(MinimumRate { bytes_per_second: 20, grace: Duration::from_secs(4) }),
-        message_bytes_max: 200,
-        reply: Some("ok {n}".into()),
-        farewell: Some("bye {reason}".into()),
-        output_bytes_max: 4096,
-        write_stall: WRITE_STALL,
-        ..lines()
-    }
-}
 
 /// What a client has done.
 struct Client {
     door: usize,
+    /// The one that speaks the pulse protocol here.
+    device: Option<usize>,
+    /// It is a device that beats, and does all else in time.
+    diligent: bool,
+    /// It has said BYE.
+    left: bool,
     opened: Instant,
     refused: Option<CloseReason>,
     unfinished: Vec<u8>,
@@ -93,7 +53,7 @@ struct Client {
     last_beat: Option<(Instant, Duration)>,
     /// A heartbeat is on its way that no turn has heard yet.
     beats: bool,
-    /// The first turn in which the gateway could see that its time is over.
+    /// The instant of the first turn in which the gateway could see that its time is over.
     over: Option<Instant>,
     hung_up: bool,
     reset: bool,
@@ -104,10 +64,15 @@ struct Client {
 struct Told {
     handle: Option<Handle>,
     messages: Vec<Vec<u8>>,
+    numbers: Vec<u64>,
+    is_pulse: bool,
     ended: Option<Ended>,
 }
 
 type Records = Arc<Mutex<BTreeMap<usize, Told>>>;
+
+/// The numbered messages that have reached the sink, by session.
+pub(super) type Arrived = BTreeMap<u64, Vec<(u64, Box<[u8]>)>>;
 
 pub(super) struct Model {
     world: Rc<RefCell<World>>,
@@ -115,6 +80,8 @@ pub(super) struct Model {
     records: Records,
     /// When the sink had taken everything.
     idle: Vec<Instant>,
+    /// When the store had committed everything.
+    judged: Vec<Instant>,
     stalls: Duration,
 }
 
@@ -125,6 +92,7 @@ impl Model {
             clients: Vec::new(),
             records: Records::default(),
             idle: Vec::new(),
+            judged: Vec::new(),
             stalls: Duration::ZERO,
         }
     }
@@ -149,6 +117,9 @@ impl Model {
         }
         self.clients.push(Client {
             door,
+            device: None,
+            diligent: false,
+            left: false,
             opened,
             refused,
             unfinished: Vec::new(),
@@ -163,11 +134,36 @@ impl Model {
         });
     }
 
+    /// The client that has come last is a device.
+    pub(super) fn handle_device(&mut self, client: usize, device: usize, diligent: bool) {
+        let state = &mut self.clients[client];
+        (state.device, state.diligent) = (Some(device), diligent);
+        if state.refused.is_none() {
+            self.records.lock().entry(client).or_default().is_pulse = true;
+        }
+    }
+
+    /// A device has said its last word on this connection.
+    pub(super) fn note_leave(&mut self, client: usize) {
+        self.clients[client].left = true;
+    }
+
+    /// A device does nothing for this connection any more.
+    pub(super) fn note_forsaken(&mut self, client: usize) {
+        self.clients[client].diligent = false;
+    }
+
+    /// Neither side has ended this connection.
+    pub(super) fn is_whole(&self, client: usize) -> bool {
+        let state = &self.clients[client];
+        let ended = self.world.borrow().links[&client].ended.is_some();
+        !(state.hung_up || state.reset || state.left || ended)
+    }
+
     /// The client sends something: a line, a heartbeat, a piece of a line, or a lot.
     pub(super) fn send(&mut self, client: usize, random: &mut Rng) {
-        let Some(state) = self.clients.get(client).filter(|state| !state.hung_up && !state.reset) else {
-            return;
-        };
+        let silent = |state: &&Client| state.hung_up || state.reset || state.device.is_some();
+        let Some(state) = self.clients.get(client).filter(|state| !silent(state)) else { return };
         let number = state.lines.len();
         let bytes = match random.u32(..20) {
             0..8 => format!("{client} says {number}\n"),
@@ -179,17 +175,13 @@ impl Model {
         self.say(client, bytes.as_bytes());
     }
 
-    /// The client sends these bytes.
+    /// The client sends these bytes, which are lines.
     pub(super) fn say(&mut self, client: usize, bytes: &[u8]) {
-        let Some(state) = self.clients.get_mut(client) else { return };
-        let mut world = self.world.borrow_mut();
-        let now = world.now;
-        let counts = world.links.get(&client).is_some_and(|link| link.ended.is_none());
-        world.touch(client, |link| link.inbound.extend(bytes));
-        if !counts {
+        if !self.transmit(client, bytes) {
             return;
         }
-        state.bytes.push(now);
+        let now = self.now();
+        let state = &mut self.clients[client];
         for &byte in bytes {
             if byte == b'\n' {
                 let line = std::mem::take(&mut state.unfinished);
@@ -199,6 +191,17 @@ impl Model {
                 state.unfinished.push(byte);
             }
         }
+    }
+
+    /// The client sends these bytes. Returns whether they count: the gateway has not ended the connection.
+    pub(super) fn transmit(&mut self, client: usize, bytes: &[u8]) -> bool {
+        let mut world = self.world.borrow_mut();
+        let counts = world.links.get(&client).is_some_and(|link| link.ended.is_none());
+        world.touch(client, |link| link.inbound.extend(bytes));
+        if counts {
+            self.clients[client].bytes.push(world.now);
+        }
+        counts
     }
 
     /// The clients that the gateway has not ended.
@@ -223,18 +226,27 @@ impl Model {
         }
     }
 
+    /// A device reads for itself.
     pub(super) fn drink(&self, client: usize) {
+        if self.clients.get(client).is_some_and(|state| state.device.is_some()) {
+            return;
+        }
         self.world.borrow_mut().drink(client);
     }
 
     /// The application does something with a connection that the sink knows.
     pub(super) fn command(&self, random: &mut Rng) {
         let records = self.records.lock();
-        let handles: Vec<&Handle> = records.values().filter_map(|told| told.handle.as_ref()).collect();
+        // Devices are few among all, and messages for them are worth more looks.
+        let devices = random.bool();
+        let known = records.values().filter(|told| !devices || told.is_pulse && told.ended.is_none());
+        let handles: Vec<&Handle> = known.filter_map(|told| told.handle.as_ref()).collect();
         let Some(handle) = random.choice(&handles) else { return };
         let deadline = random.bool().then(|| self.now().after(Duration::from_millis(random.u64(..3_000))));
-        let command = match random.u32(..6) {
-            0 | 1 => Command::Send(handle.id, vec![b'a'; random.usize(..5_000)].into()),
+        let command = match random.u32(..if devices { 20 } else { 6 }) {
+            0 | 1 | 6.. => {
+                Command::Send(handle.id, vec![b'a' + random.u8(..26); random.usize(..5_000)].into())
+            }
             2 => Command::Finish(handle.id),
             3 => Command::Close(handle.id),
             4 => Command::SetDeadline(handle.id, Direction::Read, deadline),
@@ -249,6 +261,10 @@ impl Model {
 
     pub(super) fn handle_sink_idle(&mut self) {
         self.idle.push(self.now());
+    }
+
+    pub(super) fn handle_judge_idle(&mut self) {
+        self.judged.push(self.now());
     }
 
     /// Nobody is kept past what a door allows, but for a tick, or until the first turn after it. Called after each
@@ -280,8 +296,10 @@ impl Model {
             let over = *state.over.get_or_insert(world.now);
             let flushed = over.after(Policy::default().flush);
             let kept = world.now.since(latest);
+            let is_leaving = world.is_behind(client) && world.now <= flushed.after(TICK);
+            // A question that was due before takes a turn for itself, at the same instant.
             assert!(
-                world.is_behind(client) && world.now <= flushed.after(TICK),
+                world.now == over || is_leaving,
                 "client {client} of door {} is kept {kept:?} too long",
                 state.door
             );
@@ -305,10 +323,63 @@ impl Model {
             }
             let told = told.unwrap_or_else(|| panic!("the sink hears of client {client}"));
             let ended = told.ended.unwrap_or_else(|| panic!("the sink hears of the end of client {client}"));
-            check_messages(client, state, told, &ended);
-            check_reason(client, state, &ended, &self.idle);
+            if state.device.is_some() {
+                check_bye(client, &world.links[&client], &ended);
+                let true_reason = self.is_true_for_device(client, state, &ended);
+                assert!(true_reason, "client {client}, a device, can't have ended with {ended:?}");
+            } else {
+                check_messages(client, state, told, &ended);
+                check_reason(client, state, &ended, &self.idle);
+            }
         }
     }
+
+    /// What has reached the sink of each session: the connections know whose it is.
+    pub(super) fn arrived(&self, sessions: &BTreeMap<usize, u64>) -> Arrived {
+        let mut arrived = Arrived::new();
+        let records = self.records.lock();
+        for (client, told) in records.iter().filter(|(_, told)| told.is_pulse && !told.numbers.is_empty()) {
+            let session = sessions.get(client).expect("who sends messages has been welcomed");
+            let messages =
+                told.numbers.iter().copied().zip(told.messages.iter().map(|bytes| bytes[..].into()));
+            arrived.entry(*session).or_default().extend(messages);
+        }
+        arrived
+    }
+
+    /// What is special to a device; anything else is as with the others.
+    fn is_true_for_device(&self, client: usize, state: &Client, ended: &Ended) -> bool {
+        let at = state.opened.after(ended.age);
+        #[expect(
+            clippy::wildcard_enum_match_arm,
+            reason = "what is not listed has no condition, or is never true"
+        )]
+        match ended.reason {
+            CloseReason::HeartbeatTimeout => {
+                let silence = at.since(last(&state.bytes, at).unwrap_or(state.opened));
+                !state.diligent && silence >= TIMEOUT
+            }
+            // What it speaks is known only when its first bytes are read, for which a raw one's sink needs room.
+            CloseReason::SinkStalled => {
+                let idle = if ended.totals.bytes_in == 0 { &self.idle } else { &self.judged };
+                at.since(last(idle, at).unwrap_or(state.opened)) >= SINK_STALL
+            }
+            CloseReason::Replaced => {
+                self.clients[client + 1..].iter().any(|other| other.device == state.device)
+            }
+            CloseReason::PeerClosed => state.hung_up || state.left,
+            CloseReason::FirstMessageTimeout => false,
+            CloseReason::MaxAge => ended.age >= MAX_AGE,
+            CloseReason::HalfCloseTimeout => state.hung_up,
+            CloseReason::PeerReset => state.reset,
+            _ => ALWAYS_TRUE.contains(&ended.reason),
+        }
+    }
+}
+
+/// The last of these instants by then.
+fn last(instants: &[Instant], at: Instant) -> Option<Instant> {
+    instants.iter().copied().filter(|instant| *instant <= at).max()
 }
 
 /// What the sink got is what the client sent, in order, without a gap; all of it if the client closed.
@@ -331,17 +402,15 @@ fn check_messages(client: usize, state: &Client, told: &Told, ended: &Ended) {
 fn check_reason(client: usize, state: &Client, ended: &Ended, sink_idle: &[Instant]) {
     let at = state.opened.after(ended.age);
     // While the last bytes are on their way to it, the client may still send: that changes nothing.
-    let last = |instants: &[Instant]| {
-        instants.iter().copied().filter(|instant| *instant <= at).max().unwrap_or(state.opened)
-    };
+    let last = |instants: &[Instant]| last(instants, at).unwrap_or(state.opened);
     let last_bytes = last(&state.bytes);
     let true_reason = match ended.reason {
         CloseReason::HeartbeatTimeout => state.door != SHORT && at.since(last_bytes) >= TIMEOUT,
         CloseReason::FirstMessageTimeout => ended.age >= FIRST_MESSAGE && ended.totals.messages == 0,
         CloseReason::ShortDeadline => state.door == SHORT && ended.age >= DEADLINE,
         CloseReason::MaxAge => ended.age >= MAX_AGE,
-        CloseReason::MinimumRate => state.door > NAMED && ended.age >= Duration::from_secs(4),
-        CloseReason::MessageTooLarge => state.door > NAMED || state.unfinished.len() > 1000,
+        CloseReason::MinimumRate => state.door == DEMANDING && ended.age >= Duration::from_secs(4),
+        CloseReason::MessageTooLarge => state.door == DEMANDING || state.unfinished.len() > 1000,
         CloseReason::PeerClosed | CloseReason::HalfCloseTimeout => state.hung_up,
         CloseReason::PeerReset => state.reset,
         CloseReason::SinkStalled => at.since(last(sink_idle)) >= SINK_STALL,
@@ -404,7 +473,8 @@ impl Sink for Recorder {
     fn handle_message(&mut self, connection: &Handle, number: u64, payload: &[u8]) {
         self.with(connection, |told| {
             told.messages.push(payload.to_vec());
-            assert_eq!(told.messages.len() as u64, number);
+            told.numbers.push(number);
+            assert!(told.is_pulse || told.messages.len() as u64 == number);
         });
     }
 

@@ -23,6 +23,10 @@ pub(crate) struct Link {
     pub(crate) reset: bool,
     /// Sent by the gateway, not yet read by the client.
     pub(crate) outbound: Vec<u8>,
+    /// All that the gateway has ever sent.
+    pub(crate) history: Vec<u8>,
+    /// What was unsent has been thrown away.
+    pub(crate) aborted: bool,
     /// When the gateway ended its side, or closed the socket.
     pub(crate) ended: Option<Instant>,
     /// The gateway has closed the socket.
@@ -170,6 +174,7 @@ impl Rim for SimulatedRim {
             }
             let count = room.min(bytes.len());
             link.outbound.extend_from_slice(&bytes[..count]);
+            link.history.extend_from_slice(&bytes[..count]);
             Ok(count)
         })
     }
@@ -186,11 +191,12 @@ impl Rim for SimulatedRim {
         self.with(*stream, |link| link.reset.then(|| ErrorKind::ConnectionReset.into()))
     }
 
-    fn close(&mut self, stream: usize, _: bool) {
+    fn close(&mut self, stream: usize, abort: bool) {
         let now = self.now();
         self.with(stream, |link| {
             assert!(!link.closed, "a socket is closed once");
             link.closed = true;
+            link.aborted = abort;
             link.ended.get_or_insert(now);
         });
     }

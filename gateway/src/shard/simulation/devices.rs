@@ -1,0 +1,342 @@
+//! Clients that speak the pulse protocol: each a device with one session at a time, over one connection after the
+//! other. They keep the protocol, and note what they were told.
+
+use super::judge::Judge;
+use super::model::{Arrived, Model};
+use super::world::{Link, World};
+use crate::sink::Ended;
+use fastrand::Rng;
+use pulsegate_core::exchange::{Receiving, Sending, Unsettled, Window};
+use pulsegate_core::frame::{self, Beat, Frame, FrameReader, Hello, LifetimeKind, PREFACE, Refusals};
+use pulsegate_core::pulse::{Pulse, PulseEvent};
+use pulsegate_core::time::Instant;
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::time::Duration;
+
+const WINDOW: Window = Window { messages: 4, bytes: 16 * 1024 };
+const MESSAGE_BYTES_MAX: u32 = 8 * 1024;
+/// Reasons from this code on are told to nobody.
+const UNTOLD_CODES: u16 = 90;
+
+type Payload = Box<[u8]>;
+
+/// What a device knows of one session.
+#[derive(Clone, Debug, Default)]
+struct Story {
+    session: u64,
+    /// Its own messages, in the order of their numbers.
+    said: Vec<Payload>,
+    /// Up to here they have receipts.
+    settled: u64,
+    /// What it got, in the order of the numbers.
+    got: Vec<Payload>,
+}
+
+#[derive(Debug)]
+struct Call {
+    client: usize,
+    pulse: Pulse<Payload>,
+    beaten: Instant,
+    interval: Duration,
+    /// It has said its last word.
+    left: bool,
+}
+
+#[derive(Debug)]
+struct Device {
+    name: String,
+    /// It reads, beats and answers in time; others do so when they like.
+    diligent: bool,
+    call: Option<Call>,
+    sending: Sending<Payload>,
+    receiving: Receiving,
+    token: [u8; 16],
+    said: u64,
+    story: Story,
+    past: Vec<Story>,
+}
+
+/// All devices.
+pub(super) struct Devices {
+    world: Rc<RefCell<World>>,
+    devices: Vec<Device>,
+    /// The session that a connection was told.
+    pub(super) sessions: BTreeMap<usize, u64>,
+}
+
+/// What has to be done after the peer's frames were taken in.
+#[derive(Default)]
+struct Heard {
+    welcome: Option<(bool, u64, [u8; 16], Duration)>,
+    messages: Vec<(u64, Payload)>,
+    settled: Option<(u64, u64)>,
+}
+
+impl Devices {
+    pub(super) fn new(world: Rc<RefCell<World>>, count: usize) -> Self {
+        let device = |number| Device {
+            name: format!("device {number}"),
+            diligent: number % 2 == 0,
+            call: None,
+            sending: Sending::new(WINDOW),
+            receiving: Receiving::default(),
+            token: [0; 16],
+            said: 0,
+            story: Story::default(),
+            past: Vec::new(),
+        };
+        Self { world, devices: (0..count).map(device).collect(), sessions: BTreeMap::new() }
+    }
+
+    pub(super) fn is_diligent(&self, device: usize) -> bool {
+        self.devices[device].diligent
+    }
+
+    pub(super) const fn len(&self) -> usize {
+        self.devices.len()
+    }
+
+    /// A device has a new connection; an older one is left as it is.
+    pub(super) fn handle_connect(&mut self, device: usize, client: usize, model: &mut Model) {
+        if let Some(call) = &self.devices[device].call {
+            model.note_forsaken(call.client);
+        }
+        self.forsake(device);
+        let now = self.world.borrow().now;
+        let device = &mut self.devices[device];
+        let hello = Hello {
+            lifetime: LifetimeKind::Any,
+            beat_min_ms: 0,
+            beat_max_ms: 0,
+            window: WINDOW,
+            message_bytes_max: MESSAGE_BYTES_MAX,
+            session: device.story.session,
+            token: device.token,
+            committed: device.receiving.committed(),
+            acknowledged: device.sending.settled(),
+            id: &device.name,
+            refused: Refusals::EMPTY,
+        };
+        let pulse = Pulse::client(&hello, device.sending.clone(), device.receiving);
+        let interval = Duration::from_secs(3600);
+        device.call = Some(Call { client, pulse, beaten: now, interval, left: false });
+        device.transmit(now, model);
+    }
+
+    /// The device forgets its connection, and keeps its session.
+    fn forsake(&mut self, device: usize) {
+        let device = &mut self.devices[device];
+        if let Some(call) = device.call.take() {
+            (device.sending, device.receiving) = call.pulse.into_halves();
+        }
+    }
+
+    /// All who are diligent do what is to be done, and one who is not may.
+    pub(super) fn live(&mut self, model: &mut Model, random: &mut Rng) {
+        let anybody = random.usize(..self.devices.len() * 8);
+        for device in 0..self.devices.len() {
+            if self.devices[device].diligent || device == anybody {
+                self.exchange(device, model);
+            }
+        }
+    }
+
+    /// A device has something to say.
+    pub(super) fn say(&mut self, device: usize, model: &mut Model, random: &mut Rng) {
+        let now = self.world.borrow().now;
+        let device = &mut self.devices[device];
+        // Without a connection, or before it is let in, it keeps nothing: its numbers begin with its session.
+        let Some(call) = device.call.as_mut().filter(|call| call.pulse.is_attached() && !call.left) else {
+            return;
+        };
+        for _ in 0..random.usize(1..6) {
+            device.said += 1;
+            let mut payload = format!("{} says {}", device.name, device.said).into_bytes();
+            payload.resize(payload.len() + random.usize(..600), b'.');
+            let payload = Payload::from(payload);
+            let number = call.pulse.push(payload.clone());
+            device.story.said.push(payload);
+            assert_eq!(number, device.story.said.len() as u64);
+        }
+        device.transmit(now, model);
+    }
+
+    /// A device leaves: for good, or to come back.
+    pub(super) fn leave(&mut self, device: usize, model: &mut Model, random: &mut Rng) {
+        self.exchange(device, model);
+        let code = u16::from(random.bool());
+        let Some(call) = self.devices[device].call.as_mut().filter(|call| !call.left) else { return };
+        let mut out = Vec::new();
+        call.pulse.bye(code, 0, 0, "", &mut out);
+        call.left = true;
+        model.transmit(call.client, &out);
+        model.note_leave(call.client);
+    }
+
+    /// Reads, answers, beats; and gives up a connection that has ended.
+    fn exchange(&mut self, device: usize, model: &mut Model) {
+        let Some(client) = self.devices[device].call.as_ref().map(|call| call.client) else { return };
+        let (now, bytes, ended) = {
+            let mut world = self.world.borrow_mut();
+            let bytes = world.drink(client);
+            (world.now, bytes, world.links[&client].ended.is_some())
+        };
+        self.devices[device].take_in(now, &bytes, &mut self.sessions);
+        if ended {
+            model.hang_up(client);
+            return self.forsake(device);
+        }
+        let device = &mut self.devices[device];
+        if let Some(call) = device.call.as_mut().filter(|call| call.beaten.after(call.interval) <= now) {
+            call.pulse.beat(Beat::Beat);
+        }
+        device.transmit(now, model);
+    }
+
+    /// Each device that is connected and diligent has all that was meant for it, and receipts for all it said.
+    pub(super) fn check_quiet(&self, model: &Model, judge: &Judge) {
+        for device in self.devices.iter().filter(|device| device.diligent) {
+            let Some(call) = device.call.as_ref() else { continue };
+            if !call.pulse.is_attached() || !model.is_whole(call.client) {
+                continue;
+            }
+            let Story { session, said, settled, got } = &device.story;
+            assert_eq!(*settled, said.len() as u64, "{} waits for receipts", device.name);
+            judge.with_story(*session, |story| {
+                assert_eq!(story.pushed.len(), got.len(), "{} waits for messages", device.name);
+            });
+        }
+    }
+
+    /// What the devices know agrees with what was committed, and that with what has reached the sink.
+    pub(super) fn check_end(&self, judge: &Judge, arrived: &Arrived) {
+        for device in &self.devices {
+            for Story { session, said, settled, got } in device.past.iter().chain([&device.story]) {
+                if *session == 0 {
+                    continue;
+                }
+                judge.with_story(*session, |story| {
+                    assert!(
+                        said.starts_with(&story.committed),
+                        "{}: something else is committed",
+                        device.name
+                    );
+                    assert!(
+                        *settled <= story.committed.len() as u64,
+                        "{}: a receipt for nothing",
+                        device.name
+                    );
+                    assert!(story.pushed.starts_with(got), "{} got something else", device.name);
+                    let nothing = Vec::new();
+                    let arrived = arrived.get(session).unwrap_or(&nothing);
+                    let numbers = arrived.iter().map(|(number, _)| *number);
+                    assert!(numbers.eq(1..=arrived.len() as u64), "{}: once each, in order", device.name);
+                    let payloads = arrived.iter().map(|(_, payload)| payload);
+                    assert!(
+                        payloads.eq(&story.committed),
+                        "{}: the sink has got something else",
+                        device.name
+                    );
+                });
+            }
+        }
+    }
+}
+
+impl Device {
+    /// Takes in what has come.
+    fn take_in(&mut self, now: Instant, bytes: &[u8], sessions: &mut BTreeMap<usize, u64>) {
+        let Some(call) = self.call.as_mut().filter(|_| !bytes.is_empty()) else { return };
+        let mut heard = Heard::default();
+        let outcome = call.pulse.handle_input(now, bytes, |event| heard.note(event));
+        assert_eq!(outcome, Ok(()), "the gateway keeps the protocol with {}", self.name);
+        if let Some((resumed, session, token, interval)) = heard.welcome {
+            (self.token, call.interval) = (token, interval);
+            sessions.insert(call.client, session);
+            if !resumed {
+                let begun = Story { session, ..Story::default() };
+                self.past.push(std::mem::replace(&mut self.story, begun));
+                // What has never left belongs to the new session.
+                for (_, fate, payload) in
+                    call.pulse.take_left_over().into_iter().flat_map(Sending::into_unsettled)
+                {
+                    if fate == Unsettled::NeverSent {
+                        self.story.said.push(payload.clone());
+                        call.pulse.push(payload);
+                    }
+                }
+            }
+            assert_eq!(self.story.session, session);
+        }
+        if let Some((first, last)) = heard.settled {
+            assert_eq!(first, self.story.settled + 1, "{}: each is settled once", self.name);
+            self.story.settled = last;
+        }
+        for (number, payload) in heard.messages {
+            self.story.got.push(payload);
+            assert_eq!(number, self.story.got.len() as u64, "{} gets each once, in order", self.name);
+            call.pulse.commit(number);
+        }
+    }
+
+    /// Sends what is to be sent, unless it has left or the connection is broken.
+    fn transmit(&mut self, now: Instant, model: &mut Model) {
+        let Some(call) = self.call.as_mut().filter(|call| !call.left && model.is_whole(call.client)) else {
+            return;
+        };
+        let mut out = Vec::new();
+        call.pulse.poll_transmit(now, 16 * 1024, &mut out);
+        if !out.is_empty() {
+            call.beaten = now;
+            model.transmit(call.client, &out);
+        }
+    }
+}
+
+impl Heard {
+    fn note(&mut self, event: PulseEvent<'_>) {
+        match event {
+            PulseEvent::Welcome(welcome) => {
+                assert_eq!(welcome.lost, (0, 0), "nothing that was acknowledged is lost");
+                let interval = Duration::from_millis(welcome.beat_interval_ms.into());
+                self.welcome = Some((welcome.resumed, welcome.session, welcome.token, interval));
+            }
+            PulseEvent::Message { number, payload } => self.messages.push((number, payload.into())),
+            PulseEvent::Settled { first, last } => {
+                let first = self.settled.map_or(first, |(earlier, before)| {
+                    assert_eq!(first, before + 1);
+                    earlier
+                });
+                self.settled = Some((first, last));
+            }
+            PulseEvent::Refused { number, .. } => panic!("message {number} is refused by nobody"),
+            PulseEvent::Hello(_) => panic!("a gateway says no HELLO"),
+            PulseEvent::Confirmed { .. }
+            | PulseEvent::Notice { .. }
+            | PulseEvent::Bye(_)
+            | PulseEvent::Alive => {}
+        }
+    }
+}
+
+/// A device that can be told is told why, once, as the last of all frames.
+pub(super) fn check_bye(client: usize, link: &Link, ended: &Ended) {
+    let mut told = Vec::new();
+    let outcome = FrameReader::default().handle_input(&link.history, frame::MESSAGE_BYTES_MAX, |frame| {
+        assert!(told.is_empty(), "client {client}: nothing comes after BYE");
+        if let Frame::Bye(bye) = frame {
+            told.push(bye.code);
+        }
+        true
+    });
+    assert!(outcome.is_ok(), "client {client} is sent frames");
+    let code = ended.reason.code();
+    let is_known = ended.totals.bytes_in >= PREFACE.len() as u64;
+    if code < UNTOLD_CODES && is_known && !link.aborted && !link.reset {
+        assert_eq!(told, [code], "client {client} is told why: {}", ended.reason);
+    } else {
+        assert!(told.iter().all(|told| *told == code), "client {client} is told {told:?}: {}", ended.reason);
+    }
+}

@@ -1,0 +1,77 @@
+//! The doors of the simulated gateway, and what they promise and demand.
+
+use crate::shard::door::Delivery;
+use pulsegate_core::exchange::Window;
+use pulsegate_core::policy::{
+    Framing, Heartbeat, LifetimePolicy, MinimumRate, Policy, Protocol, PulsePolicy,
+};
+use std::time::Duration;
+
+pub(super) const TIMEOUT: Duration = Duration::from_secs(2);
+pub(super) const FIRST_MESSAGE: Duration = Duration::from_secs(3);
+pub(super) const DEADLINE: Duration = Duration::from_secs(3);
+pub(super) const SINK_STALL: Duration = Duration::from_secs(5);
+pub(super) const WRITE_STALL: Duration = Duration::from_secs(2);
+pub(super) const MAX_AGE: Duration = Duration::from_secs(9);
+
+/// A door of the simulated gateway.
+pub(super) struct Rule {
+    pub(super) policy: fn() -> Policy,
+    pub(super) delivery: Delivery,
+}
+
+pub(super) const SHORT: usize = 1;
+pub(super) const NAMED: usize = 2;
+pub(super) const DEMANDING: usize = 4;
+/// Where the pulse protocol is spoken too, by some.
+pub(super) const AUTO: usize = 5;
+
+/// The doors: lines to the sink, the two above, an echo, one with everything switched on, and one for all.
+pub(super) const RULES: [Rule; 6] = [
+    Rule { policy: lines, delivery: Delivery::Lane(0) },
+    Rule { policy: short, delivery: Delivery::Lane(0) },
+    Rule { policy: named, delivery: Delivery::Discard },
+    Rule { policy: echo, delivery: Delivery::Echo(b"") },
+    Rule { policy: demanding, delivery: Delivery::Lane(0) },
+    Rule { policy: auto, delivery: Delivery::Lane(0) },
+];
+
+fn lines() -> Policy {
+    Policy {
+        lifetime: LifetimePolicy::Long { heartbeat_timeout: TIMEOUT, max_age: MAX_AGE },
+        first_message: FIRST_MESSAGE,
+        framing: Framing::Lines,
+        sink_stall: SINK_STALL,
+        ..Policy::default()
+    }
+}
+
+fn short() -> Policy {
+    Policy { lifetime: LifetimePolicy::Short { deadline: DEADLINE }, ..lines() }
+}
+
+fn named() -> Policy {
+    Policy { heartbeat: Heartbeat::Line(b"PING"[..].into()), ..lines() }
+}
+
+fn echo() -> Policy {
+    Policy { framing: Framing::Chunks, output_bytes_max: 4096, write_stall: WRITE_STALL, ..lines() }
+}
+
+fn demanding() -> Policy {
+    Policy {
+        minimum_rate: Some(MinimumRate { bytes_per_second: 20, grace: Duration::from_secs(4) }),
+        message_bytes_max: 200,
+        reply: Some("ok {n}".into()),
+        farewell: Some("bye {reason}".into()),
+        output_bytes_max: 4096,
+        write_stall: WRITE_STALL,
+        ..lines()
+    }
+}
+
+fn auto() -> Policy {
+    let window = Window { messages: 4, bytes: 64 * 1024 };
+    let pulse = PulsePolicy { window, ..PulsePolicy::default() };
+    Policy { protocol: Protocol::Auto, pulse, ..lines() }
+}

@@ -1,0 +1,273 @@
+//! A store that commits when it is told to: at once, late, or not at all for a time. It keeps everything that it
+//! has ever committed, for the model to compare with what clients and sinks have seen.
+
+use crate::origins::Origins;
+use crate::shard::ledger::Committing;
+use crate::stores::Post;
+use parking_lot::Mutex;
+use pulsegate_core::exchange::{Cursor, Verdict};
+use pulsegate_store::{
+    Attach, AttachRefusal, Attached, EndReason, Forwarded, Outcome, Outgoing, PushRefusal, Recipient, Reply,
+    Request, SubmitError, Ticket, Token,
+};
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+/// So few that it is busy at times.
+const REQUESTS_MAX: usize = 24;
+
+/// What has come of a session, also after it was forgotten.
+#[derive(Debug, Default)]
+pub(super) struct Story {
+    /// The client's messages, in the order of their numbers.
+    pub(super) committed: Vec<Box<[u8]>>,
+    /// The messages for the client, in the order of their numbers.
+    pub(super) pushed: Vec<Box<[u8]>>,
+}
+
+#[derive(Debug)]
+struct Session {
+    client: String,
+    newest: Token,
+    previous: Option<Token>,
+    cursor: Cursor,
+    floor: u64,
+    acknowledged: u64,
+    connection: Option<Ticket>,
+    /// To whom the batch owes a receipt.
+    receipt: Option<Ticket>,
+}
+
+#[derive(Debug, Default)]
+struct Books {
+    requests: VecDeque<Request>,
+    awaited: bool,
+    stopped: bool,
+    sessions: BTreeMap<u64, Session>,
+    stories: BTreeMap<u64, Story>,
+    replies: Vec<Reply>,
+    forwarded: Vec<Forwarded>,
+}
+
+/// The store of a simulation.
+#[derive(Debug)]
+pub(super) struct Judge {
+    books: Mutex<Books>,
+    post: Post,
+    origins: Arc<Origins>,
+}
+
+impl Committing for Judge {
+    fn submit_all(&self, requests: &mut Vec<Request>) -> Result<(), SubmitError> {
+        let mut books = self.books.lock();
+        let mut taken = 0;
+        for request in requests.iter() {
+            let always = matches!(request, Request::Detach { .. });
+            if !always && books.requests.len() + taken >= REQUESTS_MAX {
+                break;
+            }
+            taken += 1;
+        }
+        books.requests.extend(requests.drain(..taken));
+        books.awaited |= !requests.is_empty();
+        if requests.is_empty() { Ok(()) } else { Err(SubmitError::Busy) }
+    }
+}
+
+impl Judge {
+    pub(super) fn new(post: Post, origins: Arc<Origins>) -> Self {
+        Self { books: Mutex::default(), post, origins }
+    }
+
+    /// Commits so many requests as one batch, unless it has stopped. Returns whether nothing is left to be done.
+    pub(super) fn commit(&self, requests: usize) -> bool {
+        let mut books = self.books.lock();
+        if books.stopped {
+            return false;
+        }
+        let count = requests.min(books.requests.len());
+        let batch: Vec<Request> = books.requests.drain(..count).collect();
+        batch.into_iter().for_each(|request| books.handle(request));
+        books.write_receipts();
+        if books.awaited && books.requests.len() <= REQUESTS_MAX / 2 {
+            books.awaited = false;
+            books.replies.push(Reply::Ready);
+        }
+        let idle = books.requests.is_empty();
+        let (forwarded, replies) = (std::mem::take(&mut books.forwarded), std::mem::take(&mut books.replies));
+        drop(books);
+        self.origins.forward(forwarded);
+        self.post.deliver(replies);
+        idle
+    }
+
+    /// Nothing is committed until it goes on.
+    pub(super) fn stop(&self) {
+        if !std::mem::replace(&mut self.books.lock().stopped, true) {
+            self.post.deliver(vec![Reply::Stopped { why: "the disk is full".to_owned() }]);
+        }
+    }
+
+    pub(super) fn go_on(&self) {
+        if std::mem::take(&mut self.books.lock().stopped) {
+            self.post.deliver(vec![Reply::GoesOn]);
+        }
+    }
+
+    /// What has come of a session.
+    pub(super) fn with_story<T>(&self, session: u64, look: impl FnOnce(&Story) -> T) -> T {
+        look(self.books.lock().stories.get(&session).expect("a session that clients know was begun here"))
+    }
+}
+
+impl Books {
+    fn handle(&mut self, request: Request) {
+        match request {
+            Request::Attach(attach) => self.attach(*attach),
+            Request::Message { ticket, session, epoch, number, received_at_ms, payload } => {
+                let message = Forwarded { ticket, session, epoch, number, received_at_ms, payload };
+                self.judge(message);
+            }
+            Request::Append { .. } => panic!("this store is in memory"),
+            Request::TokenUsed { session, epoch } => {
+                if let Some(session) = self.present(session, epoch) {
+                    session.previous = None;
+                }
+            }
+            Request::Confirm { session, epoch, floor } => {
+                if let Some(session) = self.present(session, epoch) {
+                    assert!(floor <= session.cursor.committed, "nobody confirms what has no receipt");
+                    session.floor = session.floor.max(floor);
+                }
+            }
+            Request::Push { ticket, to, payload, .. } => self.push(ticket, &to, payload),
+            Request::OutReceipt { session, epoch, committed } => {
+                let pushed = self.stories.get(&session).map_or(0, |story| story.pushed.len() as u64);
+                if let Some(session) = self.present(session, epoch) {
+                    assert!(committed <= pushed, "nobody acknowledges what was not pushed");
+                    session.acknowledged = session.acknowledged.max(committed);
+                }
+            }
+            Request::Detach { ticket, session, epoch, for_good, .. } => {
+                self.detach(ticket, session, epoch, for_good);
+            }
+        }
+    }
+
+    fn present(&mut self, session: u64, epoch: u64) -> Option<&mut Session> {
+        self.sessions.get_mut(&session).filter(|session| session.cursor.epoch == epoch)
+    }
+
+    fn attach(&mut self, attach: Attach) {
+        let ticket = attach.ticket;
+        let known = attach.resume.filter(|resume| self.sessions.contains_key(&resume.session));
+        let outcome = if known.is_some() { Outcome::Resumed } else { Outcome::New };
+        let number = known.map_or(self.stories.len() as u64 + 1, |resume| resume.session);
+        let story = self.stories.entry(number).or_default();
+        let session = self.sessions.entry(number).or_insert_with(|| Session {
+            client: attach.client.clone(),
+            newest: attach.token,
+            previous: None,
+            cursor: Cursor::default(),
+            floor: 0,
+            acknowledged: 0,
+            connection: None,
+            receipt: None,
+        });
+        if let Some(resume) = known {
+            assert_eq!(session.client, attach.client);
+            assert!(resume.acknowledged <= session.cursor.committed, "what has a receipt is committed");
+            if resume.token != session.newest && Some(resume.token) != session.previous {
+                return self.replies.push(Reply::AttachRefused { ticket, why: AttachRefusal::BadToken });
+            }
+            if resume.token == session.newest {
+                session.newest = attach.token;
+            }
+            session.previous = Some(resume.token);
+            session.floor = session.floor.max(resume.acknowledged);
+            session.acknowledged = session.acknowledged.max(resume.committed);
+        }
+        session.cursor.epoch += 1;
+        session.receipt = None;
+        let outgoing =
+            (session.acknowledged + 1..).zip(story.pushed.iter().skip(session.acknowledged as usize));
+        self.replies.push(Reply::Attached(Box::new(Attached {
+            ticket,
+            session: number,
+            epoch: session.cursor.epoch,
+            replaced: session.connection.replace(ticket),
+            outcome,
+            token: session.newest,
+            committed: session.cursor.committed,
+            floor: session.floor,
+            acknowledged: session.acknowledged,
+            lost: None,
+            refused: Vec::new(),
+            outgoing: outgoing
+                .map(|(number, payload)| Outgoing { number, payload: payload.clone() })
+                .collect(),
+        })));
+    }
+
+    fn judge(&mut self, message: Forwarded) {
+        let Forwarded { ticket, session: number, epoch, .. } = message;
+        let Some(session) = self.sessions.get_mut(&number) else { return };
+        match session.cursor.judge(epoch, message.number) {
+            Verdict::Commit => {
+                session.cursor.committed += 1;
+                session.receipt = Some(ticket);
+                self.stories.entry(number).or_default().committed.push(message.payload.clone());
+                self.forwarded.push(message);
+            }
+            Verdict::Known => session.receipt = Some(ticket),
+            Verdict::Stale => {}
+            Verdict::Gap => self.replies.push(Reply::Ended {
+                ticket,
+                session: number,
+                epoch,
+                number: message.number,
+                why: EndReason::Gap,
+            }),
+        }
+    }
+
+    fn push(&mut self, ticket: Ticket, to: &Recipient, payload: Box<[u8]>) {
+        let Recipient::Session(number) = *to else { panic!("a shard names the session") };
+        let Some(session) = self.sessions.get(&number) else {
+            return self.replies.push(Reply::PushRefused { ticket, why: PushRefusal::NoSession });
+        };
+        let story = self.stories.entry(number).or_default();
+        story.pushed.push(payload.clone());
+        self.replies.push(Reply::Pushed {
+            ticket,
+            session: number,
+            epoch: session.cursor.epoch,
+            connection: session.connection,
+            number: story.pushed.len() as u64,
+            payload,
+        });
+    }
+
+    fn detach(&mut self, ticket: Ticket, number: u64, epoch: u64, for_good: bool) {
+        let pushed = self.stories.get(&number).map_or(0, |story| story.pushed.len() as u64);
+        let Some(session) = self.present(number, epoch).filter(|session| session.connection.is_some()) else {
+            return;
+        };
+        let settled = session.floor == session.cursor.committed && session.acknowledged == pushed;
+        session.connection = None;
+        let forgotten = for_good && settled;
+        if forgotten {
+            self.sessions.remove(&number);
+        }
+        self.replies.push(Reply::Detached { ticket, session: number, epoch, forgotten });
+    }
+
+    fn write_receipts(&mut self) {
+        for (&number, session) in &mut self.sessions {
+            if let Some(ticket) = session.receipt.take() {
+                let Cursor { epoch, committed } = session.cursor;
+                self.replies.push(Reply::Committed { ticket, session: number, epoch, committed });
+            }
+        }
+    }
+}
