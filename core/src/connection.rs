@@ -229,13 +229,9 @@ impl Connection {
         waiting: usize,
         output: &mut impl Output,
     ) -> Result<(), Ended> {
-        // What is said in the pulse protocol is frames, which only the dialogue makes.
+        // Whoever speaks the pulse protocol, or may yet do so, takes raw bytes for a broken frame.
         let is_over = self.lifetime.phase() != Phase::Open || self.lifetime.is_finishing();
-        if is_over || self.is_pulse() {
-            return Err(Ended);
-        }
-        // Whoever may yet speak the pulse protocol takes raw bytes for a broken frame.
-        if self.dialect(policy) != Dialect::Raw {
+        if is_over || self.dialect(policy) != Dialect::Raw {
             return Err(Ended);
         }
         if self.lifetime.write_deadline_passed(now) {
