@@ -397,6 +397,7 @@ class _Link:
     heard: float                       # when the gateway last proved that it is alive
     spoke: float                       # when something was last written
     welcome: Optional[Welcome] = None
+    is_new: bool = False               # the gateway may never hear of us in its new session, and then forgets it (5.4)
     interval: float = 0.0              # seconds after which to beat
     timeout: float = 0.0               # seconds of silence after which to ask, and again to give up
     sent: int = 0                      # how many messages, from the front of the outbox, are in this window
@@ -714,7 +715,8 @@ class Client:
         if link.asked is None and now >= link.heard + link.timeout:
             link.asked = now
             return Beat(1)
-        if now >= link.spoke + link.interval:
+        if link.is_new or now >= link.spoke + link.interval:   # no message has a number before that is written
+            link.is_new = False
             return Beat(0)
         return self._next_message(link, welcome)
 
@@ -822,7 +824,7 @@ class Client:
                 self._emit("lost incoming", (hello.committed + 1, welcome.acknowledged))
             if welcome.lost_to:
                 self._emit("lost", (welcome.lost_from, welcome.lost_to))
-        link.welcome, link.reader.opened = welcome, True
+        link.welcome, link.reader.opened, link.is_new = welcome, True, welcome.outcome == 0
         # A beat takes time on its way. Never less than 50 ms, so that a gateway can't keep this thread busy.
         link.interval = max(50, welcome.beat_interval) * 0.00075
         link.timeout = max(50, welcome.beat_interval, welcome.beat_timeout) * 0.001

@@ -407,6 +407,27 @@ class Sessions(Base):
         peer.cut()
         self.assertEqual(self.accept().hello.token, NEXT_TOKEN)
 
+    def test_a_new_session_is_heard_of_before_a_message_has_a_number(self) -> None:
+        # A gateway forgets a session of which it has heard nothing (5.4): what has a number there would be unknown.
+        tickets: List[Any] = []
+        beats: List[Any] = []
+
+        def watch(frame: Any) -> bytes:
+            beats.extend(ticket.number for ticket in tickets if frame == Beat(0))
+            return encode(frame)
+
+        with mock.patch("pulsegate.encode", side_effect=watch):
+            client = self.client(outbox=self.outbox)
+            tickets.append(client.send_nowait(b"one"))
+            peer = self.accept()
+            peer.welcome()
+            self.assertEqual([peer.read(), peer.read()], [Beat(0), Message(1, b"one")])
+        self.assertEqual(beats, [None])
+        peer.cut()
+        peer = self.accept()
+        peer.welcome()
+        self.assertEqual(peer.read(), Message(1, b"one"))
+
     def test_bad_token_begins_a_new_session(self) -> None:
         client = self.client()
         peer = self.accept()
@@ -517,6 +538,7 @@ class Heartbeats(Base):
         self.client()
         peer = self.accept()
         peer.welcome(beat_interval=100, beat_timeout=10000)
+        self.assertEqual(peer.read(), Beat(0))     # at once, because the session is new
         last = time.monotonic()
         for _ in range(5):
             self.assertEqual(peer.read(), Beat(0))
@@ -562,6 +584,7 @@ class Receiving(Base):
         peer = self.accept()
         self.assertEqual(peer.hello.window_messages, 3)
         peer.welcome()
+        self.assertEqual(peer.read(), Beat(0))
         peer.send(Message(1, b"a"), Message(2, b"b"))
         self.assertTrue(peer.quiet(0.1))
         self.assertEqual(client.receive(PATIENCE), Message(1, b"a"))
