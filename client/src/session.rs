@@ -37,6 +37,9 @@ pub(crate) struct Session {
     hold: u64,
     /// What this connection's WELCOME said.
     connected: Option<Connected>,
+    /// The session is new and nothing has left in it: until then the gateway forgets it with the connection, and what
+    /// has a number by then is unknown to a client that comes back.
+    is_unheard: bool,
     /// What is left of a session that is gone has to be dealt with.
     has_begun: bool,
     /// The WELCOME contradicts what this side knows: the session is to be given up.
@@ -64,6 +67,7 @@ impl Session {
             sending: Some(sending),
             hold: 0,
             connected: None,
+            is_unheard: false,
             has_begun: false,
             is_contradicted: false,
             bye: None,
@@ -86,7 +90,7 @@ impl Session {
 
     /// A new connection's machine, with its HELLO to be sent.
     pub(crate) fn open(&mut self, options: &Options) -> Pulse<Bytes> {
-        (self.connected, self.bye) = (None, None);
+        (self.connected, self.bye, self.is_unheard) = (None, None, false);
         let sending = self.sending.take().unwrap_or_else(|| Sending::new(NOTHING));
         let refused = Refusals::write(self.inbound.refused());
         let committed = self.inbound.committed();
@@ -203,7 +207,7 @@ impl Session {
             self.events.tell(|| Event::Connected(connected));
             (self.number, self.token) = (welcome.session, welcome.token);
             self.inbound.begin(welcome.session);
-            self.has_begun = true;
+            (self.has_begun, self.is_unheard) = (true, true);
         }
         self.ledger.handle_limits(welcome.window, welcome.message_bytes_max);
         self.connected = Some(connected);
@@ -211,8 +215,13 @@ impl Session {
 
     /// Takes a message in.
     pub(crate) fn push(&mut self, ticket: Ticket, payload: Bytes) {
-        let is_attached = self.connected.is_some();
+        let is_attached = self.connected.is_some() && !self.is_unheard;
         self.ledger.push(ticket, payload, &mut self.journal, is_attached);
+    }
+
+    /// Everything that was to be sent has left.
+    pub(crate) const fn handle_written(&mut self) {
+        self.is_unheard = false;
     }
 
     /// The disk has caught up to this place.
@@ -237,7 +246,9 @@ impl Session {
     ) {
         if pulse.is_attached() {
             self.inbound.answer(pulse);
-            self.ledger.hand_over(pulse, &mut self.journal, &self.events);
+            if !self.is_unheard {
+                self.ledger.hand_over(pulse, &mut self.journal, &self.events);
+            }
         }
         if !self.is_held() {
             pulse.poll_transmit(now, bytes_max, out);

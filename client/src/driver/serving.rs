@@ -109,6 +109,9 @@ impl Driver {
                 if let Some(rhythm) = &mut service.rhythm {
                     rhythm.handle_said(Instant::now());
                 }
+                if service.link.is_written() {
+                    self.session.handle_written();
+                }
                 Ok(())
             }
             Moved::Nothing => match service.link.read_again().await? {
@@ -144,7 +147,7 @@ impl Driver {
         self.has_renewed = false;
         if !connected.resumed {
             // A new session is forgotten with its connection as long as nothing has come from its client
-            // (PROTOCOL.md section 5.4).
+            // (PROTOCOL.md section 5.4). No message has a number before this is written.
             service.pulse.beat(Beat::Beat);
         }
         let Connected { session, message_bytes_max, .. } = *connected;
