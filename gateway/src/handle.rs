@@ -45,8 +45,9 @@ impl Handle {
         self.peer.address()
     }
 
-    /// Sends bytes to the peer as they are. If they don't fit into the listener's output limit, the
-    /// connection ends with the reason "output full".
+    /// Sends bytes to the peer: as they are on a raw connection, as a message of its session in the pulse protocol. If they
+    /// don't fit into what may wait for it, the connection ends with the reason "output full". To a client that has not
+    /// shown yet what it speaks, or is not yet in its session, nothing is sent: answer what it says.
     ///
     /// # Errors
     /// See [`HandleError`].

@@ -11,6 +11,7 @@ use crate::stores::{connection_of, ticket};
 use pulsegate_core::close::CloseReason;
 use pulsegate_core::connection::{Admission, Attachment};
 use pulsegate_core::frame::{Durability, Refusals};
+use pulsegate_core::lifetime::Phase;
 use pulsegate_core::time::Now;
 use pulsegate_store::{
     Attach, AttachRefusal, Attached, EndReason, Outcome, PushRefusal, Recipient, Refusal, RefusalCode, Reply,
@@ -44,8 +45,11 @@ impl<R: Rim> Shard<R> {
         let Some(entry) = self.table.at(key) else { return };
         if !entry.connection.is_pulse() {
             return self.command(id, now, |connection, policy, courier| {
-                // Nobody left to send to: the sink has been told by the connection's end.
-                let _ = connection.send(now, policy, &bytes, courier.waiting, courier);
+                let sent = connection.send(now, policy, &bytes, courier.waiting, courier);
+                // If nobody is left to send to, the sink has been told by the connection's end.
+                if sent.is_err() && connection.lifetime().phase() == Phase::Open {
+                    tracing::debug!("not sent: the client has not shown yet what it speaks");
+                }
             });
         }
         let attachment = entry.connection.attachment();
@@ -53,6 +57,8 @@ impl<R: Rim> Shard<R> {
             let (to, now_ms) = (Recipient::Session(session), self.rim.wall_ms());
             let ticket = ticket(self.index, id);
             self.ledgers[ledger].request(Request::Push { ticket, to, now_ms, payload: bytes });
+        } else {
+            tracing::debug!("not sent: the client is not in a session yet");
         }
     }
 
