@@ -1,9 +1,10 @@
-//! `pulsegate bench`: puts a load on a server that speaks raw bytes, and says what that cost and how exact its deadlines are.
+//! `pulsegate bench`: puts a load on a server that speaks raw bytes or the pulse protocol, and says what that cost, how exact its
+//! deadlines are, and how long receipts take.
 //! An event loop of its own, so that it costs less than what it measures. Must not know: the gateway's inside, which it
 //! sees from the network and from /proc only.
 //!
 //! Parts, each using only those after it: `args`, `html`, `report`, `figures`, `round`, `worker`, `load`, `crowd`; then plain
-//! ones, of which `dialect` is where another protocol goes in. `floor` starts `null`, which servers are compared with.
+//! ones, of which `dialect` is where another protocol goes in, as `pulse` has. `floor` starts `null`, which servers are compared with.
 
 mod args;
 mod crowd;
@@ -16,6 +17,7 @@ mod null;
 mod plan;
 mod plot;
 mod progress;
+mod pulse;
 mod report;
 mod room;
 mod round;
@@ -34,6 +36,7 @@ use dialect::Dialect;
 use floor::Floor;
 use plan::{Kind, Plan};
 use progress::Progress;
+use pulse::Told;
 use report::{Measured, Report, Target};
 use room::{Machine, Room, Wish};
 use std::io::Write;
@@ -61,6 +64,10 @@ Examples:
       What a heartbeat costs the server, also as a multiple of the least that is possible.
   pulsegate bench reap 127.0.0.1:7373 --timeout 5s --html reap.html
       Whether clients that fall silent are ended after 5 s: how late, how many too early.
+  pulsegate bench exchange 127.0.0.1:7374 --connections 256 --window 8 --pid PID
+      How many messages per second a pulse listener commits, and how long each takes from send to receipt.
+  pulsegate bench exchange 127.0.0.1:7374 --rate 20000
+      How long receipts take at 20,000 messages per second, counted from when each message was due.
 
 Sizes and durations have units: 32, 1KiB, 250ms, 10s, 1m 30s.
 
@@ -112,6 +119,15 @@ impl Args {
     }
 }
 
+/// What WELCOME told, beside what was asked for.
+fn told(told: &Told) -> Vec<(&'static str, String)> {
+    vec![
+        ("durability", told.durability_word().to_owned()),
+        ("gateway_window_messages", told.window.messages.to_string()),
+        ("gateway_window_bytes", told.window.bytes.to_string()),
+    ]
+}
+
 impl Run {
     fn run(mut self, room: &Room) -> anyhow::Result<ExitCode> {
         self.knock()?;
@@ -133,7 +149,7 @@ impl Run {
         let report = Report {
             mode: self.order.kind.word(),
             address: self.address.to_string(),
-            settings: self.settings(room),
+            settings: self.settings(room, &rounds),
             warnings: room.warnings.clone(),
             rounds,
         };
@@ -162,7 +178,7 @@ impl Run {
             address,
             connections: self.order.connections,
             dialect: self.dialect.clone(),
-            tick: common.tick,
+            tick: self.order.tick(),
             open_rate: common.open_rate.get() as u64,
             servers: Processes { ids },
         });
@@ -202,7 +218,7 @@ impl Run {
         }
     }
 
-    fn settings(&self, room: &Room) -> Vec<(&'static str, String)> {
+    fn settings(&self, room: &Room, rounds: &[Measured]) -> Vec<(&'static str, String)> {
         let mut settings = vec![("connections", self.order.connections.to_string())];
         let duration = |span: Duration| humantime::format_duration(span).to_string();
         match self.order.kind {
@@ -215,6 +231,13 @@ impl Run {
             }
             Kind::Flood { span, batch } => {
                 settings.extend([("for", duration(span)), ("batch", batch.to_string())]);
+            }
+            Kind::Exchange { span, size, window, rate, .. } => {
+                settings.extend([("for", duration(span)), ("size", size.to_string())]);
+                if window < usize::MAX {
+                    settings.push(("window", window.to_string()));
+                }
+                settings.extend(rate.map(|rate| ("rate", rate.to_string())));
             }
             Kind::Reap { timeout, spread, beating, every, .. } => settings.extend([
                 ("timeout", duration(timeout)),
@@ -233,7 +256,13 @@ impl Run {
             }
             Kind::Storm { within } => settings.push(("within", duration(within))),
         }
-        settings.push(("size", self.dialect.message.len().to_string()));
+        if self.dialect.pulse {
+            settings.push(("protocol", "pulse".to_owned()));
+            settings
+                .extend(rounds.iter().rev().find_map(|measured| measured.round.told()).iter().flat_map(told));
+        } else {
+            settings.push(("size", self.dialect.message.len().to_string()));
+        }
         settings.push(("threads", room.threads.to_string()));
         if let room::Sources::Loopback(count) = room.sources {
             settings.push(("sources", count.to_string()));

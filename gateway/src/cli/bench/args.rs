@@ -14,6 +14,11 @@ const LOAD: &str = "Load";
 const GENERATOR: &str = "Generator";
 const REPORT: &str = "Report";
 const MESSAGE_BYTES_MAX: u64 = 1 << 20;
+const MESSAGE_BYTES: u64 = 32;
+const EXCHANGE_BYTES: u64 = 256;
+/// Messages in flight in a session.
+const WINDOW: usize = 8;
+const TICK: Duration = Duration::from_micros(200);
 
 /// What is measured.
 #[derive(clap::Subcommand, Debug)]
@@ -24,6 +29,8 @@ pub(super) enum Mode {
     Beat(BeatArgs),
     /// As many messages as the server takes
     Flood(FloodArgs),
+    /// Messages with receipts, by the pulse protocol: how many per second, and how long from send to receipt
+    Exchange(ExchangeArgs),
     /// Clients fall silent: how late the server ends them, and whether ever too early
     Reap(ReapArgs),
     /// Clients that go on sending are ended at a fixed deadline: how late
@@ -42,9 +49,12 @@ pub(super) struct Common {
     /// The server: host:port, for example 127.0.0.1:7373
     #[arg(value_name = "ADDR")]
     pub(super) address: String,
-    /// Bytes of a message, its line end included
-    #[arg(long, value_name = "SIZE", value_parser = parse_size, default_value = "32", help_heading = LOAD)]
-    size: u64,
+    /// Bytes of a message, its line end included [default: 32; exchange: 256]
+    #[arg(long, value_name = "SIZE", value_parser = parse_size, help_heading = LOAD)]
+    size: Option<u64>,
+    /// Clients speak the pulse protocol: they are in when WELCOME comes, send beats, and answer questions
+    #[arg(long, conflicts_with_all = ["size", "message", "opening", "answered", "null"], help_heading = LOAD)]
+    pulse: bool,
     /// Send exactly these bytes as a message instead; \n \r \t \0 \\ and \xHH are escapes
     #[arg(long, value_name = "TEXT", conflicts_with = "size", help_heading = LOAD)]
     message: Option<String>,
@@ -66,9 +76,9 @@ pub(super) struct Common {
     /// Source addresses, from 127.0.0.1 on, for servers at 127.x.x.x [default: as many as ports ask for]
     #[arg(long, value_name = "N", value_parser = parse_count, help_heading = GENERATOR)]
     pub(super) sources: Option<NonZeroUsize>,
-    /// Sends that are due within this time go out together
-    #[arg(long, value_name = "DUR", value_parser = parse_duration, default_value = "200us", help_heading = GENERATOR)]
-    pub(super) tick: Duration,
+    /// Sends that are due within this time go out together [default: 200us; exchange: 0s]
+    #[arg(long, value_name = "DUR", value_parser = parse_duration, help_heading = GENERATOR)]
+    tick: Option<Duration>,
     /// Compare with the null server, which is started for it; rounds alternate
     #[arg(long, help_heading = REPORT)]
     pub(super) null: bool,
@@ -129,6 +139,28 @@ pub(super) struct FloodArgs {
     /// Messages in one write
     #[arg(long, value_name = "N", value_parser = parse_count, default_value = "16", help_heading = LOAD)]
     batch: NonZeroUsize,
+}
+
+#[derive(clap::Args, Debug)]
+pub(super) struct ExchangeArgs {
+    #[command(flatten)]
+    common: Common,
+    /// Sessions that send
+    #[arg(long, value_name = "N", value_parser = parse_count, default_value = "16", help_heading = LOAD)]
+    connections: NonZeroUsize,
+    /// Messages in flight in each session, as far as the gateway's window allows [default: 8, with --rate its window]
+    #[arg(long, value_name = "N", value_parser = parse_count, help_heading = LOAD)]
+    window: Option<NonZeroUsize>,
+    /// Messages per second in all, whether or not receipts come: time counts from when each was due [default: a new one
+    /// for each receipt]
+    #[arg(long, value_name = "N", value_parser = parse_count, help_heading = LOAD)]
+    rate: Option<NonZeroUsize>,
+    /// How long to measure, after a fifth of it to get going
+    #[arg(long = "for", value_name = "DUR", value_parser = parse_duration, default_value = "5s", help_heading = LOAD)]
+    span: Duration,
+    /// A session with nothing in flight beats this often
+    #[arg(long, value_name = "DUR", value_parser = parse_duration, default_value = "1s", help_heading = LOAD)]
+    every: Duration,
 }
 
 #[derive(clap::Args, Debug)]
@@ -227,6 +259,14 @@ impl Mode {
                 let batch = args.batch.get();
                 order(Kind::Flood { span: args.span, batch }, args.connections, args.common)
             }
+            Self::Exchange(args) => {
+                let rate = args.rate.map(|rate| rate.get() as u64);
+                let default = if rate.is_some() { usize::MAX } else { WINDOW };
+                let window = args.window.map_or(default, NonZeroUsize::get);
+                let size = args.common.size.unwrap_or(EXCHANGE_BYTES) as usize;
+                let kind = Kind::Exchange { span: args.span, size, window, rate, every: args.every };
+                order(kind, args.connections, args.common)
+            }
             Self::Reap(args) => {
                 let ReapArgs { timeout, spread, grace, beating, .. } = args;
                 let every = args.every.unwrap_or(timeout / 4);
@@ -263,6 +303,23 @@ impl Order {
                 bail!("--every: who sends only that often is silent for longer than --timeout; lower it");
             }
         }
+        if matches!(self.kind, Kind::Exchange { .. }) {
+            let common = &self.common;
+            let unfit = [
+                ("--message", common.message.is_some()),
+                ("--opening", common.opening.is_some()),
+                ("--answered", common.answered),
+                ("--null", common.null),
+            ];
+            if let Some((flag, _)) = unfit.iter().find(|(_, is_given)| *is_given) {
+                bail!(
+                    "{flag}: `bench exchange` speaks the pulse protocol, where that has no meaning; leave it out"
+                );
+            }
+        }
+        if self.common.pulse && matches!(self.kind, Kind::Flood { .. }) {
+            bail!("--pulse: messages of the pulse protocol have receipts; use `bench exchange`");
+        }
         let longest = Duration::from_secs(7 * 24 * 3600);
         if self.kind.span() > longest {
             bail!("a run may take at most 7 days; lower the durations");
@@ -276,16 +333,31 @@ impl Order {
     /// A size or an escape that can't be used.
     pub(super) fn dialect(&self) -> anyhow::Result<Dialect> {
         let common = &self.common;
-        if !(1..=MESSAGE_BYTES_MAX).contains(&common.size) {
-            bail!("--size: {} is out of range; give it 1 to 1MiB", common.size);
+        let size = common.size.unwrap_or(MESSAGE_BYTES);
+        if !(1..=MESSAGE_BYTES_MAX).contains(&size) {
+            bail!("--size: {size} is out of range; give it 1 to 1MiB");
+        }
+        if self.speaks_pulse() {
+            return Ok(Dialect::pulse());
         }
         let bytes = |flag: &str, text: &Option<String>| {
             let parsed = text.as_deref().map(parse_bytes).transpose();
             parsed.map_err(|problem| anyhow!("{flag}: {problem}"))
         };
         let (message, opening) = (bytes("--message", &common.message)?, bytes("--opening", &common.opening)?);
-        let size = usize::try_from(common.size)?;
+        let size = usize::try_from(size)?;
         Ok(Dialect { answered: common.answered, ..Dialect::raw(size, message, opening) })
+    }
+
+    const fn speaks_pulse(&self) -> bool {
+        self.common.pulse || matches!(self.kind, Kind::Exchange { .. })
+    }
+
+    /// How long sends wait for each other.
+    pub(super) fn tick(&self) -> Duration {
+        // Of an exchange it would be measured as the server's time.
+        let default = if matches!(self.kind, Kind::Exchange { .. }) { Duration::ZERO } else { TICK };
+        self.common.tick.unwrap_or(default)
     }
 
     /// The server's address; of a name the first.
@@ -342,6 +414,20 @@ mod tests {
     }
 
     #[test]
+    fn an_exchange_speaks_pulse_and_others_may() {
+        let exchange = order("exchange 127.0.0.1:7373 --size 1KiB --rate 100");
+        exchange.check().unwrap();
+        let Kind::Exchange { size, window, rate, .. } = exchange.kind else { panic!("{:?}", exchange.kind) };
+        assert_eq!((size, window, rate, exchange.tick()), (1024, usize::MAX, Some(100), Duration::ZERO));
+        let idle = order("idle 127.0.0.1:7373 --pulse");
+        assert_eq!(exchange.dialect().unwrap(), idle.dialect().unwrap());
+        assert_eq!((idle.dialect().unwrap().message.len(), idle.tick()), (5, TICK));
+        for line in ["exchange 127.0.0.1:7373 --null", "flood 127.0.0.1:7373 --pulse"] {
+            assert!(order(line).check().is_err(), "{line}");
+        }
+    }
+
+    #[test]
     fn what_is_asked_for_arrives() {
         let order = order(
             r"reap localhost:1 --connections 50 --timeout 8s --spread 0s --beating 9 --message PING\r\n --opening HI --answered",
@@ -352,7 +438,8 @@ mod tests {
         };
         assert_eq!((order.connections, beating), (50, 9));
         assert_eq!((timeout, spread, every), (second * 8, Duration::ZERO, second * 2));
-        let expected = Dialect { opening: b"HI".to_vec(), message: b"PING\r\n".to_vec(), answered: true };
+        let (opening, message) = (b"HI".to_vec(), b"PING\r\n".to_vec());
+        let expected = Dialect { opening, message, answered: true, pulse: false };
         assert_eq!(order.dialect().unwrap(), expected);
         assert!(order.address().unwrap().ip().is_loopback());
     }

@@ -1,7 +1,11 @@
 //! The connections of one worker: opened, written to, read and closed without ever waiting. A connection is a descriptor,
-//! a state and one instant: thirteen bytes. Must not know: when anything is due, or what is measured.
+//! a state and one instant: thirteen bytes; `talk` adds what the pulse protocol needs. Must not know: when anything is due,
+//! or what is measured.
+
+mod talk;
 
 use super::dialect::Dialect;
+use super::pulse::{Peer, Told};
 use super::room::Sources;
 use super::stage::{Clock, Nanos};
 use super::tally::Tally;
@@ -43,13 +47,15 @@ pub(super) enum What {
     Ended,
     /// It takes bytes again.
     Writable,
+    /// The server has settled all its messages up to this number.
+    Settled(u64),
 }
 
 /// Something that happened to a connection.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Happening {
     pub(super) index: usize,
-    /// When the poller told of it.
+    /// When the poller told of it; of receipts, when they were read.
     pub(super) at: Nanos,
     pub(super) what: What,
 }
@@ -83,6 +89,10 @@ pub(super) struct Crowd {
     states: Vec<State>,
     /// Of each: when it began to connect, then when it last sent.
     marks: Vec<Nanos>,
+    /// One for each that speaks the pulse protocol, else none at all.
+    peers: Vec<Peer>,
+    /// What the last WELCOME told.
+    told: Option<Told>,
     /// Marks stay at the beginning of the connection.
     keeps_marks: bool,
     /// Ended ones, closed when there is nothing more urgent.
@@ -103,6 +113,7 @@ impl Crowd {
         dialect: Arc<Dialect>,
         size: usize,
     ) -> Self {
+        let peers = if dialect.pulse { size } else { 0 };
         Self {
             registry,
             clock,
@@ -111,6 +122,8 @@ impl Crowd {
             streams: std::iter::repeat_with(|| None).take(size).collect(),
             states: vec![State::Absent; size],
             marks: vec![0; size],
+            peers: std::iter::repeat_with(Peer::default).take(peers).collect(),
+            told: None,
             keeps_marks: false,
             corpses: VecDeque::new(),
             happenings: Vec::new(),
@@ -140,6 +153,10 @@ impl Crowd {
 
     pub(super) fn is_open(&self, index: usize) -> bool {
         self.states[index] == State::Open
+    }
+
+    pub(super) const fn told(&self) -> Option<Told> {
+        self.told
     }
 
     pub(super) fn mark(&self, index: usize) -> Nanos {
@@ -192,6 +209,8 @@ impl Crowd {
         let index = event.token().0;
         if self.states.get(index) == Some(&State::Connecting) && (event.is_writable() || event.is_error()) {
             self.handle_connected(index, at);
+        } else if event.is_writable() && !self.peers.is_empty() {
+            self.flush(index);
         } else if self.states.get(index) == Some(&State::Open) && event.is_writable() {
             self.note(index, at, What::Writable);
         }
@@ -216,8 +235,12 @@ impl Crowd {
         }
         self.tally.connected += 1;
         self.states[index] = State::Awaiting;
-        let opening = Arc::clone(&self.dialect);
-        self.say(index, &opening.opening);
+        if self.dialect.pulse {
+            self.open_pulse(index);
+        } else {
+            let opening = Arc::clone(&self.dialect);
+            self.say(index, &opening.opening);
+        }
         if !self.dialect.answered {
             self.handle_in(index, at);
         }
@@ -239,6 +262,9 @@ impl Crowd {
                 Ok(0) => return self.bury(index, at, false),
                 Ok(count) => {
                     self.tally.heard_bytes += count as u64;
+                    if self.dialect.pulse && !self.hear(index, at, count) {
+                        return;
+                    }
                     if self.states[index] == State::Awaiting {
                         self.handle_in(index, at);
                     }
@@ -254,6 +280,9 @@ impl Crowd {
     }
 
     fn bury(&mut self, index: usize, at: Nanos, by_reset: bool) {
+        if self.dialect.pulse && self.states[index] == State::Awaiting {
+            return self.refuse(index, at, "ended without WELCOME or BYE");
+        }
         if by_reset {
             self.tally.reset += 1
         } else {
@@ -301,6 +330,9 @@ impl Crowd {
 
     /// Says the dialect's message, and notes when.
     pub(super) fn send(&mut self, index: usize) -> Written {
+        if self.dialect.pulse {
+            return self.beat(index);
+        }
         let dialect = Arc::clone(&self.dialect);
         self.say(index, &dialect.message)
     }
@@ -333,7 +365,8 @@ impl Crowd {
     }
 
     /// Nothing more will be sent on it.
-    pub(super) fn shut_down(&self, index: usize) {
+    pub(super) fn shut_down(&mut self, index: usize) {
+        self.say_goodbye(index);
         if let Some(stream) = &self.streams[index] {
             // Fails only if the connection is over, which the poller tells.
             let _ = SockRef::from(stream).shutdown(Shutdown::Write);

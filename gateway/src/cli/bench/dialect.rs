@@ -1,5 +1,8 @@
 //! What a client says: to open, and as a heartbeat; and what is taken from the answers. This is the seam where a protocol
-//! goes in. Must not know: sockets, or when anything is said.
+//! goes in; what a protocol needs beyond fixed bytes is in a file of its own, as `pulse` is. Must not know: sockets, or when anything is said.
+
+use super::pulse::beat;
+use pulsegate_core::frame::Beat;
 
 /// Fills messages that nobody chose the text of.
 const FILLER: &[u8] = b"pulsegate bench ";
@@ -13,17 +16,25 @@ pub(super) struct Dialect {
     pub(super) message: Vec<u8>,
     /// A client is in only when the server has said something.
     pub(super) answered: bool,
+    /// The pulse protocol is spoken: each client opens in a way of its own, the answer is WELCOME, and input has meaning.
+    pub(super) pulse: bool,
 }
 
 impl Dialect {
     /// Lines of `size` bytes, the end of the line included, unless the text is given.
     pub(super) fn raw(size: usize, message: Option<Vec<u8>>, opening: Option<Vec<u8>>) -> Self {
         let message = message.unwrap_or_else(|| filler(size));
-        Self { opening: opening.unwrap_or_else(|| message.clone()), message, answered: false }
+        Self { opening: opening.unwrap_or_else(|| message.clone()), message, answered: false, pulse: false }
+    }
+
+    /// Sessions of the pulse protocol, whose heartbeats are beats.
+    pub(super) fn pulse() -> Self {
+        Self { opening: Vec::new(), message: beat(Beat::Beat), answered: true, pulse: true }
     }
 }
 
-fn filler(size: usize) -> Vec<u8> {
+/// Text of `size` bytes that ends in the end of a line.
+pub(super) fn filler(size: usize) -> Vec<u8> {
     let mut text: Vec<u8> = FILLER.iter().copied().cycle().take(size.saturating_sub(1)).collect();
     text.push(b'\n');
     text

@@ -1,8 +1,12 @@
 //! From what was counted to the figures of a mode, and whether they can be believed. Must not know: how figures are shown.
 
+mod exchange;
+
 use super::plan::{Kind, Plan};
+use super::pulse::word;
 use super::round::Round;
 use super::statistics::Sorted;
+use pulsegate_core::close::CloseReason;
 use std::time::Duration;
 
 /// A generator thread that was busy for longer than this share could not keep up reliably.
@@ -109,6 +113,7 @@ pub(super) fn figures(plan: &Plan, round: &Round) -> Vec<Figure> {
             add_cpu(&mut figures, round, "cpu_per_message_us", "server CPU per message", messages);
             add_dropped(&mut figures, round);
         }
+        Kind::Exchange { size, .. } => exchange::add(&mut figures, round, size),
         Kind::Reap { .. } | Kind::Short { .. } => {
             add_lateness(&mut figures, round);
             if matches!(plan.kind, Kind::Reap { .. }) {
@@ -127,6 +132,9 @@ pub(super) fn figures(plan: &Plan, round: &Round) -> Vec<Figure> {
         }
         Kind::Storm { .. } => {
             figures.count("in_again", "in again", measured.spans.count().saturating_sub(measured.dropped));
+            if plan.dialect.pulse {
+                figures.count("resumed", "their sessions resumed", measured.resumed);
+            }
             add_dropped(&mut figures, round);
             figures.count("never", "never in again", measured.never);
             add_spans(
@@ -225,11 +233,19 @@ pub(super) fn findings(plan: &Plan, round: &Round, has_rules: bool) -> Vec<Findi
         );
     }
     let ends = match plan.kind {
-        Kind::Idle { .. } | Kind::Beat { .. } | Kind::Flood { .. } | Kind::Storm { .. } => measured.dropped,
+        Kind::Idle { .. }
+        | Kind::Beat { .. }
+        | Kind::Flood { .. }
+        | Kind::Exchange { .. }
+        | Kind::Storm { .. } => measured.dropped,
         Kind::Reap { .. } | Kind::Short { .. } | Kind::Churn { .. } => 0,
     };
     if ends > 0 {
         say(true, format!("the server ended {ends} connections meanwhile: {WANTED}"));
+    }
+    say_byes(plan, round, &mut say);
+    if let Kind::Exchange { size, window, rate, .. } = plan.kind {
+        exchange::say(round, size, window, rate, &mut say);
     }
     say_verdict(plan, round, has_rules, &mut say);
     say_bottleneck(plan, round, has_rules, &mut say);
@@ -247,6 +263,29 @@ pub(super) fn findings(plan: &Plan, round: &Round, has_rules: bool) -> Vec<Findi
 
 const WANTED: &str = "are its limits and its timeout large enough for this load?";
 
+/// Why the server ended connections, where it said so for another reason than is wanted.
+fn say_byes(plan: &Plan, round: &Round, say: &mut impl FnMut(bool, String)) {
+    let wanted = match plan.kind {
+        Kind::Reap { .. } => Some(CloseReason::HeartbeatTimeout.code()),
+        Kind::Short { .. } => Some(CloseReason::ShortDeadline.code()),
+        Kind::Idle { .. }
+        | Kind::Beat { .. }
+        | Kind::Flood { .. }
+        | Kind::Exchange { .. }
+        | Kind::Churn { .. }
+        | Kind::Storm { .. } => None,
+    };
+    for (code, count) in round.opening.byes.iter().chain(&round.measured.byes) {
+        if Some(*code) != wanted {
+            say(false, format!("the server said BYE {code} ({}) to {count} of those it ended", word(*code)));
+        }
+    }
+    let faults = round.opening.faults + round.measured.faults;
+    if faults > 0 {
+        say(true, format!("the server broke the protocol {faults} times: does it speak version 1 of it?"));
+    }
+}
+
 fn say_verdict(plan: &Plan, round: &Round, has_rules: bool, say: &mut impl FnMut(bool, String)) {
     let measured = &round.measured;
     if matches!(plan.kind, Kind::Churn { .. } | Kind::Storm { .. }) && measured.never > 0 {
@@ -258,6 +297,7 @@ fn say_verdict(plan: &Plan, round: &Round, has_rules: bool, say: &mut impl FnMut
         Kind::Idle { .. }
         | Kind::Beat { .. }
         | Kind::Flood { .. }
+        | Kind::Exchange { .. }
         | Kind::Churn { .. }
         | Kind::Storm { .. } => return,
     };
@@ -315,6 +355,7 @@ fn say_bottleneck(plan: &Plan, round: &Round, has_rules: bool, say: &mut impl Fn
         Kind::Flood { .. } => measured.blocked > 0,
         Kind::Idle { .. }
         | Kind::Beat { .. }
+        | Kind::Exchange { .. }
         | Kind::Reap { .. }
         | Kind::Short { .. }
         | Kind::Churn { .. }

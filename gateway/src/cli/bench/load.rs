@@ -2,6 +2,7 @@
 //! and takes in what happened to its connections. Must not know: threads, the poller, or the other workers.
 
 mod churn;
+mod exchange;
 mod flood;
 mod hold;
 mod opener;
@@ -12,7 +13,9 @@ mod storm;
 pub(super) use opener::Opener;
 
 use super::crowd::{Crowd, Happening};
+use super::dialect::filler;
 use super::plan::{Kind, Plan, share};
+use super::schedule::Rounds;
 use super::stage::{Nanos, nanos};
 
 /// What a turn asks for.
@@ -60,6 +63,16 @@ pub(super) fn load(plan: &Plan, workers: usize, number: usize) -> Box<dyn Load> 
         Kind::Flood { span, batch } => {
             let payload = plan.dialect.message.repeat(batch.max(1));
             Box::new(flood::Flood::new(nanos(span + plan.kind.warm()), payload))
+        }
+        Kind::Exchange { span, size: bytes, window, rate, .. } => {
+            let pace = rate.map(|rate| {
+                let period = (plan.connections as f64 * 1e9 / rate.max(1) as f64) as Nanos;
+                // Workers take their steps between each other's.
+                let phase = period / plan.connections.max(1) as u64 * number as u64 / workers as u64;
+                Rounds::new(period, size as u64, phase)
+            });
+            let warm = nanos(plan.kind.warm());
+            Box::new(exchange::Exchange::new(warm, nanos(span), filler(bytes), window as u64, pace))
         }
         Kind::Reap { timeout, spread, grace, beating, .. } => {
             let silent = size - share(beating, workers, number).len().min(size);

@@ -18,6 +18,8 @@ pub(super) enum Kind {
     Beat { every: Duration, span: Duration },
     /// As many messages as go.
     Flood { span: Duration, batch: usize },
+    /// Messages with receipts: so many in flight in each session, or at a rate in all.
+    Exchange { span: Duration, size: usize, window: usize, rate: Option<u64>, every: Duration },
     /// Clients fall silent, but for those that go on.
     Reap { timeout: Duration, spread: Duration, grace: Duration, beating: usize, every: Duration },
     /// Clients go on sending, and are ended all the same.
@@ -34,6 +36,7 @@ impl Kind {
             Self::Idle { .. } => "idle",
             Self::Beat { .. } => "beat",
             Self::Flood { .. } => "flood",
+            Self::Exchange { .. } => "exchange",
             Self::Reap { .. } => "reap",
             Self::Short { .. } => "short",
             Self::Churn { .. } => "churn",
@@ -45,7 +48,10 @@ impl Kind {
     pub(super) const fn every(&self) -> Option<Duration> {
         match self {
             Self::Idle { every, .. } => *every,
-            Self::Beat { every, .. } | Self::Reap { every, .. } | Self::Short { every, .. } => Some(*every),
+            Self::Beat { every, .. }
+            | Self::Exchange { every, .. }
+            | Self::Reap { every, .. }
+            | Self::Short { every, .. } => Some(*every),
             Self::Flood { .. } | Self::Churn { .. } | Self::Storm { .. } => None,
         }
     }
@@ -58,7 +64,9 @@ impl Kind {
     /// How long the load runs before it counts.
     pub(super) fn warm(&self) -> Duration {
         match self {
-            Self::Flood { span, .. } | Self::Churn { span, .. } => (*span / 5).min(WARM_MAX),
+            Self::Flood { span, .. } | Self::Exchange { span, .. } | Self::Churn { span, .. } => {
+                (*span / 5).min(WARM_MAX)
+            }
             Self::Idle { .. }
             | Self::Beat { .. }
             | Self::Reap { .. }
@@ -72,7 +80,9 @@ impl Kind {
         match self {
             Self::Idle { hold, .. } => *hold,
             Self::Beat { span, .. } => *span,
-            Self::Flood { span, .. } | Self::Churn { span, .. } => *span + self.warm(),
+            Self::Flood { span, .. } | Self::Exchange { span, .. } | Self::Churn { span, .. } => {
+                *span + self.warm()
+            }
             Self::Reap { timeout: limit, spread, grace, .. }
             | Self::Short { deadline: limit, spread, grace, .. } => *limit + *spread + *grace,
             Self::Storm { within } => *within,

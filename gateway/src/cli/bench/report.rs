@@ -155,7 +155,11 @@ impl Report {
             };
             let spans = joined(|round| &round.measured.spans);
             let lag = joined(|round| &round.measured.lag);
-            let title = if self.mode == "storm" { "in again after" } else { "life of a connection" };
+            let title = match self.mode {
+                "storm" => "in again after",
+                "exchange" => "send to receipt",
+                _ => "life of a connection",
+            };
             for (title, points) in [("late", late.curve()), (title, spans), ("generator sends late", lag)] {
                 let points: Vec<_> =
                     points.into_iter().map(|(nanos, share)| (nanos as f64 / 1e6, share)).collect();
@@ -276,6 +280,7 @@ pub(super) fn shown(value: f64, unit: Unit) -> String {
         Unit::Millis if value.abs() >= 1_000.0 => format!("{} ms", grouped(value)),
         Unit::Millis if value.abs() >= 100.0 => format!("{value:.1} ms"),
         Unit::Millis => format!("{value:.2} ms"),
+        Unit::Micros if value.abs() >= 1_000.0 => format!("{} us", grouped(value)),
         Unit::Micros => format!("{value:.2} us"),
         Unit::Cores => format!("{value:.2} cores"),
     }
@@ -312,6 +317,7 @@ mod tests {
             (0.299, Unit::Millis, "0.30 ms"),
             (-1_003.0, Unit::Millis, "-1,003 ms"),
             (3.7, Unit::Micros, "3.70 us"),
+            (12_345.6, Unit::Micros, "12,346 us"),
             (0.256, Unit::Cores, "0.26 cores"),
         ] {
             assert_eq!(shown(value, unit), text);

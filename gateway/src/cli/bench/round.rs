@@ -3,6 +3,7 @@
 
 use super::plan::{Kind, Plan};
 use super::progress::Progress;
+use super::pulse::Told;
 use super::room::Room;
 use super::stage::{Stage, nanos};
 use super::tables;
@@ -68,6 +69,13 @@ pub(super) struct Round {
     /// When the measured part began and ended, on the clock of the series.
     pub(super) measured_from: Duration,
     pub(super) measured_until: Duration,
+}
+
+impl Round {
+    /// What WELCOME told, if there was any.
+    pub(super) fn told(&self) -> Option<Told> {
+        self.measured.told.or(self.opening.told)
+    }
 }
 
 struct Conductor<'a> {

@@ -18,10 +18,23 @@ impl Rounds {
         Self { period, members, origin, taken: 0 }
     }
 
+    /// The same, so much later.
+    pub(super) const fn later(&self, by: Nanos) -> Self {
+        Self::new(self.period, self.members, self.origin + by)
+    }
+
     /// When the next turn is due. Counted from the origin, so that no rounding adds up.
     pub(super) fn due(&self) -> Option<Nanos> {
-        let since =
-            (u128::from(self.taken) * u128::from(self.period)).checked_div(u128::from(self.members))?;
+        self.due_of(self.taken)
+    }
+
+    /// When a member's turn in this round, both counted from 0, is or was due.
+    pub(super) fn due_in(&self, member: usize, round: u64) -> Option<Nanos> {
+        self.due_of(round.saturating_mul(self.members).saturating_add(member as u64))
+    }
+
+    fn due_of(&self, turn: u64) -> Option<Nanos> {
+        let since = (u128::from(turn) * u128::from(self.period)).checked_div(u128::from(self.members))?;
         Some(self.origin.saturating_add(u64::try_from(since).unwrap_or(u64::MAX)))
     }
 
@@ -89,6 +102,10 @@ mod tests {
         }
         assert_eq!(taken[..4], [(0, 100), (1, 433), (2, 766), (0, 1_100)]);
         assert_eq!(taken.len(), 9);
+        assert_eq!(
+            [(1, 0), (0, 1)].map(|(member, round)| rounds.due_in(member, round)),
+            [Some(433), Some(1_100)]
+        );
     }
 
     #[test]

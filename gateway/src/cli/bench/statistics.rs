@@ -28,6 +28,11 @@ impl Spans {
         self.histogram.saturating_record(nanos.clamp(1, LONGEST));
     }
 
+    /// The same span, so many times.
+    pub(super) fn record_many(&mut self, nanos: u64, count: u64) {
+        self.histogram.saturating_record_n(nanos.clamp(1, LONGEST), count);
+    }
+
     pub(super) fn absorb(&mut self, other: &Self) {
         self.histogram.add(&other.histogram).expect("all histograms have the same bounds");
     }

@@ -1,9 +1,11 @@
 //! What a worker counts while it plays, and the sum over all workers. Must not know: what the counts mean for a mode.
 
+use super::pulse::Told;
 use super::stage::Nanos;
 use super::statistics::Spans;
 use std::collections::BTreeMap;
 use std::io;
+use std::time::Duration;
 
 /// Counts of one part of a round: its opening, or what is measured.
 #[derive(Clone, Debug, Default)]
@@ -25,6 +27,24 @@ pub(super) struct Tally {
     pub(super) dropped: u64,
     /// Connections that should have ended or entered and did not, until patience ran out.
     pub(super) never: u64,
+    /// What the server's BYE said, by code, to clients that were in.
+    pub(super) byes: BTreeMap<u16, u64>,
+    /// Connections ended because the server broke the protocol.
+    pub(super) faults: u64,
+    /// Sessions that were resumed.
+    pub(super) resumed: u64,
+    /// What the last WELCOME told.
+    pub(super) told: Option<Told>,
+    /// Messages whose fate the server told while messages were sent.
+    pub(super) settled: u64,
+    /// How long messages were sent; of the worker that took longest.
+    pub(super) sending: Duration,
+    /// Messages that it refused, of all.
+    pub(super) refused: u64,
+    /// Messages whose session ended before their fate was told.
+    pub(super) unknown: u64,
+    /// Messages that were due, and for which there was no room in the window until the end.
+    pub(super) unsent: u64,
     /// How late connections were ended, negative if early.
     pub(super) late: Vec<i64>,
     /// How long it took: a connection from start to end, or until it was in.
@@ -54,6 +74,17 @@ impl Tally {
         for (cause, count) in other.failures {
             *self.failures.entry(cause).or_default() += count;
         }
+        for (code, count) in other.byes {
+            *self.byes.entry(code).or_default() += count;
+        }
+        self.faults += other.faults;
+        self.resumed += other.resumed;
+        self.told = self.told.or(other.told);
+        self.settled += other.settled;
+        self.sending = self.sending.max(other.sending);
+        self.refused += other.refused;
+        self.unknown += other.unknown;
+        self.unsent += other.unsent;
         self.connected += other.connected;
         self.sent += other.sent;
         self.sent_bytes += other.sent_bytes;

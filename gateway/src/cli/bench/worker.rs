@@ -28,6 +28,8 @@ const BEATS_PER_TURN_MAX: usize = 256;
 const CLOSES_PER_TURN_MAX: usize = 32;
 /// Connections under way at the same time, of one worker, while everybody connects.
 const OPENING_AT_ONCE_MAX: usize = 512;
+/// How long sessions may take to be ended by the server after they have said goodbye.
+const GOODBYE: Nanos = 3_000_000_000;
 /// The longest sleep: cues are looked for after each.
 const NAP: Nanos = 20_000_000;
 
@@ -132,6 +134,9 @@ impl Worker {
             self.publish();
             self.wait(&mut events, turn)?;
         }
+        if self.plan.dialect.pulse && !self.stage.is_aborted() {
+            self.leave(&mut events)?;
+        }
         let (measured, span, cpu) = self.measured.take().unwrap_or_default();
         self.stage.live(self.number).open.store(0, Ordering::Relaxed);
         Ok(Outcome { opening: self.opening, measured, cpu, span })
@@ -201,6 +206,17 @@ impl Worker {
             Some(due) => turn.and(Turn::Until(due)),
             None => turn,
         }
+    }
+
+    /// Sessions that aren't said goodbye to would stay with the server.
+    fn leave(&mut self, events: &mut Events) -> io::Result<()> {
+        self.phase = Phase::Over;
+        self.crowd.leave();
+        let until = self.stage.clock.now() + GOODBYE;
+        while self.crowd.open_count() > 0 && self.stage.clock.now() < until {
+            self.wait(events, Turn::Until(until))?;
+        }
+        Ok(())
     }
 
     fn publish(&self) {

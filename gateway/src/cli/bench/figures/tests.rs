@@ -79,6 +79,47 @@ fn flood_counts_messages_by_their_bytes() {
     check(&figures, "bytes_per_second", 16_000.0);
 }
 
+fn exchange(window: usize, rate: Option<u64>) -> Plan {
+    let kind = Kind::Exchange { span: SECOND * 2, size: 256, window, rate, every: SECOND };
+    Plan { dialect: Dialect::pulse(), ..plan(kind) }
+}
+
+fn settled() -> Tally {
+    let mut tally = Tally { settled: 900, sending: SECOND, ..Tally::default() };
+    tally.spans.record_many(2_000_000, 1_000);
+    tally
+}
+
+#[test]
+fn exchange_divides_the_time_of_sending_by_what_was_settled_in_it() {
+    let (plan, round) = (exchange(8, None), round(settled()));
+    let figures = figures(&plan, &round);
+    for (key, expected) in [
+        ("messages_per_second", 900.0),
+        ("bytes_per_second", 230_400.0),
+        ("cpu_per_message_us", 1_000.0),
+        ("generator_per_message_us", 1_000.0),
+        ("never", 0.0),
+    ] {
+        check(&figures, key, expected);
+    }
+    let middle = figures.iter().find(|figure| figure.key == "latency_p50_us").unwrap().value;
+    assert!((middle - 2_000.0).abs() < 2.0, "{middle}");
+    assert_eq!(findings(&plan, &round, true), []);
+}
+
+#[test]
+fn what_spoils_an_exchange_is_said() {
+    let spoilt = |tally: Tally, said: &str| check_spoilt(exchange(8, None).kind, &round(tally), true, said);
+    spoilt(Tally::default(), "no receipt came");
+    spoilt(Tally { never: 2, ..settled() }, "2 messages had no receipt");
+    spoilt(Tally { refused: 3, ..settled() }, "3 messages were not accepted");
+    spoilt(Tally { dropped: 1, ..settled() }, "the server ended 1 connections");
+    spoilt(Tally { faults: 1, ..settled() }, "broke the protocol");
+    let said = findings(&exchange(8, Some(1_000)), &round(Tally { unsent: 77, ..settled() }), true);
+    assert!(said.len() == 1 && said[0].text.contains("only 90 %") && said[0].text.contains("77"), "{said:?}");
+}
+
 #[test]
 fn reap_tells_the_early_from_the_late() {
     let late = vec![3_000_000, -1_000_000, 1_000_000, 2_000_000];

@@ -81,7 +81,7 @@ impl Load for Churn {
                 crowd.tally.spans.record(happening.at.saturating_sub(crowd.mark(happening.index)));
                 self.free.push(happening.index);
             }
-            What::Writable => {}
+            What::Writable | What::Settled(_) => {}
         }
     }
 }

@@ -57,7 +57,7 @@ impl Load for Flood {
                 self.willing.push_back(happening.index)
             }
             What::Ended => crowd.tally.dropped += 1,
-            What::Writable | What::Opened | What::Failed => {}
+            What::Writable | What::Opened | What::Failed | What::Settled(_) => {}
         }
     }
 }

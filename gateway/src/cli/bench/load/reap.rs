@@ -43,6 +43,7 @@ impl Load for Reap {
         for _ in 0..PER_TURN_MAX {
             let Some(index) = self.ramp.take(now) else { break };
             if crowd.is_open(index) && crowd.send(index) != Written::Gone {
+                crowd.mute(index);
                 self.waiting += 1;
                 self.last_sent_at = crowd.mark(index);
             }

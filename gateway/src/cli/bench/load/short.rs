@@ -47,7 +47,7 @@ impl Load for Short {
                 let life = happening.at.saturating_sub(crowd.mark(happening.index));
                 crowd.tally.late.push(life as i64 - self.deadline as i64);
             }
-            What::Failed | What::Writable => {}
+            What::Failed | What::Writable | What::Settled(_) => {}
         }
     }
 }

@@ -46,7 +46,7 @@ impl Load for Storm {
         match happening.what {
             What::Opened => crowd.tally.spans.record(happening.at.saturating_sub(self.began_at)),
             What::Ended => crowd.tally.dropped += 1,
-            What::Failed | What::Writable => {}
+            What::Failed | What::Writable | What::Settled(_) => {}
         }
     }
 }
