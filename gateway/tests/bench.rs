@@ -157,6 +157,119 @@ fn an_answer_may_be_waited_for() {
     check(&json, &[("in_again", 50.0), ("never", 0.0)]);
 }
 
+fn serve_pulse(args: &[&str]) -> (Program, String) {
+    serve(&[&["--protocol", "pulse"], args].concat())
+}
+
+/// A gateway whose store is in this folder.
+fn serve_store(folder: &tempfile::TempDir, args: &[&str]) -> (Program, String) {
+    let folder = folder.path().to_str().unwrap();
+    let store = ["--protocol", "pulse", "--sink", "store", "--data-dir", folder];
+    let (program, address) = Program::serve(&[&store, args].concat());
+    (program, address.to_string())
+}
+
+const NOTHING_LOST: [(&str, f64); 5] =
+    [("failed", 0.0), ("refused", 0.0), ("unknown", 0.0), ("never", 0.0), ("dropped", 0.0)];
+
+#[test]
+fn an_exchange_counts_receipts_and_their_time() {
+    let folder = tempfile::tempdir().unwrap();
+    let (server, address) = serve_store(&folder, &["--durability", "os"]);
+    let id = server.id().to_string();
+    let page = folder.path().join("exchange.html");
+    let args = ["--connections", "8", "--window", "4", "--for", "1s", "--size", "100", "--pid", &id];
+    let args = [&args[..], &["--html", page.to_str().unwrap()]].concat();
+    let json = bench("exchange", &address, &args).json();
+    check(&json, &NOTHING_LOST);
+    check(&json, &[("connected", 8.0)]);
+    assert_eq!(json["settings"]["durability"], "os", "{json:#}");
+    assert_eq!(json["settings"]["gateway_window_messages"], "256", "{json:#}");
+    let (messages, bytes) = (figure(&json, "messages_per_second"), figure(&json, "bytes_per_second"));
+    assert!(messages > 0.0 && (bytes / messages - 100.0).abs() < 1e-6, "{json:#}");
+    let ladder = ["latency_p50_us", "latency_p90_us", "latency_p99_us", "latency_p999_us", "latency_max_us"];
+    assert!(ladder.windows(2).all(|pair| figure(&json, pair[0]) <= figure(&json, pair[1])), "{json:#}");
+    assert!(figure(&json, "latency_p50_us") > 0.0 && figure(&json, "cpu_per_message_us") > 0.0, "{json:#}");
+    assert!(std::fs::read_to_string(page).unwrap().contains("Send to receipt: histogram"));
+}
+
+#[test]
+fn a_pace_is_kept_and_its_time_counts_from_when_messages_were_due() {
+    let (server, address) = serve_pulse(&["--long", "60s"]);
+    let args = ["--connections", "10", "--rate", "200", "--for", "2s"];
+    let json = bench("exchange", &address, &args).json();
+    check(&json, &NOTHING_LOST);
+    let messages = figure(&json, "messages_per_second");
+    assert!(messages > 0.0 && messages <= 201.0, "{json:#}");
+    assert_eq!(json["settings"]["durability"], "none", "{json:#}");
+    // Stopped in the middle: those that were due meanwhile have waited, though they could not be sent.
+    let id = server.id().to_string();
+    let stop = format!("sleep 1; kill -STOP {id}; sleep 1; kill -CONT {id}");
+    let mut stopper = Command::new("sh").args(["-c", &stop]).spawn().unwrap();
+    let args = ["--connections", "2", "--window", "1", "--rate", "100", "--for", "3s"];
+    let json = bench("exchange", &address, &args).json();
+    stopper.wait().unwrap();
+    check(&json, &NOTHING_LOST);
+    assert!(figure(&json, "latency_p90_us") > 500_000.0, "a third of all was due in that second: {json:#}");
+}
+
+#[test]
+fn an_exchange_whose_sessions_end_is_not_valid() {
+    let (_server, address) = serve_pulse(&["--max-age", "1s"]);
+    let outcome = bench("exchange", &address, &["--connections", "4", "--for", "3s"]);
+    let json = outcome.json();
+    check(&json, &[("connected", 4.0), ("dropped", 4.0), ("never", 0.0)]);
+    assert_eq!(outcome.code, Some(3), "{json:#}");
+    for said in ["the server ended 4 connections", "BYE 13 (maximum age)"] {
+        assert!(outcome.stdout.contains(said), "{said}: {json:#}");
+    }
+}
+
+#[test]
+fn who_does_not_let_sessions_in_is_not_measured() {
+    for (address, said) in [
+        (serve(&[]), "WELCOME"),
+        (serve_pulse(&["--max-per-address", "3"]), "3 connections did not come to be: 3 address limit"),
+    ]
+    .iter()
+    .map(|((_server, address), said)| (address, said))
+    {
+        let outcome = bench("exchange", address, &["--connections", "6", "--for", "200ms"]);
+        assert_eq!(outcome.code, Some(3), "{}", outcome.stdout);
+        assert!(outcome.stdout.contains(said), "{said}: {}", outcome.stdout);
+    }
+}
+
+#[test]
+fn sessions_are_held_weighed_and_ended_when_they_fall_silent() {
+    let folder = tempfile::tempdir().unwrap();
+    let (server, address) = serve_store(&folder, &["--long", "1s"]);
+    let id = server.id().to_string();
+    // Twice the timeout: those that have nothing to say live by their answers.
+    let args = ["--pulse", "--connections", CLIENTS, "--for", "2s", "--pid", &id];
+    let json = bench("idle", &address, &args).json();
+    check(&json, &[("connected", 200.0), ("failed", 0.0)]);
+    let series = json["rounds"][0]["series"].as_array().unwrap();
+    assert!(series.iter().all(|sample| sample["ended"] == 0), "{json:#}");
+    let args =
+        ["--pulse", "--connections", CLIENTS, "--timeout", "1s", "--spread", "300ms", "--beating", "50"];
+    let outcome = bench("reap", &address, &args);
+    check(&outcome.json(), &[("ended", 150.0), ("early", 0.0), ("never", 0.0), ("dropped", 0.0)]);
+    assert!(!outcome.stdout.contains("said BYE"), "all were told what is true: {}", outcome.stdout);
+}
+
+#[test]
+fn sessions_come_again_and_are_forgotten_when_they_have_said_goodbye() {
+    let folder = tempfile::tempdir().unwrap();
+    let (_server, address) = serve_store(&folder, &[]);
+    for _ in 0..2 {
+        let json = bench("storm", &address, &["--pulse", "--connections", "50"]).json();
+        check(&json, &[("in_again", 50.0), ("resumed", 50.0), ("never", 0.0), ("dropped", 0.0)]);
+    }
+    let json = bench("churn", &address, &["--pulse", "--connections", "5", "--for", "500ms"]).json();
+    check(&json, &[("failed", 0.0), ("never", 0.0)]);
+}
+
 /// The programs that were started with this mark in their environment.
 fn marked(mark: &str) -> usize {
     let processes = std::fs::read_dir("/proc").unwrap().map(|entry| entry.unwrap().path());
@@ -267,6 +380,9 @@ fn what_cannot_be_measured_is_refused() {
         ("reap", &["--beating", "1000"][..], "leave nobody to fall silent"),
         ("reap", &["--every", "9s"][..], "--every: who sends only that often"),
         ("storm", &["--null", "--answered"][..], "cannot be used with"),
+        ("idle", &["--null", "--pulse"][..], "cannot be used with"),
+        ("flood", &["--pulse"][..], "use `bench exchange`"),
+        ("exchange", &["--message", "hello"][..], "--message: `bench exchange` speaks the pulse protocol"),
     ] {
         let outcome = bench(mode, "127.0.0.1:1", args);
         assert_eq!(outcome.code, Some(2), "{args:?}");
