@@ -4,7 +4,7 @@
 //!
 //! Numbers begin at 1; 0 stands for "none yet". A session outlives its connections, and so do these.
 
-use std::collections::VecDeque;
+use crate::sparse::SparseQueue;
 
 /// What the peer has done that the exchange doesn't allow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -38,7 +38,7 @@ pub struct Sending<P> {
     /// The highest number that we have confirmed on the present connection.
     confirmed: u64,
     /// The payloads above `settled`, in the order of their numbers.
-    kept: VecDeque<P>,
+    kept: SparseQueue<P>,
     /// The bytes of those in flight: above `settled`, up to `sent`.
     bytes_in_flight: usize,
     window: Window,
@@ -53,7 +53,7 @@ impl<P: AsRef<[u8]>> Sending<P> {
             sent: 0,
             ever_sent: 0,
             confirmed: 0,
-            kept: VecDeque::new(),
+            kept: SparseQueue::new(),
             bytes_in_flight: 0,
             window,
         }
@@ -141,10 +141,6 @@ impl<P: AsRef<[u8]>> Sending<P> {
             let payload = self.kept.pop_front().ok_or(Violation::NeverSent)?;
             self.bytes_in_flight = self.bytes_in_flight.saturating_sub(payload.as_ref().len());
             self.settled += 1;
-        }
-        if self.kept.is_empty() {
-            // Very many have nothing to send: none of them keeps room for it.
-            self.kept = VecDeque::new();
         }
         Ok(Some((first, committed)))
     }

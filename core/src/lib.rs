@@ -9,7 +9,7 @@
 //! side; a gateway's connection speaks it, or raw bytes, as its [`Policy`](policy::Policy) says.
 //!
 //! Modules, each using only those after it: `connection`, `lines`, `lifetime`, `timer`, `policy`, `pulse`,
-//! `close`, `frame`, `exchange`, `wheel`, `stall`, `time`.
+//! `close`, `frame`, `exchange`, `sparse`, `wheel`, `stall`, `time`.
 
 pub mod close;
 pub mod connection;
@@ -19,6 +19,7 @@ pub mod lifetime;
 pub mod lines;
 pub mod policy;
 pub mod pulse;
+pub mod sparse;
 pub mod stall;
 pub mod time;
 pub mod timer;

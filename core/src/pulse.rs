@@ -11,8 +11,8 @@ pub use opening::{Opening, judge_opening};
 use crate::close::CloseReason;
 use crate::exchange::{Receiving, Sending, Violation, Window};
 use crate::frame::{Beat, Bye, Frame, FrameReader, Hello, NUMBER_BYTES, PREFACE, Welcome};
+use crate::sparse::SparseQueue;
 use crate::time::Instant;
-use std::collections::VecDeque;
 use std::time::Duration;
 
 /// A confirmation goes out so long after the receipt at the latest (PROTOCOL.md section 7.4).
@@ -113,7 +113,7 @@ pub struct Pulse<P> {
     /// The cursor that a client's HELLO named.
     peer_committed: u64,
     /// The sizes of messages that have come and are not committed, oldest first.
-    uncommitted: VecDeque<u32>,
+    uncommitted: SparseQueue<u32>,
     uncommitted_bytes: u64,
     /// Frames that go before all messages, in order.
     urgent: Vec<u8>,
@@ -157,7 +157,7 @@ impl<P: AsRef<[u8]>> Pulse<P> {
             peer_window: window,
             peer_message_bytes_max: 0,
             peer_committed: 0,
-            uncommitted: VecDeque::new(),
+            uncommitted: SparseQueue::new(),
             uncommitted_bytes: 0,
             urgent: Vec::new(),
             is_receipt_due: false,
@@ -287,10 +287,6 @@ impl<P: AsRef<[u8]>> Pulse<P> {
             for _ in before..self.receiving.committed() {
                 let bytes = self.uncommitted.pop_front().unwrap_or(0);
                 self.uncommitted_bytes -= u64::from(bytes);
-            }
-            if self.uncommitted.is_empty() {
-                // Very many connections have nothing in flight: none of them keeps room for it.
-                self.uncommitted = VecDeque::new();
             }
         }
     }
