@@ -144,7 +144,8 @@ impl std::fmt::Display for Figures {
     }
 }
 
-fn raise_descriptor_limit() {
+/// As far as the hard limit.
+pub(crate) fn raise_descriptor_limit() {
     use nix::sys::resource::{Resource, getrlimit, setrlimit};
     if let Ok((_, hard)) = getrlimit(Resource::RLIMIT_NOFILE) {
         setrlimit(Resource::RLIMIT_NOFILE, hard, hard).expect("the soft limit may be raised");

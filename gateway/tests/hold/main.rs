@@ -3,6 +3,7 @@
 //! `cargo test --release -p pulsegate --test hold -- --ignored --nocapture --test-threads 1`.
 
 mod crowd;
+mod memory;
 mod server;
 
 use crowd::{Crowd, Figures};

@@ -13,6 +13,12 @@ pub(crate) struct Server {
     lines: Receiver<String>,
 }
 
+/// A connection that it holds, as the kernel tells of it.
+struct Held {
+    /// It was accepted, and nothing that it has sent is still to be read.
+    is_read: bool,
+}
+
 impl Server {
     /// Starts `pulsegate serve` with these flags on a free port.
     pub(crate) fn start(flags: &[&str]) -> Self {
@@ -41,36 +47,59 @@ impl Server {
 
     /// Proportional resident size, in bytes.
     pub(crate) fn memory(&self) -> usize {
-        let rollup =
-            std::fs::read_to_string(format!("/proc/{}/smaps_rollup", self.child.id())).expect("it runs");
-        let line = rollup.lines().find(|line| line.starts_with("Pss:")).expect("a size");
-        line.split_whitespace()
-            .nth(1)
-            .and_then(|kilobytes| kilobytes.parse::<usize>().ok())
-            .expect("a number")
-            * 1024
+        self.memory_of(&["Pss:"])
     }
 
-    /// Waits until it holds this many sockets beside its own few.
+    /// Memory of its own, in bytes: no part of a file that others may have in use too.
+    pub(crate) fn own_memory(&self) -> usize {
+        self.memory_of(&["Anonymous:", "Swap:"])
+    }
+
+    fn memory_of(&self, kinds: &[&str]) -> usize {
+        let rollup =
+            std::fs::read_to_string(format!("/proc/{}/smaps_rollup", self.child.id())).expect("it runs");
+        let kibibytes = |line: &str| -> Option<usize> {
+            let (kind, size) = line.split_once(' ')?;
+            kinds.contains(&kind).then(|| size.trim().trim_end_matches(" kB").parse().expect("a number"))
+        };
+        rollup.lines().filter_map(kibibytes).sum::<usize>() * 1024
+    }
+
+    /// Waits until it holds at most this many sockets beside its own few.
     pub(crate) fn wait_for_open(&self, connections: usize) {
+        self.wait_for(|sockets| sockets.len() <= connections);
+    }
+
+    /// Waits until it has accepted this many and read what they have sent.
+    pub(crate) fn wait_until_read(&self, connections: usize) {
+        self.wait_for(|sockets| sockets.iter().filter(|socket| socket.is_read).count() >= connections);
+    }
+
+    #[track_caller]
+    fn wait_for(&self, is_so: impl Fn(&[Held]) -> bool) {
         let deadline = Instant::now() + Duration::from_secs(30);
-        while self.sockets() > connections {
-            assert!(Instant::now() < deadline, "{} connections are still open", self.sockets());
+        loop {
+            let sockets = self.sockets();
+            if is_so(&sockets) {
+                return;
+            }
+            assert!(Instant::now() < deadline, "this never came; {} connections are open", sockets.len());
             std::thread::sleep(Duration::from_millis(50));
         }
     }
 
-    fn sockets(&self) -> usize {
+    fn sockets(&self) -> Vec<Held> {
         let table = std::fs::read_to_string("/proc/net/tcp").expect("a table of sockets");
-        let port = format!(":{:04X} ", self.address.port());
-        let is_ours = |line: &&str| {
-            let mut words = line.split_whitespace().skip(1);
-            let local = words.next().unwrap_or_default();
-            let state = words.nth(1).unwrap_or_default();
+        let port = format!(":{:04X}", self.address.port());
+        let held = |line: &str| {
+            let words: Vec<&str> = line.split_whitespace().collect();
+            let [_, local, _, state, queues, _, _, _, _, inode, ..] = words[..] else { return None };
             // Neither listening nor waiting out its time after the end.
-            format!("{local} ").ends_with(&port) && state != "0A" && state != "06"
+            let is_ours = local.ends_with(&port) && state != "0A" && state != "06";
+            // Who has not been accepted yet has no inode.
+            is_ours.then(|| Held { is_read: queues.ends_with(":00000000") && inode != "0" })
         };
-        table.lines().filter(is_ours).count()
+        table.lines().filter_map(held).collect()
     }
 
     pub(crate) fn signal(&self, name: &str) {
