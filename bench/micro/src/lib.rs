@@ -1,11 +1,11 @@
 //! Small loads on the rules of the core, each a step that can be repeated for ever. `cargo bench -p pulsegate-micro` times
-//! them. Must not know: how they are timed.
+//! them, `bench/counts/run` counts their instructions. Must not know: how they are measured.
 
-use pulsegate_core::connection::{Connection, Event, Output};
+use pulsegate_core::connection::{Admission, Attachment, Connection, Event, Output, Written};
 use pulsegate_core::exchange::{Receiving, Sending, Window};
-use pulsegate_core::frame::{Frame, FrameReader};
+use pulsegate_core::frame::{Beat, Durability, Frame, FrameReader, Hello, LifetimeKind, PREFACE, Refusals};
 use pulsegate_core::lines::Lines;
-use pulsegate_core::policy::{Framing, LifetimePolicy, Policy};
+use pulsegate_core::policy::{Framing, LifetimePolicy, Policy, Protocol};
 use pulsegate_core::time::{Instant, Now};
 use pulsegate_core::wheel::{Node, Wheel};
 use std::time::Duration;
@@ -113,6 +113,135 @@ impl Beating {
     }
 }
 
+/// A connection that comes, brings a message and ends, again and again.
+#[derive(Debug)]
+pub struct Coming {
+    policy: Policy,
+    output: Counter,
+    now: Instant,
+}
+
+impl Default for Coming {
+    fn default() -> Self {
+        Self { policy: Policy::default(), output: Counter::default(), now: Instant::ORIGIN }
+    }
+}
+
+impl Coming {
+    /// The whole life of a connection that sends this. Returns the messages of all so far.
+    pub fn come_and_go(&mut self, input: &[u8]) -> u64 {
+        self.now = self.now.after(Duration::from_micros(1));
+        let (now, policy, output) = (Now::at(self.now), &self.policy, &mut self.output);
+        let mut connection = Connection::new(now, policy);
+        connection.handle_input(now, policy, input, output);
+        connection.handle_input_end(now, policy, output);
+        connection.finish(now, policy, 0, output);
+        connection.handle_written(now, policy, Written { bytes: 0, waiting: 0, drained: true }, output);
+        output.messages
+    }
+}
+
+/// A connection of the pulse protocol whose client has been welcomed.
+#[derive(Debug)]
+pub struct Attached {
+    connection: Connection,
+    policy: Policy,
+    output: Counter,
+    now: Instant,
+    input: Vec<u8>,
+}
+
+impl Attached {
+    /// Welcomed to a new session.
+    #[must_use]
+    pub fn new() -> Self {
+        let policy = Policy { protocol: Protocol::Pulse, ..Policy::default() };
+        let now = Now::at(Instant::ORIGIN);
+        let mut connection = Connection::new(now, &policy);
+        let mut output = Counter::default();
+        let mut input = PREFACE.to_vec();
+        Frame::Hello(hello()).encode(&mut input);
+        connection.handle_input(now, &policy, &input, &mut output);
+        connection.welcome(now, &policy, &admission(), [], &mut output);
+        let mut attached = Self { connection, policy, output, now: now.instant, input };
+        attached.write();
+        attached
+    }
+
+    /// A moment passes, and the client beats.
+    pub fn beat(&mut self) {
+        self.input.clear();
+        Frame::Beat(Beat::Beat).encode(&mut self.input);
+        self.receive();
+    }
+
+    /// The next message comes and is committed, and its receipt goes out. Returns its number.
+    pub fn take(&mut self, payload: &[u8]) -> u64 {
+        let number = self.output.messages + 1;
+        self.input.clear();
+        encode_message(number, payload, &mut self.input);
+        self.receive();
+        self.connection.commit(Now::at(self.now), &self.policy, number, &mut self.output);
+        self.write();
+        number
+    }
+
+    /// The bytes that went to the client so far.
+    #[must_use]
+    pub fn sent(&self) -> u64 {
+        self.connection.totals().bytes_out
+    }
+
+    fn receive(&mut self) {
+        self.now = self.now.after(Duration::from_micros(1));
+        self.connection.handle_input(Now::at(self.now), &self.policy, &self.input, &mut self.output);
+    }
+
+    /// The socket takes everything.
+    fn write(&mut self) {
+        let written = Written { bytes: self.output.transmit.len(), waiting: 0, drained: true };
+        self.output.transmit.clear();
+        self.connection.handle_written(Now::at(self.now), &self.policy, written, &mut self.output);
+    }
+}
+
+impl Default for Attached {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+const fn hello() -> Hello<'static> {
+    Hello {
+        lifetime: LifetimeKind::Any,
+        beat_min_ms: 0,
+        beat_max_ms: 0,
+        window: Window { messages: 64, bytes: MESSAGE_BYTES_MAX },
+        message_bytes_max: MESSAGE_BYTES_MAX,
+        session: 0,
+        token: [0; 16],
+        committed: 0,
+        acknowledged: 0,
+        id: "a client of 16 B",
+        refused: Refusals::EMPTY,
+    }
+}
+
+const fn admission() -> Admission<'static> {
+    Admission {
+        attachment: Attachment { session: 1, epoch: 1 },
+        resumed: false,
+        durability: Durability::Synced,
+        token: [1; 16],
+        committed: 0,
+        floor: 0,
+        acknowledged: 0,
+        lost: None,
+        refused: Refusals::EMPTY,
+        server_time_ms: 0,
+    }
+}
+
 /// How many lines a read of so many bytes has.
 #[must_use]
 pub fn cut_lines(input: &[u8]) -> usize {
@@ -197,6 +326,19 @@ mod tests {
         encode_message(1, b"payload", &mut out);
         encode_message(2, b"", &mut out);
         assert_eq!(cut_frames(&out), 2);
+    }
+
+    #[test]
+    fn each_connection_brings_its_message_and_each_message_gets_its_receipt() {
+        let mut coming = Coming::default();
+        assert_eq!((coming.come_and_go(b"a"), coming.come_and_go(b"b")), (1, 2));
+        let mut attached = Attached::new();
+        let before = attached.sent();
+        (0..1_000).for_each(|_| attached.beat());
+        assert_eq!((attached.sent(), attached.take(b"a"), attached.take(b"b")), (before, 1, 2));
+        let mut receipts = Vec::new();
+        Frame::Receipt { committed: 2 }.encode(&mut receipts);
+        assert_eq!(attached.sent(), before + 2 * receipts.len() as u64);
     }
 
     #[test]
