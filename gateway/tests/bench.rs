@@ -243,16 +243,16 @@ fn who_does_not_let_sessions_in_is_not_measured() {
 #[test]
 fn sessions_are_held_weighed_and_ended_when_they_fall_silent() {
     let folder = tempfile::tempdir().unwrap();
-    let (server, address) = serve_store(&folder, &["--long", "1s"]);
+    let (server, address) = serve_store(&folder, &["--long", "1200ms"]);
     let id = server.id().to_string();
     // Twice the timeout: those that have nothing to say live by their answers.
-    let args = ["--pulse", "--connections", CLIENTS, "--for", "2s", "--pid", &id];
+    let args = ["--pulse", "--connections", CLIENTS, "--for", "2500ms", "--pid", &id];
     let json = bench("idle", &address, &args).json();
     check(&json, &[("connected", 200.0), ("failed", 0.0)]);
     let series = json["rounds"][0]["series"].as_array().unwrap();
     assert!(series.iter().all(|sample| sample["ended"] == 0), "{json:#}");
     let args =
-        ["--pulse", "--connections", CLIENTS, "--timeout", "1s", "--spread", "300ms", "--beating", "50"];
+        ["--pulse", "--connections", CLIENTS, "--timeout", "1200ms", "--spread", "300ms", "--beating", "50"];
     let outcome = bench("reap", &address, &args);
     check(&outcome.json(), &[("ended", 150.0), ("early", 0.0), ("never", 0.0), ("dropped", 0.0)]);
     assert!(!outcome.stdout.contains("said BYE"), "all were told what is true: {}", outcome.stdout);

@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
 /// How many sessions are kept in memory between batches: some 250 bytes each. Those of idle clients need not be.
-const CACHED_MAX: usize = 4_096;
+const CACHED_MAX: usize = 1_024;
 
 /// What of a session is needed for its messages.
 #[derive(Debug)]
