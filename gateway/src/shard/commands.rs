@@ -101,14 +101,11 @@ impl<R: Rim> Shard<R> {
     /// Why nothing may be read from this connection now, if nothing may. Those who are held back already come
     /// first: else whoever sends most takes all the room there is, and they are ended for it.
     pub(crate) fn obstacle_of(&mut self, key: u32) -> Option<CloseReason> {
-        let entry = self.table.at(key)?;
-        let is_pulse = entry.connection.is_pulse();
-        let door = &self.shared.doors[usize::from(entry.listener)];
-        // A pulse connection's messages take the way by the store, wherever they go.
-        let obstacle = if is_pulse || door.delivery == Delivery::Store {
-            self.ledger_obstacle(door)
-        } else {
-            self.lane_obstacle(door)
+        let ledger = self.ledger_of(key);
+        let door = &self.shared.doors[usize::from(self.table.at(key)?.listener)];
+        let obstacle = match ledger {
+            Some(ledger) => self.ledgers[ledger].obstacle(),
+            None => self.lane_obstacle(door),
         };
         obstacle.or_else(|| {
             let others = self.held_back(key).is_some_and(|paused| !paused.is_empty());
@@ -140,14 +137,12 @@ impl<R: Rim> Shard<R> {
 
     /// Those who wait until there is room where this connection's messages go.
     fn held_back(&mut self, key: u32) -> Option<&mut Vec<ConnectionId>> {
-        let entry = self.table.at(key)?;
-        let door = &self.shared.doors[usize::from(entry.listener)];
-        match (entry.connection.is_pulse(), door.delivery, door.ledger) {
-            (true, _, Some(ledger)) | (false, Delivery::Store, Some(ledger)) => {
-                Some(&mut self.ledgers[ledger].paused)
-            }
-            (_, Delivery::Lane(lane), _) => Some(&mut self.lanes[lane].paused),
-            (_, Delivery::Discard | Delivery::Echo(_) | Delivery::Store, _) => None,
+        if let Some(ledger) = self.ledger_of(key) {
+            return Some(&mut self.ledgers[ledger].paused);
+        }
+        match self.shared.doors[usize::from(self.table.at(key)?.listener)].delivery {
+            Delivery::Lane(lane) => Some(&mut self.lanes[lane].paused),
+            Delivery::Discard | Delivery::Echo(_) | Delivery::Store => None,
         }
     }
 

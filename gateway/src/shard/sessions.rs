@@ -184,7 +184,8 @@ impl<R: Rim> Shard<R> {
         self.shared.origins.insert(attachment.session, origin);
     }
 
-    /// The ledger that a connection has to do with.
+    /// The ledger that a connection has to do with: a pulse connection's messages take the way by a store, wherever they
+    /// go.
     pub(crate) fn ledger_of(&mut self, key: u32) -> Option<usize> {
         let entry = self.table.at(key)?;
         let door = &self.shared.doors[usize::from(entry.listener)];
