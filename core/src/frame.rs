@@ -25,6 +25,14 @@ pub const TEXT_BYTES_MAX: usize = 512;
 pub const MESSAGE_BYTES_MAX: u32 = 16_000_000;
 /// The highest cursor that a HELLO or a WELCOME may name (PROTOCOL.md section 9).
 pub const CURSOR_MAX: u64 = (1 << 63) - 1;
+/// NOTICE (PROTOCOL.md section 8.1): the connection will be ended.
+pub const NOTICE_END: u16 = 1;
+/// NOTICE: the gateway is draining.
+pub const NOTICE_DRAIN: u16 = 2;
+/// NOTICE: receipts have stopped.
+pub const NOTICE_STOPPED: u16 = 3;
+/// NOTICE: receipts go on.
+pub const NOTICE_GOES_ON: u16 = 4;
 /// The most refusals that a HELLO or a WELCOME names.
 pub const REFUSALS_MAX: usize = 64;
 /// A refusal in a HELLO or a WELCOME: a number and a code.

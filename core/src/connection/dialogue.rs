@@ -5,7 +5,7 @@ use super::speech::Speech;
 use super::{Connection, Ended, Event, Output};
 use crate::close::{CloseReason, Retry};
 use crate::exchange::{Receiving, Sending};
-use crate::frame::{Beat, Bye, Durability, Frame, LifetimeKind, Refusals, Welcome};
+use crate::frame::{Beat, Bye, Durability, Frame, LifetimeKind, NOTICE_END, Refusals, Welcome};
 use crate::lifetime::{Phase, Silence};
 use crate::policy::{LifetimePolicy, Policy};
 use crate::pulse::{Pulse, PulseEvent};
@@ -25,8 +25,6 @@ const ANSWER_PART: u32 = 4;
 const UNTOLD_CODES: u16 = 90;
 /// BYE of a client that is done for good (PROTOCOL.md section 8.3).
 const GOODBYE_FOR_GOOD: u16 = 0;
-/// NOTICE: the connection will be ended (PROTOCOL.md section 8.1).
-const NOTICE_END: u16 = 1;
 
 /// The session that a connection is attached to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

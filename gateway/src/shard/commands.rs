@@ -9,13 +9,11 @@ use crate::shard::rim::Rim;
 use crate::shard::sweep::Errand;
 use pulsegate_core::close::CloseReason;
 use pulsegate_core::connection::Connection;
+use pulsegate_core::frame::NOTICE_DRAIN;
 use pulsegate_core::lifetime::Pause;
 use pulsegate_core::policy::Policy;
 use pulsegate_core::time::Now;
 use std::time::Duration;
-
-/// NOTICE: the gateway is draining (PROTOCOL.md section 8.1).
-const NOTICE_DRAIN: u16 = 2;
 
 impl<R: Rim> Shard<R> {
     /// Does what others have asked for.

@@ -10,18 +10,13 @@ use crate::shard::{Shard, moment};
 use crate::stores::{connection_of, ticket};
 use pulsegate_core::close::CloseReason;
 use pulsegate_core::connection::{Admission, Attachment};
-use pulsegate_core::frame::{Durability, Refusals};
+use pulsegate_core::frame::{Durability, NOTICE_GOES_ON, NOTICE_STOPPED, Refusals};
 use pulsegate_core::lifetime::Phase;
 use pulsegate_core::time::Now;
 use pulsegate_store::{
     Attach, AttachRefusal, Attached, EndReason, Outcome, PushRefusal, Recipient, Refusal, RefusalCode, Reply,
     Request, Ticket,
 };
-
-/// NOTICE: receipts have stopped (PROTOCOL.md section 8.1).
-const NOTICE_STOPPED: u16 = 3;
-/// NOTICE: receipts go on.
-const NOTICE_GOES_ON: u16 = 4;
 
 impl<R: Rim> Shard<R> {
     /// A client wants a session: the store decides.
