@@ -219,12 +219,14 @@ impl<P: AsRef<[u8]>> Pulse<P> {
         input: &[u8],
         mut on_event: impl FnMut(PulseEvent<'_>),
     ) -> Result<(), CloseReason> {
+        // After the last word nothing is read any more, so that what comes can't break the protocol either.
+        if self.stage == Stage::Over {
+            return Ok(());
+        }
         let mut reader = std::mem::take(&mut self.reader);
         let mut fault = None;
         let outcome = reader.handle_input(input, self.message_limit(), |frame| {
-            if self.stage != Stage::Over {
-                fault = self.handle_frame(now, frame, &mut on_event).err();
-            }
+            fault = self.handle_frame(now, frame, &mut on_event).err();
             fault.is_none() && self.stage != Stage::Over
         });
         self.reader = reader;
@@ -242,9 +244,10 @@ impl<P: AsRef<[u8]>> Pulse<P> {
     /// The peer's stream has ended.
     ///
     /// # Errors
-    /// [`CloseReason::TruncatedFrame`] if that is inside a frame.
+    /// [`CloseReason::TruncatedFrame`] if that is inside a frame, before the last word of either side.
     pub const fn handle_input_end(&self) -> Result<(), CloseReason> {
-        if self.reader.is_between_frames() { Ok(()) } else { Err(CloseReason::TruncatedFrame) }
+        let is_whole = self.reader.is_between_frames() || matches!(self.stage, Stage::Over);
+        if is_whole { Ok(()) } else { Err(CloseReason::TruncatedFrame) }
     }
 
     /// Lets the client in: WELCOME goes out, and what `sending` holds above its cursor follows. The halves

@@ -133,3 +133,18 @@ fn bye_is_the_last_word() {
     assert_eq!(pair.gateway.receive(pair.now, &[3, 0, 0, 1, 0]), Ok(()));
     assert_eq!(pair.gateway.take_seen(), [], "nothing counts after it");
 }
+
+#[test]
+fn after_our_own_last_word_the_rest_of_a_message_breaks_nothing() {
+    let mut pair = Pair::attached();
+    pair.gateway.pulse.push(vec![9; 1_000]);
+    let mut bytes = Vec::new();
+    pair.gateway.pulse.poll_transmit(pair.now, usize::MAX, &mut bytes);
+    assert_eq!(pair.client.receive(pair.now, &bytes[..400]), Ok(()));
+    pair.client.pulse.bye(0, 1, 0, "done", &mut Vec::new());
+    for rest in [&bytes[400..600], &bytes[600..800]] {
+        assert_eq!(pair.client.receive(pair.now, rest), Ok(()));
+    }
+    assert_eq!(pair.client.pulse.handle_input_end(), Ok(()));
+    assert_eq!(pair.client.take_seen(), []);
+}
