@@ -37,6 +37,7 @@ use crate::shard::entry::{Entry, Marks, Waiting};
 use crate::shard::held::Held;
 use crate::shard::ledger::Ledger;
 use crate::shard::rim::Rim;
+use crate::shard::settling::SPENT_PER_TURN;
 use crate::shard::sweep::{Errand, Sweep};
 use crate::shard::table::Table;
 use crate::sink::Ended;
@@ -81,6 +82,8 @@ pub(crate) struct Shard<R: Rim> {
     guard: StallGuard,
     table: Table<Entry<R::Stream>>,
     wheel: Wheel,
+    /// The poller has told of everything that came until then.
+    heard: Instant,
     lanes: Box<[Lane]>,
     ledgers: Box<[Ledger]>,
     /// Ends that the sink is to hear of after messages that are still on their way to it.
@@ -98,6 +101,10 @@ pub(crate) struct Shard<R: Rim> {
     lanes_free: bool,
     sweeps: VecDeque<Sweep>,
     drain: Option<Drain>,
+    /// So many end at once that their sockets are closed later.
+    rush: bool,
+    /// Sockets whose end has been sent, and that are still to be closed.
+    spent: VecDeque<R::Stream>,
     counts: Counts,
 }
 
@@ -126,6 +133,7 @@ impl<R: Rim> Shard<R> {
             guard: StallGuard::new(now),
             table: Table::new(),
             wheel: Wheel::new(now),
+            heard: now,
             lanes,
             ledgers,
             held: Held::default(),
@@ -137,6 +145,8 @@ impl<R: Rim> Shard<R> {
             lanes_free: false,
             sweeps: VecDeque::new(),
             drain: None,
+            rush: false,
+            spent: VecDeque::new(),
             counts: Counts::default(),
         }
     }
@@ -154,6 +164,8 @@ impl<R: Rim> Shard<R> {
         peer: Peer,
         listener: u16,
     ) -> Result<(), (R::Stream, CloseReason)> {
+        // A newcomer takes the place of one that has ended, so that these never add to the descriptors in use.
+        self.close_spent(1);
         let now = self.now();
         self.counts.accepted += 1;
         let outcome = self.try_admit(now, stream, peer, listener);
@@ -222,6 +234,9 @@ impl<R: Rim> Shard<R> {
 
     /// Hands over what the turn has gathered for sinks and stores, and publishes the counts.
     pub(crate) fn end_turn(&mut self) {
+        if !self.rush {
+            self.close_spent(SPENT_PER_TURN);
+        }
         for lane in &mut self.lanes {
             if !lane.batch.is_empty() {
                 lane.queue.push(self.index, std::mem::take(&mut lane.batch));
@@ -251,7 +266,8 @@ impl<R: Rim> Shard<R> {
     }
 
     fn has_work(&self) -> bool {
-        self.lanes_free || !self.sweeps.is_empty() || !self.listed.is_empty() || !self.suspects.is_empty()
+        let waiting = [self.listed.len(), self.suspects.len(), self.sweeps.len(), self.spent.len()];
+        self.lanes_free || waiting.into_iter().any(|count| count > 0)
     }
 
     fn next_wake(&self) -> Option<Instant> {
@@ -261,7 +277,7 @@ impl<R: Rim> Shard<R> {
 
     /// Whether it has been told to stop and holds nothing any more.
     pub(crate) fn is_done(&self) -> bool {
-        self.drain.is_some() && self.table.is_empty() && self.held.is_empty()
+        self.drain.is_some() && self.table.is_empty() && self.held.is_empty() && self.spent.is_empty()
     }
 
     /// Whether it takes no newcomers any more.

@@ -152,6 +152,8 @@ impl Acceptor {
             | ErrorKind::TimedOut
             | ErrorKind::HostUnreachable
             | ErrorKind::NetworkUnreachable => Outcome::Accepted,
+            // Sockets that have ended hold descriptors until they are closed: now, then.
+            _ if shard.close_spent(ACCEPTS_PER_TURN) > 0 => Outcome::Accepted,
             _ => self.handle_shortage(index, now, error, shard),
         }
     }

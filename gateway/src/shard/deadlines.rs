@@ -1,31 +1,37 @@
-//! Deadlines: fixed ones act at once, before anything is read; for silence the socket is read first.
+//! Deadlines: fixed ones act at once, before anything is read; silence is judged when everything that came before its
+//! deadline has been read.
 
 use crate::shard::Shard;
 use crate::shard::reading::Reach;
 use crate::shard::rim::Rim;
 use pulsegate_core::close::CloseReason;
-use pulsegate_core::time::Now;
+use pulsegate_core::time::{Instant, Now};
 use pulsegate_core::timer::Before;
 
 /// How many connections are ended, or put on trial, in one turn.
 const VERDICTS_PER_TURN: usize = 256;
+/// From so many in one turn on it is a rush: all are told before any of their sockets is closed.
+const RUSH: usize = 16;
 /// How many keys the wheel hands out in one turn; most are only filed again.
 const KEYS_PER_TURN: usize = 4096;
 
 impl<R: Rim> Shard<R> {
-    /// Ends those whose fixed deadline has come, and notes the suspects.
-    pub(crate) fn expire(&mut self) {
+    /// Ends those whose fixed deadline has come, and notes the suspects. What came until `heard` is known, or among
+    /// what became ready in this turn.
+    pub(crate) fn expire(&mut self, heard: Instant) {
+        self.heard = heard;
         let now = self.now();
         let mut verdicts = 0;
         for _ in 0..KEYS_PER_TURN {
             if verdicts == VERDICTS_PER_TURN {
-                return;
+                break;
             }
-            let Some(key) = self.wheel.poll(&mut self.table, now.instant) else { return };
+            let Some(key) = self.wheel.poll(&mut self.table, now.instant) else { break };
             match self.due(key, now) {
                 None => self.file(key, now),
                 Some(Before::Nothing) => {
                     verdicts += 1;
+                    self.rush |= verdicts == RUSH;
                     self.time_out(key, now);
                 }
                 Some(Before::Reading | Before::Writing | Before::Hearing) => {
@@ -37,6 +43,7 @@ impl<R: Rim> Shard<R> {
                 }
             }
         }
+        self.rush = verdicts >= RUSH;
     }
 
     /// Ends the suspects that a last try doesn't clear.
@@ -52,6 +59,7 @@ impl<R: Rim> Shard<R> {
                     self.settle(key, now);
                     self.end_if_due(key);
                 }
+                Some(Before::Reading) if self.was_heard_out(key, now) => self.time_out(key, now),
                 Some(Before::Reading) if self.is_silent_behind_a_full_sink(key) => self.time_out(key, now),
                 Some(Before::Reading) => {
                     self.read(key, Reach::End);
@@ -82,6 +90,14 @@ impl<R: Rim> Shard<R> {
     fn due(&mut self, key: u32, now: Now) -> Option<Before> {
         let entry = self.table.at(key)?;
         entry.connection.due(now, &self.shared.doors[usize::from(entry.listener)].policy)
+    }
+
+    /// All that it had sent by its deadline has been read, so that another read would find nothing.
+    fn was_heard_out(&mut self, key: u32, now: Now) -> bool {
+        let Some(entry) = self.table.at(key) else { return false };
+        let policy = &self.shared.doors[usize::from(entry.listener)].policy;
+        let deadline = entry.connection.poll_timeout(now.stalled, policy);
+        entry.marks.drained && deadline.is_some_and(|(deadline, _)| deadline <= self.heard)
     }
 
     /// Nothing may be read because the sink is full, but there is nothing to be read either.

@@ -42,6 +42,8 @@ pub(crate) struct EventLoop {
     acceptor: Acceptor,
     shard: Shard<Sockets>,
     gathering: Gathering,
+    /// The poller has told of everything that came until then.
+    heard: Instant,
 }
 
 impl EventLoop {
@@ -58,8 +60,9 @@ impl EventLoop {
         gather: Duration,
     ) -> io::Result<Self> {
         let alarm = Alarm::new(poll.registry())?;
-        let gathering = Gathering::new(gather, clock.now());
-        Ok(Self { poll, alarm, clock, acceptor, shard, gathering })
+        let now = clock.now();
+        let gathering = Gathering::new(gather, now);
+        Ok(Self { poll, alarm, clock, acceptor, shard, gathering, heard: now })
     }
 
     /// Runs until it was told to drain or stop and holds nothing any more.
@@ -95,18 +98,23 @@ impl EventLoop {
     fn wait(&mut self, events: &mut Events) -> io::Result<()> {
         let wake = self.next_wake();
         let timeout = self.alarm.set(&self.clock, wake)?;
+        let asked = self.clock.now();
         match self.poll.poll(events, timeout) {
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {
-                events.clear();
-                Ok(())
-            }
-            outcome => outcome,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => events.clear(),
+            outcome => outcome?,
         }
+        if events.iter().count() < EVENTS_PER_TURN {
+            // It looked when it was asked, and again when the alarm rang, if that is what it tells of.
+            let rang =
+                events.iter().any(|event| event.token() == TIMER).then_some(self.alarm.rings).flatten();
+            self.heard = rang.map_or(asked, |rang| asked.max(rang));
+        }
+        Ok(())
     }
 
     /// Returns how many events there were of sockets.
     fn turn(&mut self, events: &Events) -> u32 {
-        self.shard.expire();
+        self.shard.expire(self.heard);
         let mut count = 0;
         for event in events {
             match event.token() {

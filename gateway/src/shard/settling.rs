@@ -9,6 +9,9 @@ use pulsegate_core::lifetime::{Pause, Phase};
 use pulsegate_core::time::Now;
 use std::io::ErrorKind;
 
+/// How many sockets are closed in one turn when others no longer end in a rush.
+pub(crate) const SPENT_PER_TURN: usize = 64;
+
 impl<R: Rim> Shard<R> {
     /// Brings the socket and the wheel up to what the connection has become.
     pub(crate) fn settle(&mut self, key: u32, now: Now) {
@@ -137,7 +140,19 @@ impl<R: Rim> Shard<R> {
         let Some(entry) = self.table.remove(key) else { return };
         let door = &self.shared.doors[usize::from(entry.listener)];
         door.limits.leave(entry.peer.source(), !entry.connection.lifetime().has_spoken());
-        self.rim.close(entry.stream, abort);
+        if self.rush && !abort {
+            // The peer is told now. What else a close costs, a third of it, must not keep the next one waiting.
+            self.rim.shut_down(&entry.stream);
+            self.spent.push_back(entry.stream);
+        } else {
+            self.rim.close(entry.stream, abort);
+        }
+    }
+
+    /// Closes up to so many of those whose end has been sent. Returns how many.
+    pub(crate) fn close_spent(&mut self, count: usize) -> usize {
+        let spent = self.spent.drain(..count.min(self.spent.len()));
+        spent.map(|stream| self.rim.close(stream, false)).count()
     }
 }
 

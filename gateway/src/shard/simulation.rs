@@ -8,6 +8,7 @@ mod doors;
 mod held_back;
 mod judge;
 mod model;
+mod rush;
 mod world;
 
 use crate::clock::Clock;
@@ -38,7 +39,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
-use world::{Link, SimulatedRim, World};
+use world::{Link, Ready, SimulatedRim, World};
 
 /// A small queue, so that it is full at times.
 const QUEUE_BYTES: usize = 8 * 1024;
@@ -56,6 +57,8 @@ struct Simulation {
     devices: Devices,
     clients: usize,
     clock: Clock,
+    /// The poller has told of everything until then.
+    heard: Instant,
     /// How often somebody connects, of 100 steps; each run has its own.
     rush: u32,
     /// How many batches the sink takes after a step, at most; each run has its own.
@@ -112,6 +115,7 @@ impl Simulation {
             devices,
             clients: 0,
             clock,
+            heard: Instant::ORIGIN,
             rush,
             diligence,
         }
@@ -123,13 +127,23 @@ impl Simulation {
 
     /// One turn, as the event loop does it.
     fn turn(&mut self) {
-        self.shard.expire();
-        // The poller tells a bounded number at a time; the others have to wait for the next turn.
-        let ready: Vec<_> = {
-            let mut world = self.world.borrow_mut();
-            let told = world.ready.len().min(self.random.usize(1..20));
-            world.ready.drain(..told).collect()
-        };
+        let ready = self.poll();
+        self.turn_with(ready);
+    }
+
+    /// The poller tells a bounded number at a time; the others have to wait for the next turn.
+    fn poll(&mut self) -> Vec<Ready> {
+        let mut world = self.world.borrow_mut();
+        let told = self.random.usize(1..20);
+        if told > world.ready.len() {
+            self.heard = world.now;
+        }
+        let told = told.min(world.ready.len());
+        world.ready.drain(..told).collect()
+    }
+
+    fn turn_with(&mut self, ready: Vec<Ready>) {
+        self.shard.expire(self.heard);
         for event in ready {
             if event.writable {
                 self.shard.handle_writable(event.id);

@@ -56,12 +56,14 @@ pub(crate) struct World {
     pub(crate) now: Instant,
     pub(crate) links: BTreeMap<usize, Link>,
     pub(crate) ready: VecDeque<Ready>,
+    /// How often a socket was read.
+    pub(crate) reads: usize,
 }
 
 impl World {
     pub(crate) fn new() -> Rc<RefCell<Self>> {
         let now = Instant::from_nanos(1_000_000_000);
-        Rc::new(RefCell::new(Self { now, links: BTreeMap::new(), ready: VecDeque::new() }))
+        Rc::new(RefCell::new(Self { now, links: BTreeMap::new(), ready: VecDeque::new(), reads: 0 }))
     }
 
     /// A client does something to its end; the poller tells.
@@ -144,6 +146,7 @@ impl Rim for SimulatedRim {
     }
 
     fn read(&mut self, stream: &mut usize, buffer: &mut [u8]) -> io::Result<usize> {
+        self.0.borrow_mut().reads += 1;
         self.with(*stream, |link| {
             if link.reset {
                 return Err(ErrorKind::ConnectionReset.into());
