@@ -40,7 +40,7 @@ pub struct Sending<P> {
     /// The payloads above `settled`, in the order of their numbers.
     kept: SparseQueue<P>,
     /// The bytes of those in flight: above `settled`, up to `sent`.
-    bytes_in_flight: usize,
+    bytes_in_flight: u32,
     window: Window,
 }
 
@@ -73,6 +73,12 @@ impl<P: AsRef<[u8]>> Sending<P> {
         self.settled
     }
 
+    /// What the receiver takes.
+    #[must_use]
+    pub const fn window(&self) -> Window {
+        self.window
+    }
+
     /// The highest number given out.
     #[must_use]
     pub fn last(&self) -> u64 {
@@ -100,7 +106,6 @@ impl<P: AsRef<[u8]>> Sending<P> {
         self.window = window;
         // What was on its way is lost with the old connection, and may have arrived as far as the cursor says.
         self.sent = self.last();
-        self.bytes_in_flight = self.kept.iter().map(|payload| payload.as_ref().len()).sum();
         let settled = self.handle_receipt(committed.max(self.settled))?;
         self.sent = self.settled;
         self.bytes_in_flight = 0;
@@ -112,15 +117,15 @@ impl<P: AsRef<[u8]>> Sending<P> {
     pub fn poll_transmit(&mut self) -> Option<(u64, &P)> {
         let place = usize::try_from(self.sent - self.settled).ok()?;
         let payload = self.kept.get(place)?;
-        let bytes = payload.as_ref().len();
+        let bytes = length(payload);
         let has_room = place < self.window.messages as usize
-            && (place == 0 || self.bytes_in_flight + bytes <= self.window.bytes as usize);
+            && (place == 0 || self.bytes_in_flight.saturating_add(bytes) <= self.window.bytes);
         if !has_room {
             return None;
         }
         self.sent += 1;
         self.ever_sent = self.ever_sent.max(self.sent);
-        self.bytes_in_flight += bytes;
+        self.bytes_in_flight = self.bytes_in_flight.saturating_add(bytes);
         Some((self.sent, payload))
     }
 
@@ -139,7 +144,7 @@ impl<P: AsRef<[u8]>> Sending<P> {
         let first = self.settled + 1;
         while self.settled < committed {
             let payload = self.kept.pop_front().ok_or(Violation::NeverSent)?;
-            self.bytes_in_flight = self.bytes_in_flight.saturating_sub(payload.as_ref().len());
+            self.bytes_in_flight = self.bytes_in_flight.saturating_sub(length(&payload));
             self.settled += 1;
         }
         Ok(Some((first, committed)))
@@ -184,6 +189,11 @@ impl<P: AsRef<[u8]>> Sending<P> {
         };
         (self.settled + 1..).zip(self.kept).map(unsettled)
     }
+}
+
+/// In bytes, as frames count them.
+fn length(payload: &impl AsRef<[u8]>) -> u32 {
+    u32::try_from(payload.as_ref().len()).unwrap_or(u32::MAX)
 }
 
 /// What becomes of a message whose session is gone.

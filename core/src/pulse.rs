@@ -102,21 +102,21 @@ pub struct Pulse<P> {
     side: Side,
     stage: Stage,
     reader: FrameReader,
+    /// Between HELLO and WELCOME: the cursor and the window that the client named, and nothing to send.
     sending: Sending<P>,
     receiving: Receiving,
     /// What we take.
     window: Window,
     message_bytes_max: u32,
-    /// What the peer takes, as its HELLO says; a client learns it from WELCOME.
-    peer_window: Window,
+    /// The longest payload that the peer takes.
     peer_message_bytes_max: u32,
-    /// The cursor that a client's HELLO named.
-    peer_committed: u64,
     /// The sizes of messages that have come and are not committed, oldest first.
     uncommitted: SparseQueue<u32>,
-    uncommitted_bytes: u64,
+    /// Their sum: within the window, or that of a single one.
+    uncommitted_bytes: u32,
     /// Frames that go before all messages, in order.
-    urgent: Vec<u8>,
+    #[expect(clippy::box_collection, reason = "mostly there are none, and then two words of it are spared")]
+    urgent: Option<Box<Vec<u8>>>,
     is_receipt_due: bool,
     confirm_by: Option<Instant>,
     left_over: Option<Box<Sending<P>>>,
@@ -134,8 +134,8 @@ impl<P: AsRef<[u8]>> Pulse<P> {
     #[must_use]
     pub fn client(hello: &Hello<'_>, sending: Sending<P>, receiving: Receiving) -> Self {
         let mut pulse = Self::new(Side::Client, sending, receiving, hello.window, hello.message_bytes_max);
-        pulse.urgent.extend_from_slice(&PREFACE);
-        Frame::Hello(*hello).encode(&mut pulse.urgent);
+        pulse.urgent().extend_from_slice(&PREFACE);
+        Frame::Hello(*hello).encode(pulse.urgent());
         pulse
     }
 
@@ -154,12 +154,10 @@ impl<P: AsRef<[u8]>> Pulse<P> {
             receiving,
             window,
             message_bytes_max,
-            peer_window: window,
             peer_message_bytes_max: 0,
-            peer_committed: 0,
             uncommitted: SparseQueue::new(),
             uncommitted_bytes: 0,
-            urgent: Vec::new(),
+            urgent: None,
             is_receipt_due: false,
             confirm_by: None,
             left_over: None,
@@ -198,8 +196,12 @@ impl<P: AsRef<[u8]>> Pulse<P> {
 
     /// Bytes of frames that go out before all messages.
     #[must_use]
-    pub const fn urgent_bytes(&self) -> usize {
-        self.urgent.len()
+    pub fn urgent_bytes(&self) -> usize {
+        self.urgent.as_ref().map_or(0, |frames| frames.len())
+    }
+
+    fn urgent(&mut self) -> &mut Vec<u8> {
+        self.urgent.get_or_insert_default()
     }
 
     /// The longest payload that the peer takes, in bytes; 0 until it has said so.
@@ -265,13 +267,13 @@ impl<P: AsRef<[u8]>> Pulse<P> {
         if self.stage != Stage::Attaching {
             return Err(CloseReason::FrameOutOfPlace);
         }
-        self.sending = sending;
+        let named = std::mem::replace(&mut self.sending, sending);
         self.receiving = receiving;
         // What HELLO named belongs to its session: a new one begins at 0, whatever became of the other.
-        let peer_committed = if welcome.resumed { self.peer_committed } else { 0 };
-        self.sending.attach(peer_committed, self.peer_window)?;
+        let peer_committed = if welcome.resumed { named.settled() } else { 0 };
+        self.sending.attach(peer_committed, named.window())?;
         self.receiving.attach(welcome.committed);
-        Frame::Welcome(*welcome).encode(&mut self.urgent);
+        Frame::Welcome(*welcome).encode(self.urgent());
         self.stage = Stage::Attached;
         Ok(())
     }
@@ -289,24 +291,24 @@ impl<P: AsRef<[u8]>> Pulse<P> {
             self.is_receipt_due = true;
             for _ in before..self.receiving.committed() {
                 let bytes = self.uncommitted.pop_front().unwrap_or(0);
-                self.uncommitted_bytes -= u64::from(bytes);
+                self.uncommitted_bytes -= bytes;
             }
         }
     }
 
     /// A message is not accepted; [`commit`](Self::commit) of its number has to follow.
     pub fn refuse(&mut self, number: u64, code: u16, text: &str) {
-        Frame::Refuse { number, code, text }.encode(&mut self.urgent);
+        Frame::Refuse { number, code, text }.encode(self.urgent());
     }
 
     /// Sends a beat, or asks whether the peer lives.
     pub fn beat(&mut self, beat: Beat) {
-        Frame::Beat(beat).encode(&mut self.urgent);
+        Frame::Beat(beat).encode(self.urgent());
     }
 
     /// Tells the client something.
     pub fn notice(&mut self, code: u16, in_ms: u32, text: &str) {
-        Frame::Notice { code, in_ms, text }.encode(&mut self.urgent);
+        Frame::Notice { code, in_ms, text }.encode(self.urgent());
     }
 
     /// Our last word. Nothing is transmitted after it.
@@ -328,7 +330,9 @@ impl<P: AsRef<[u8]>> Pulse<P> {
         if self.stage == Stage::Over {
             return;
         }
-        out.extend_from_slice(&std::mem::take(&mut self.urgent));
+        if let Some(frames) = self.urgent.take() {
+            out.extend_from_slice(&frames);
+        }
         if self.stage != Stage::Attached {
             return;
         }
@@ -381,9 +385,8 @@ impl<P: AsRef<[u8]>> Pulse<P> {
             }
             (Frame::Hello(hello), Stage::Opening, Side::Gateway) => {
                 self.stage = Stage::Attaching;
-                self.peer_window = hello.window;
+                self.sending = Sending::restore(hello.committed, hello.committed, [], hello.window);
                 self.peer_message_bytes_max = hello.message_bytes_max;
-                self.peer_committed = hello.committed;
                 on_event(PulseEvent::Hello(hello));
             }
             (Frame::Hello(_), _, Side::Gateway) => return Err(CloseReason::SecondHello),
@@ -411,7 +414,6 @@ impl<P: AsRef<[u8]>> Pulse<P> {
         on_event: &mut impl FnMut(PulseEvent<'_>),
     ) -> Result<(), CloseReason> {
         self.stage = Stage::Attached;
-        self.peer_window = welcome.window;
         self.peer_message_bytes_max = welcome.message_bytes_max;
         on_event(PulseEvent::Welcome(welcome));
         let settled = if welcome.resumed {
@@ -447,12 +449,13 @@ impl<P: AsRef<[u8]>> Pulse<P> {
             Frame::Message { number, payload } => {
                 let bytes = payload.len() as u32;
                 self.receiving.handle_message(number, self.window.messages)?;
-                self.uncommitted_bytes += u64::from(bytes);
-                self.uncommitted.push_back(bytes);
                 // A single message is within its own limit, and may be as large as the whole window.
-                if self.uncommitted_bytes > u64::from(self.window.bytes) && self.uncommitted.len() > 1 {
+                let sum = u64::from(self.uncommitted_bytes) + u64::from(bytes);
+                if sum > u64::from(self.window.bytes) && !self.uncommitted.is_empty() {
                     return Err(Violation::WindowExceeded);
                 }
+                self.uncommitted_bytes += bytes;
+                self.uncommitted.push_back(bytes);
                 on_event(PulseEvent::Message { number, payload });
             }
             Frame::Receipt { committed } => {

@@ -11,10 +11,6 @@ use crate::time::Now;
 
 /// What is kept of what a peer says.
 #[derive(Debug)]
-#[expect(
-    clippy::large_enum_variant,
-    reason = "all stand behind one pointer, and most of them are the large one"
-)]
 pub(super) enum Speech {
     /// The first bytes, too few to tell what is spoken.
     Opening(Vec<u8>),

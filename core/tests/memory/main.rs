@@ -14,7 +14,7 @@ use std::time::Duration;
 /// So many that pages and the allocator's own tables don't matter.
 const CONNECTIONS: usize = 100_000;
 /// An idle attached connection costs at most this, in bytes, with what the allocator adds.
-const IDLE_BYTES_MAX: usize = 300;
+const IDLE_BYTES_MAX: usize = 240;
 /// What traffic may leave behind of each, in bytes: less than the smallest thing that can be allocated.
 const LEFT_BYTES_MAX: usize = 8;
 
