@@ -1,4 +1,5 @@
-// An ordinary Go server: a goroutine for each connection, a read deadline that each read moves.
+// An ordinary Go server: a goroutine for each connection, a read deadline that each read moves, or, if it is told
+// `short`, none.
 package main
 
 import (
@@ -8,12 +9,19 @@ import (
 	"time"
 )
 
-func serve(connection net.Conn) {
+const timeout = 5 * time.Second
+
+func serve(connection net.Conn, short bool) {
 	defer connection.Close()
+	if err := connection.SetReadDeadline(time.Now().Add(timeout)); err != nil {
+		return
+	}
 	buffer := make([]byte, 1024)
 	for {
-		if err := connection.SetReadDeadline(time.Now().Add(5 * time.Second)); err != nil {
-			return
+		if !short {
+			if err := connection.SetReadDeadline(time.Now().Add(timeout)); err != nil {
+				return
+			}
 		}
 		if _, err := connection.Read(buffer); err != nil {
 			return
@@ -22,6 +30,7 @@ func serve(connection net.Conn) {
 }
 
 func main() {
+	short := len(os.Args) > 2 && os.Args[2] == "short"
 	listener, err := net.Listen("tcp", os.Args[1])
 	if err != nil {
 		log.Fatal(err)
@@ -33,6 +42,6 @@ func main() {
 			time.Sleep(10 * time.Millisecond)
 			continue
 		}
-		go serve(connection)
+		go serve(connection, short)
 	}
 }

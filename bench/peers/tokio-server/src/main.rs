@@ -1,20 +1,30 @@
-//! An ordinary tokio server: a task for each connection, a time-out around each read.
+//! An ordinary tokio server: a task for each connection, a time-out around each read, or, if it is told `short`, around
+//! all.
 
 use std::time::Duration;
 use tokio::io::AsyncReadExt;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{sleep, timeout};
 
-async fn serve(mut stream: TcpStream) {
+const TIMEOUT: Duration = Duration::from_secs(5);
+
+async fn serve_long(mut stream: TcpStream) {
     let mut buffer = [0; 1024];
-    while let Ok(Ok(1..)) = timeout(Duration::from_secs(5), stream.read(&mut buffer)).await {}
+    while let Ok(Ok(1..)) = timeout(TIMEOUT, stream.read(&mut buffer)).await {}
 }
 
-async fn listen(address: String) -> std::io::Result<()> {
+async fn serve_short(mut stream: TcpStream) {
+    let mut buffer = [0; 1024];
+    let reading = async { while let Ok(1..) = stream.read(&mut buffer).await {} };
+    let _ = timeout(TIMEOUT, reading).await;
+}
+
+async fn listen(address: String, short: bool) -> std::io::Result<()> {
     let listener = TcpListener::bind(address).await?;
     loop {
         match listener.accept().await {
-            Ok((stream, _)) => drop(tokio::spawn(serve(stream))),
+            Ok((stream, _)) if short => drop(tokio::spawn(serve_short(stream))),
+            Ok((stream, _)) => drop(tokio::spawn(serve_long(stream))),
             Err(error) => {
                 eprintln!("{error}");
                 sleep(Duration::from_millis(10)).await;
@@ -25,5 +35,6 @@ async fn listen(address: String) -> std::io::Result<()> {
 
 fn main() -> std::io::Result<()> {
     let address = std::env::args().nth(1).unwrap_or_else(|| "127.0.0.1:0".to_owned());
-    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(listen(address))
+    let short = std::env::args().nth(2).is_some_and(|variant| variant == "short");
+    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(listen(address, short))
 }
