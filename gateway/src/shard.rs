@@ -234,7 +234,7 @@ impl<R: Rim> Shard<R> {
 
     /// Hands over what the turn has gathered for sinks and stores, and publishes the counts.
     pub(crate) fn end_turn(&mut self) {
-        if !self.rush {
+        if !self.rush && !self.spent.is_empty() {
             self.close_spent(SPENT_PER_TURN);
         }
         for lane in &mut self.lanes {

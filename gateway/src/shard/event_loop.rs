@@ -71,11 +71,13 @@ impl EventLoop {
     /// When the poller fails, which no peer can cause.
     pub(crate) fn run(mut self) -> io::Result<()> {
         let mut events = Events::with_capacity(EVENTS_PER_TURN);
+        let mut ended = self.clock.now();
         while !(self.shard.is_done() && self.acceptor.is_closed()) {
-            self.wait(&mut events)?;
+            self.wait(&mut events, ended)?;
             let began = self.clock.now();
             let count = self.turn(&events);
-            if let Some(span) = self.gathering.handle_turn(began, self.clock.now(), count) {
+            ended = self.clock.now();
+            if let Some(span) = self.gathering.handle_turn(began, ended, count) {
                 self.gather(span);
             }
         }
@@ -95,10 +97,10 @@ impl EventLoop {
         [self.shard.sleep(), accept].into_iter().flatten().min()
     }
 
-    fn wait(&mut self, events: &mut Events) -> io::Result<()> {
+    /// Asks the poller, at some time after `asked`.
+    fn wait(&mut self, events: &mut Events, asked: Instant) -> io::Result<()> {
         let wake = self.next_wake();
         let timeout = self.alarm.set(&self.clock, wake)?;
-        let asked = self.clock.now();
         match self.poll.poll(events, timeout) {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => events.clear(),
             outcome => outcome?,

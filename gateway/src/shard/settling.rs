@@ -151,8 +151,11 @@ impl<R: Rim> Shard<R> {
 
     /// Closes up to so many of those whose end has been sent. Returns how many.
     pub(crate) fn close_spent(&mut self, count: usize) -> usize {
-        let spent = self.spent.drain(..count.min(self.spent.len()));
-        spent.map(|stream| self.rim.close(stream, false)).count()
+        let count = count.min(self.spent.len());
+        for stream in self.spent.drain(..count) {
+            self.rim.close(stream, false);
+        }
+        count
     }
 }
 
