@@ -69,15 +69,14 @@ pub enum LifetimeKind {
     Long = 2,
 }
 
-/// What "committed" means at this gateway.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+/// What a committed message survives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Durability {
-    /// In memory only.
-    #[default]
+    /// Nothing: it is in memory only.
     None = 0,
-    /// Handed to the operating system: survives the process, not a loss of power.
+    /// The end of the gateway, by whatever signal, since the operating system has it; not the loss of power.
     Os = 1,
-    /// Synced to disk.
+    /// The loss of power as well: it is synced to disk.
     Synced = 2,
 }
 

@@ -162,11 +162,7 @@ impl Destination {
         config: StoreConfig,
         clock: Clock,
     ) -> Result<Opened, OpenError> {
-        let durability = match config.durability {
-            pulsegate_store::Durability::None => Durability::None,
-            pulsegate_store::Durability::Os => Durability::Os,
-            pulsegate_store::Durability::Synced => Durability::Synced,
-        };
+        let durability = config.durability;
         let post = self.post(ledger);
         let store = Store::open(directory, config, moment(clock), move |replies| post.deliver(replies))?;
         Ok(Opened { store: Arc::new(store), durability })
@@ -180,7 +176,7 @@ impl Destination {
         clock: Clock,
         origins: Arc<Origins>,
     ) -> Result<Opened, OpenError> {
-        let config = StoreConfig { durability: pulsegate_store::Durability::None, ..config };
+        let config = StoreConfig { durability: Durability::None, ..config };
         let post = self.post(ledger);
         let deliver = move |replies| post.deliver(replies);
         let forward = move |messages| origins.forward(messages);

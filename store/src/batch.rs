@@ -6,10 +6,11 @@ mod messages;
 mod outgoing;
 mod upkeep;
 
-use crate::config::{Durability, StoreConfig};
+use crate::config::StoreConfig;
 use crate::request::{Moment, Reply, Request, Ticket};
 use crate::sessions::Sessions;
 use crate::tickets::Tickets;
+use pulsegate_core::frame::Durability;
 use rusqlite::{CachedStatement, Connection, Transaction, TransactionBehavior};
 use std::collections::HashSet;
 

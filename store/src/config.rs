@@ -1,5 +1,6 @@
 //! The settings of a store, with defaults, and what of them can't be kept. Knows no file of settings.
 
+use pulsegate_core::frame::Durability;
 use std::time::Duration;
 
 /// The largest payload that any store takes, in bytes.
@@ -7,18 +8,6 @@ pub(crate) const PAYLOAD_BYTES_MAX: usize = 16_000_000;
 
 /// The longest id of a client, in bytes (PROTOCOL.md section 9).
 pub(crate) const CLIENT_BYTES_MAX: usize = 128;
-
-/// What a committed message survives.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub enum Durability {
-    /// Nothing: for a store in memory, and for it only.
-    None,
-    /// The end of the gateway, by whatever signal; not the loss of power.
-    Os,
-    /// The loss of power as well: each batch is synced to disk before its replies.
-    #[default]
-    Synced,
-}
 
 /// How much one session may store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -32,7 +21,7 @@ pub struct Quota {
 /// The settings of a store.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoreConfig {
-    /// What a committed message survives.
+    /// What a committed message survives: nothing in a store in memory, and in it only.
     pub durability: Durability,
     /// The most that waits for the committer, in bytes, what it is working on included.
     pub queue_bytes_max: usize,
@@ -58,7 +47,7 @@ pub struct StoreConfig {
 impl Default for StoreConfig {
     fn default() -> Self {
         Self {
-            durability: Durability::default(),
+            durability: Durability::Synced,
             queue_bytes_max: 16 * 1024 * 1024,
             sessions_max: 1_000_000,
             message_bytes_max: 1024 * 1024,

@@ -1,7 +1,7 @@
 //! The file: opening it, trusting it, moving the write-ahead log into it. Knows no requests.
 
-use crate::config::Durability;
 use crate::schema::{SCHEMA, SCHEMA_VERSION};
+use pulsegate_core::frame::Durability;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, Transaction, TransactionBehavior};
 use std::fs::{DirBuilder, File, OpenOptions};

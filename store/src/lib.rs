@@ -32,7 +32,8 @@ mod store;
 mod tickets;
 mod token;
 
-pub use config::{ConfigError, Durability, Quota, StoreConfig};
+pub use config::{ConfigError, Quota, StoreConfig};
+pub use pulsegate_core::frame::Durability;
 pub use pulsegate_core::policy::SecondConnection;
 pub use reader::{ReadError, Reader, StoredMessage};
 pub use request::{

@@ -1,13 +1,14 @@
 //! The store as its user sees it: opened, asked, told the time, closed. Knows no SQL but that of a start.
 
 use crate::committer::{Committer, Deliver, Phase, Place, Working};
-use crate::config::{ConfigError, Durability, StoreConfig};
+use crate::config::{ConfigError, StoreConfig};
 use crate::database::{Database, DatabaseError};
 use crate::lock::{Lock, LockError};
 use crate::queue::Queue;
 use crate::request::{Figures, Forwarded, Moment, Reply, Request, SubmitError};
 use crate::tickets::Tickets;
 use parking_lot::Mutex;
+use pulsegate_core::frame::Durability;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

@@ -1,10 +1,11 @@
 //! What clients send: judged, refused or taken, and what they know of it. Knows no attach.
 
 use super::{Batch, From, MESSAGE_BYTES, Message, NUMBER_MAX};
-use crate::config::{CLIENT_BYTES_MAX, Durability, StoreConfig, millis};
+use crate::config::{CLIENT_BYTES_MAX, StoreConfig, millis};
 use crate::request::{EndReason, Refusal, RefusalCode, Reply};
 use crate::sessions::Session;
 use pulsegate_core::exchange::Verdict;
+use pulsegate_core::frame::Durability;
 
 /// How many refusals of a session may stand unconfirmed; a client that keeps the protocol confirms after 8.
 const REFUSALS_MAX: u64 = 64;
