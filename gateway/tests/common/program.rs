@@ -1,16 +1,18 @@
-//! The real program as a child, ended with the test, its output caught.
+//! A program as a child, ended with the test, its output caught: `pulsegate`, or a client of it.
 
 use super::{PATIENCE, wait_until};
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::SocketAddr;
-use std::process::{Child, ChildStdout, Command, Stdio};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-/// A running `pulsegate`.
+/// A running program.
 pub(crate) struct Program {
     child: Child,
+    /// What it is fed by.
+    input: Option<ChildStdin>,
     stdout: Caught,
     /// Its other end, if nobody reads it.
     unread: Option<ChildStdout>,
@@ -19,8 +21,18 @@ pub(crate) struct Program {
 
 /// What came out so far.
 struct Caught {
-    lines: Arc<Mutex<Vec<(Instant, String)>>>,
+    lines: Arc<Mutex<Vec<String>>>,
     reader: Option<JoinHandle<()>>,
+}
+
+/// How a program has ended.
+#[derive(Debug)]
+pub(crate) struct Ended {
+    pub(crate) code: Option<i32>,
+    /// The lines of its standard output.
+    pub(crate) said: Vec<String>,
+    /// Those of its standard error.
+    pub(crate) complaints: Vec<String>,
 }
 
 /// A command that runs the program.
@@ -40,23 +52,35 @@ pub(crate) fn pulsegate_with_descriptors(limit: u32, args: &[&str]) -> Command {
 
 impl Program {
     pub(crate) fn start(command: Command) -> Self {
-        let mut program = Self::start_unread(command);
-        program.stdout = Caught::new(program.unread.take().unwrap());
-        program
+        Self::spawn(command, Stdio::null()).read()
+    }
+
+    /// One that is fed lines.
+    pub(crate) fn start_fed(command: Command) -> Self {
+        Self::spawn(command, Stdio::piped()).read()
     }
 
     /// Nobody reads what it writes to its standard output.
-    pub(crate) fn start_unread(mut command: Command) -> Self {
+    pub(crate) fn start_unread(command: Command) -> Self {
+        Self::spawn(command, Stdio::null())
+    }
+
+    fn spawn(mut command: Command, input: Stdio) -> Self {
         let mut child = command
             .env_remove("PULSEGATE_LOG")
-            .stdin(Stdio::null())
+            .stdin(input)
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
-        let unread = child.stdout.take();
+        let (input, unread) = (child.stdin.take(), child.stdout.take());
         let stderr = Caught::new(child.stderr.take().unwrap());
-        Self { child, stdout: Caught::new(std::io::empty()), unread, stderr }
+        Self { child, input, stdout: Caught::new(std::io::empty()), unread, stderr }
+    }
+
+    fn read(mut self) -> Self {
+        self.stdout = Caught::new(self.unread.take().unwrap());
+        self
     }
 
     /// `pulsegate serve` on a free port, once it listens, and the address.
@@ -101,14 +125,69 @@ impl Program {
     /// Waits for its end and returns the exit code, when everything that it said is caught.
     #[track_caller]
     pub(crate) fn wait(&mut self) -> Option<i32> {
-        let limit = Instant::now() + PATIENCE;
+        self.wait_within(PATIENCE)
+    }
+
+    #[track_caller]
+    fn wait_within(&mut self, patience: Duration) -> Option<i32> {
+        let limit = Instant::now() + patience;
         while self.is_running() {
-            assert!(Instant::now() < limit, "it never ends:\n{}", self.stderr());
+            assert!(Instant::now() < limit, "it never ends: {:#?}\n{}", self.last_said(), self.stderr());
             std::thread::sleep(Duration::from_millis(2));
         }
         self.stdout.finish();
         self.stderr.finish();
         self.child.wait().unwrap().code()
+    }
+
+    /// Kills it, and returns everything that it has said.
+    #[track_caller]
+    pub(crate) fn kill(mut self) -> Ended {
+        self.child.kill().unwrap();
+        self.ended(PATIENCE)
+    }
+
+    /// Ends its input, and waits until it has ended too.
+    #[track_caller]
+    pub(crate) fn finish(mut self, patience: Duration) -> Ended {
+        self.input = None;
+        self.ended(patience)
+    }
+
+    #[track_caller]
+    fn ended(&mut self, patience: Duration) -> Ended {
+        let code = self.wait_within(patience);
+        Ended { code, said: self.said(), complaints: self.stderr.lines() }
+    }
+
+    /// A line for it; one that has ended gets nothing.
+    pub(crate) fn feed(&mut self, line: &str) {
+        if let Some(input) = &mut self.input {
+            let _ = input.write_all(format!("{line}\n").as_bytes());
+        }
+    }
+
+    /// The lines of its standard output so far.
+    pub(crate) fn said(&self) -> Vec<String> {
+        self.stdout.lines()
+    }
+
+    /// Few enough to be read where a test fails.
+    fn last_said(&self) -> Vec<String> {
+        let mut said = self.said();
+        said.split_off(said.len().saturating_sub(30))
+    }
+
+    /// Waits until it has said such a line, or for so long.
+    pub(crate) fn heard(&self, patience: Duration, is_it: impl Fn(&str) -> bool) -> bool {
+        let limit = Instant::now() + patience;
+        while !self.stdout.lines.lock().unwrap().iter().any(|line| is_it(line)) {
+            if Instant::now() >= limit {
+                return false;
+            }
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        true
     }
 
     pub(crate) fn stdout(&self) -> String {
@@ -144,7 +223,7 @@ impl Caught {
         let into = Arc::clone(&lines);
         let reader = std::thread::spawn(move || {
             for line in BufReader::new(from).lines().map_while(Result::ok) {
-                into.lock().unwrap().push((Instant::now(), line));
+                into.lock().unwrap().push(line);
             }
         });
         Self { lines, reader: Some(reader) }
@@ -156,7 +235,11 @@ impl Caught {
         }
     }
 
+    fn lines(&self) -> Vec<String> {
+        self.lines.lock().unwrap().clone()
+    }
+
     fn text(&self) -> String {
-        self.lines.lock().unwrap().iter().map(|(_, line)| format!("{line}\n")).collect()
+        self.lines.lock().unwrap().iter().map(|line| format!("{line}\n")).collect()
     }
 }

@@ -2,9 +2,10 @@
 //! accepted arrives once, in order; what it was only fed may be missing.
 
 use crate::books::{Books, Row};
-use crate::process::{Ended, Process, connect, python};
+use crate::commands::{connect, python};
+use crate::common::program::{Ended, Program};
 use crate::victim::{Start, Victim};
-use crate::{payload, random_millis, seed};
+use crate::{PATIENCE, payload, random_millis, seed};
 use fastrand::Rng;
 use std::collections::HashSet;
 use std::net::SocketAddr;
@@ -97,45 +98,45 @@ impl Lives {
 
     /// A life that is cut short: wherever it stands, just after it was let in, or at work.
     fn be_killed(&mut self) -> Option<()> {
-        let (mut process, first) = (self.start()?, self.fed);
+        let (mut program, first) = (self.start()?, self.fed);
         let lines = self.random.usize(1..120);
-        self.feed(&mut process, lines);
+        self.feed(&mut program, lines);
         let within = match self.random.u8(..5) {
             0 => 0..400,
             1 | 2 => {
-                process.heard(START, |line| self.kind.is_let_in(line));
+                program.heard(START, |line| self.kind.is_let_in(line));
                 0..8
             }
             _ => {
-                process.heard(START, |line| self.kind.is_at_work(line));
+                program.heard(START, |line| self.kind.is_at_work(line));
                 0..250
             }
         };
         thread::sleep(random_millis(&mut self.random, within));
-        let ended = process.kill();
+        let ended = program.kill();
         self.lives.push(Life { fed: first..self.fed, ended });
         Some(())
     }
 
     /// A life to the end, of everything that is left and so many messages more.
     fn settle(&mut self, lines: usize) -> Option<()> {
-        let (mut process, first) = (self.start()?, self.fed);
-        self.feed(&mut process, lines);
-        let ended = process.finish();
+        let (mut program, first) = (self.start()?, self.fed);
+        self.feed(&mut program, lines);
+        let ended = program.finish(PATIENCE);
         assert_eq!(ended.code, Some(0), "{}: {ended:#?}", self.id);
         assert!(ended.complaints.is_empty(), "{}: {ended:#?}", self.id);
         self.lives.push(Life { fed: first..self.fed, ended });
         Some(())
     }
 
-    fn start(&self) -> Option<Process> {
-        Some(Process::start(self.kind.command(self.address, self.id, &self.outbox)?))
+    fn start(&self) -> Option<Program> {
+        Some(Program::start_fed(self.kind.command(self.address, self.id, &self.outbox)?))
     }
 
     /// Few enough to wait in a pipe that nobody reads.
-    fn feed(&mut self, process: &mut Process, lines: usize) {
+    fn feed(&mut self, program: &mut Program, lines: usize) {
         for _ in 0..lines {
-            process.feed(&payload(&mut self.random, self.id, self.fed));
+            program.feed(&payload(&mut self.random, self.id, self.fed));
             self.fed += 1;
         }
     }

@@ -2,7 +2,8 @@
 //! it goes on.
 
 use crate::books::Books;
-use crate::process::{Process, python};
+use crate::commands::python;
+use crate::common::program::Program;
 use crate::rust_client::quick;
 use crate::victim::{Start, Victim};
 use crate::{PATIENCE, payload, runtime, seed, within};
@@ -38,7 +39,7 @@ async fn notice(events: &mut Events, wanted: u16) {
 /// The clients, and how much they have sent.
 struct Crowd {
     client: Client,
-    python: Option<Process>,
+    python: Option<Program>,
     random: Rng,
     sent: u64,
     fed: u64,
@@ -63,7 +64,7 @@ impl Crowd {
 
     /// How much the client in Python was told to be committed.
     fn told_in_python(&self) -> usize {
-        let said = self.python.as_ref().map(Process::said).unwrap_or_default();
+        let said = self.python.as_ref().map(Program::said).unwrap_or_default();
         said.iter().filter(|line| line.starts_with("committed ")).count()
     }
 
@@ -76,7 +77,7 @@ impl Crowd {
     }
 
     fn count_in_python(&self, line: &str) -> usize {
-        let said = self.python.as_ref().map(Process::said).unwrap_or_default();
+        let said = self.python.as_ref().map(Program::said).unwrap_or_default();
         said.iter().filter(|said| *said == line).count()
     }
 }
@@ -90,7 +91,7 @@ fn receipts_stop_while_nothing_can_be_written_and_then_go_on() {
         eprintln!("SKIPPED: there is no prlimit here");
         return;
     }
-    let python = python(victim.addresses[0], "python", None).map(Process::start);
+    let python = python(victim.addresses[0], "python", None).map(Program::start_fed);
     runtime().block_on(async {
         let client = Client::start(victim.addresses[0], quick("rust")).await.unwrap();
         let mut crowd = Crowd { client, python, random: Rng::with_seed(seed), sent: 0, fed: 0 };
@@ -100,7 +101,7 @@ fn receipts_stop_while_nothing_can_be_written_and_then_go_on() {
         let Crowd { client, python, sent, fed, .. } = crowd;
         within("a goodbye", client.close()).await;
         if let Some(python) = python {
-            let ended = python.finish();
+            let ended = python.finish(PATIENCE);
             assert_eq!(ended.code, Some(0), "{ended:#?}");
         }
         let books = Books::read(&victim.data_dir);

@@ -1,10 +1,11 @@
 //! The gateway is killed again and again under the load of clients in Rust and Python.
 
 use crate::books::{Books, Row};
-use crate::process::{Ended, Process, python};
+use crate::commands::python;
+use crate::common::program::{Ended, Program};
 use crate::rust_client::{Habit, Sender, Told};
 use crate::victim::{Start, Victim};
-use crate::{payload, random_millis, runtime, seed};
+use crate::{PATIENCE, payload, random_millis, runtime, seed};
 use fastrand::Rng;
 use std::net::SocketAddr;
 use std::path::Path;
@@ -29,16 +30,16 @@ const SENDERS: [(&str, Habit, usize, bool); 6] = [
 const PYTHONS: [(&str, bool, bool); 2] = [("python", false, false), ("python-on-disk", true, true)];
 
 /// Feeds a client in Python until it is told to stop; returns how much it was fed, and how it ended.
-fn feed(mut process: Process, id: &'static str, mut random: Rng, stop: &AtomicBool) -> (u64, Ended) {
+fn feed(mut program: Program, id: &'static str, mut random: Rng, stop: &AtomicBool) -> (u64, Ended) {
     let mut fed = 0;
     while !stop.load(Relaxed) {
         for _ in 0..random.usize(1..40) {
-            process.feed(&payload(&mut random, id, fed));
+            program.feed(&payload(&mut random, id, fed));
             fed += 1;
         }
         thread::sleep(random_millis(&mut random, 0..100));
     }
-    (fed, process.finish())
+    (fed, program.finish(PATIENCE))
 }
 
 type Fed = (&'static str, JoinHandle<(u64, Ended)>);
@@ -47,9 +48,9 @@ fn start_pythons(victim: &Victim, directory: &Path, random: &mut Rng, stop: &Arc
     let start = |(id, on_disk, small): (&'static str, bool, bool)| {
         let outbox = directory.join(id);
         let address = victim.addresses[usize::from(small)];
-        let process = Process::start(python(address, id, on_disk.then_some(outbox.as_path()))?);
+        let program = Program::start_fed(python(address, id, on_disk.then_some(outbox.as_path()))?);
         let (random, stop) = (random.fork(), Arc::clone(stop));
-        Some((id, thread::spawn(move || feed(process, id, random, &stop))))
+        Some((id, thread::spawn(move || feed(program, id, random, &stop))))
     };
     PYTHONS.into_iter().filter_map(start).collect()
 }

@@ -4,11 +4,11 @@
 
 mod books;
 mod clients;
+mod commands;
 #[path = "../common/mod.rs"]
 mod common;
 mod full_disk;
 mod gateways;
-mod process;
 mod rust_client;
 mod to_clients;
 mod victim;

@@ -73,10 +73,8 @@ impl Victim {
     pub(crate) fn kill(&mut self) {
         let mut program = self.program.take().expect("it lives");
         assert!(program.is_running(), "it ended by itself:\n{}", program.stderr());
-        program.signal("KILL");
-        program.wait();
-        let said = program.stderr();
-        assert!(!said.contains("panicked"), "{said}");
+        let ended = program.kill();
+        assert!(!ended.complaints.iter().any(|line| line.contains("panicked")), "{ended:#?}");
     }
 }
 

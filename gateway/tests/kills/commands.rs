@@ -1,0 +1,38 @@
+//! The clients that run in processes of their own, as commands. Must not know what they are fed.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+
+/// The gateway's own client, with its outbox on disk.
+pub(crate) fn connect(address: SocketAddr, id: &str, outbox: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_pulsegate"));
+    command.args(["connect", &address.to_string(), "--id", id, "--outbox"]).arg(outbox);
+    command
+}
+
+/// The client in Python, with its outbox on disk or in memory; `None` where there is no Python.
+pub(crate) fn python(address: SocketAddr, id: &str, outbox: Option<&Path>) -> Option<Command> {
+    let mut command = Command::new(interpreter()?);
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    command.env("PYTHONDONTWRITEBYTECODE", "1").env("PYTHONPATH", here.join("../clients/python"));
+    command.arg(here.join("tests/kills/driver.py"));
+    command.args([&address.ip().to_string(), &address.port().to_string(), id]).args(outbox);
+    Some(command)
+}
+
+/// The interpreter itself: what stands under its name may be a script that looks for it.
+fn interpreter() -> Option<&'static PathBuf> {
+    static FOUND: OnceLock<Option<PathBuf>> = OnceLock::new();
+    let found = FOUND.get_or_init(|| {
+        let output =
+            Command::new("python3").args(["-c", "import sys; print(sys.executable)"]).output().ok()?;
+        let path = String::from_utf8(output.stdout).ok()?;
+        output.status.success().then(|| PathBuf::from(path.trim()))
+    });
+    if found.is_none() {
+        eprintln!("SKIPPED: there is no python3 here, so its client is not tested");
+    }
+    found.as_ref()
+}
