@@ -3,6 +3,8 @@
 
 mod beats;
 mod blocked;
+#[path = "../common/mod.rs"]
+mod common;
 mod confirming;
 mod deadlines;
 mod driver;

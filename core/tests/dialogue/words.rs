@@ -1,11 +1,11 @@
 //! What the two sides say, and the policies under which they say it.
 
+pub(crate) use crate::common::{admission, bytes, hello};
+
 use pulsegate_core::close::{CloseReason, Retry};
 use pulsegate_core::connection::{Admission, Attachment};
 use pulsegate_core::exchange::Window;
-use pulsegate_core::frame::{
-    Beat, Durability, Frame, FrameReader, Hello, LifetimeKind, MESSAGE_BYTES_MAX, PREFACE, Refusals,
-};
+use pulsegate_core::frame::{Beat, Frame, FrameReader, Hello, LifetimeKind, MESSAGE_BYTES_MAX, PREFACE};
 use pulsegate_core::policy::{LifetimePolicy, Policy, Protocol, PulsePolicy};
 use std::time::Duration;
 
@@ -53,53 +53,14 @@ pub(crate) fn patient() -> Policy {
     Policy { lifetime: LifetimePolicy::Long { heartbeat_timeout: AGE, max_age: AGE }, ..pulse() }
 }
 
-/// The HELLO of a client that begins a session.
-pub(crate) fn hello() -> Hello<'static> {
-    Hello {
-        lifetime: LifetimeKind::Any,
-        beat_min_ms: 0,
-        beat_max_ms: 0,
-        window: Window { messages: 10, bytes: 100_000 },
-        message_bytes_max: 50_000,
-        session: 0,
-        token: [0; 16],
-        committed: 0,
-        acknowledged: 0,
-        id: "a client of 16 B",
-        refused: Refusals::default(),
-    }
-}
-
 /// The HELLO of one that comes back, and has committed so many of our messages.
 pub(crate) fn hello_again(committed: u64) -> Hello<'static> {
     Hello { session: 7, token: [7; 16], committed, ..hello() }
 }
 
-/// What lets in the client of a new session.
-pub(crate) fn admission() -> Admission<'static> {
-    Admission {
-        attachment: Attachment { session: 7, epoch: 1 },
-        resumed: false,
-        durability: Durability::Synced,
-        token: [8; 16],
-        committed: 0,
-        floor: 0,
-        acknowledged: 0,
-        lost: None,
-        refused: Refusals::default(),
-        server_time_ms: 1_700_000_000_000,
-    }
-}
-
 /// What lets in the client of a session that goes on.
 pub(crate) fn admission_again() -> Admission<'static> {
     Admission { attachment: Attachment { session: 7, epoch: 2 }, resumed: true, ..admission() }
-}
-
-pub(crate) fn bytes(frames: &[Frame<'_>]) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    frames.iter().for_each(|frame| frame.encode(&mut bytes));
-    bytes
 }
 
 /// The preface and these frames, in one piece.

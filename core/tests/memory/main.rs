@@ -4,9 +4,12 @@
 
 #![cfg(target_os = "linux")]
 
-use pulsegate_core::connection::{Admission, Attachment, Connection, Event, Output, Written};
-use pulsegate_core::exchange::Window;
-use pulsegate_core::frame::{Beat, Durability, Frame, Hello, LifetimeKind, PREFACE, Refusals};
+#[path = "../common/mod.rs"]
+mod common;
+
+use common::{admission, bytes, hello};
+use pulsegate_core::connection::{Connection, Event, Output, Written};
+use pulsegate_core::frame::{Beat, Frame, PREFACE};
 use pulsegate_core::policy::{Policy, Protocol};
 use pulsegate_core::time::{Instant, Now};
 use std::time::Duration;
@@ -47,46 +50,15 @@ fn resident_bytes() -> usize {
     kibibytes * 1024
 }
 
-fn bytes(frames: &[Frame<'_>]) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    frames.iter().for_each(|frame| frame.encode(&mut bytes));
-    bytes
-}
-
 fn at(millis: u64) -> Now {
     Now::at(Instant::ORIGIN.after(Duration::from_millis(millis)))
 }
 
 fn attach(connection: &mut Connection, policy: &Policy, peer: &mut Peer) {
-    let hello = Hello {
-        lifetime: LifetimeKind::Any,
-        beat_min_ms: 0,
-        beat_max_ms: 0,
-        window: Window { messages: 10, bytes: 100_000 },
-        message_bytes_max: 50_000,
-        session: 0,
-        token: [0; 16],
-        committed: 0,
-        acknowledged: 0,
-        id: "a client of 16 B",
-        refused: Refusals::default(),
-    };
     connection.handle_input(at(1), policy, &PREFACE[..5], peer);
     connection.handle_input(at(1), policy, &PREFACE[5..], peer);
-    connection.handle_input(at(1), policy, &bytes(&[Frame::Hello(hello)]), peer);
-    let admission = Admission {
-        attachment: Attachment { session: 1, epoch: 1 },
-        resumed: false,
-        durability: Durability::Synced,
-        token: [1; 16],
-        committed: 0,
-        floor: 0,
-        acknowledged: 0,
-        lost: None,
-        refused: Refusals::default(),
-        server_time_ms: 0,
-    };
-    connection.welcome(at(2), policy, &admission, [], peer);
+    connection.handle_input(at(1), policy, &bytes(&[Frame::Hello(hello())]), peer);
+    connection.welcome(at(2), policy, &admission(), [], peer);
     write(connection, 2, policy, peer);
     assert!(connection.attachment().is_some());
 }

@@ -1,5 +1,7 @@
 //! The pulse protocol on one connection: two ends, one clock, bytes in between.
 
+#[path = "../common/mod.rs"]
+mod common;
 mod pair;
 mod resuming;
 mod violations;

@@ -1,5 +1,6 @@
 //! A client and a gateway, and what each of them sees.
 
+use crate::common;
 use pulsegate_core::close::CloseReason;
 use pulsegate_core::exchange::{Receiving, Sending, Window};
 use pulsegate_core::frame::{Durability, Hello, LifetimeKind, PREFACE, Refusals, Welcome};
@@ -65,19 +66,7 @@ impl End {
 }
 
 pub(crate) fn hello() -> Hello<'static> {
-    Hello {
-        lifetime: LifetimeKind::Any,
-        beat_min_ms: 0,
-        beat_max_ms: 0,
-        window: WINDOW,
-        message_bytes_max: MESSAGE_BYTES_MAX,
-        session: 0,
-        token: [0; 16],
-        committed: 0,
-        acknowledged: 0,
-        id: "a client",
-        refused: Refusals::default(),
-    }
+    Hello { window: WINDOW, message_bytes_max: MESSAGE_BYTES_MAX, ..common::hello() }
 }
 
 pub(crate) fn welcome(resumed: bool, committed: u64) -> Welcome<'static> {

@@ -1,15 +1,10 @@
 //! Each thing that a peer must not do has its own reason, and nothing counts after it.
 
+use crate::common::bytes;
 use crate::pair::{End, MESSAGE_BYTES_MAX, Pair, Seen, WINDOW, hello, welcome};
 use pulsegate_core::close::CloseReason;
 use pulsegate_core::exchange::{Receiving, Sending};
 use pulsegate_core::frame::{Beat, Frame, Hello};
-
-fn bytes(frames: &[Frame<'_>]) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    frames.iter().for_each(|frame| frame.encode(&mut bytes));
-    bytes
-}
 
 #[track_caller]
 fn check(mut end: End, sent: &[u8], reason: CloseReason) {
