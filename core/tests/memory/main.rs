@@ -1,25 +1,24 @@
-//! What an idle connection of the pulse protocol costs on the heap, and that it costs no more after it has carried
-//! messages. Counted is the memory of the whole process, of which everything else is made before; so this test has
-//! a program of its own.
-
-#![cfg(target_os = "linux")]
+//! What an idle connection costs on the heap, to the byte, and that it costs no more after it has carried messages. An
+//! allocator counts for the whole process; so there is one test, and it has a program of its own.
 
 #[path = "../common/mod.rs"]
 mod common;
 
+use cap::Cap;
 use common::{admission, bytes, hello};
 use pulsegate_core::connection::{Connection, Event, Output, Written};
 use pulsegate_core::frame::{Beat, Frame, PREFACE};
-use pulsegate_core::policy::{Policy, Protocol};
+use pulsegate_core::policy::{Framing, Policy, Protocol};
 use pulsegate_core::time::{Instant, Now};
+use std::alloc::System;
 use std::time::Duration;
 
-/// So many that pages and the allocator's own tables don't matter.
-const CONNECTIONS: usize = 100_000;
-/// An idle attached connection costs at most this, in bytes, with what the allocator adds.
-const IDLE_BYTES_MAX: usize = 240;
-/// What traffic may leave behind of each, in bytes: less than the smallest thing that can be allocated.
-const LEFT_BYTES_MAX: usize = 8;
+#[global_allocator]
+static HEAP: Cap<System> = Cap::new(System, usize::MAX);
+
+const CONNECTIONS: usize = 1_000;
+/// An idle connection that is attached to a session, in bytes.
+const ATTACHED_BYTES_MAX: usize = 184;
 
 #[derive(Default)]
 struct Peer {
@@ -40,14 +39,6 @@ impl Output for Peer {
         assert!(!matches!(event, Event::Closed(_)), "{event:?}");
         self.messages += u64::from(matches!(event, Event::Message { .. }));
     }
-}
-
-/// Bytes of memory that this process has in use.
-fn resident_bytes() -> usize {
-    let status = std::fs::read_to_string("/proc/self/status").expect("Linux has it");
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("it names memory");
-    let kibibytes = line.trim().trim_end_matches(" kB").parse::<usize>().expect("a number");
-    kibibytes * 1024
 }
 
 fn at(millis: u64) -> Now {
@@ -101,26 +92,43 @@ fn write(connection: &mut Connection, millis: u64, policy: &Policy, peer: &mut P
     }
 }
 
+/// A raw connection's line, in two pieces, and its answer.
+fn chat(connection: &mut Connection, policy: &Policy, peer: &mut Peer) {
+    connection.handle_input(at(10), policy, b"a li", peer);
+    connection.handle_input(at(10), policy, b"ne\n", peer);
+    write(connection, 10, policy, peer);
+    assert_eq!(std::mem::take(&mut peer.messages), 1);
+}
+
+/// What is on the heap for each of them after this has been done to all.
+fn bytes_each(
+    connections: &mut [Connection],
+    before: usize,
+    mut change: impl FnMut(&mut Connection),
+) -> usize {
+    connections.iter_mut().for_each(&mut change);
+    HEAP.allocated().saturating_sub(before).div_ceil(connections.len())
+}
+
 #[test]
 fn an_idle_connection_costs_little_and_no_more_after_it_has_carried_messages() {
-    let policy = Policy { protocol: Protocol::Pulse, ..Policy::default() };
+    let raw = Policy { framing: Framing::Lines, reply: Some("ok {n}".into()), ..Policy::default() };
+    let pulse = Policy { protocol: Protocol::Pulse, ..Policy::default() };
     let mut peer = Peer::default();
-    // One goes ahead, so that what is made once is made before.
-    let mut first = Connection::new(at(0), &policy);
-    attach(&mut first, &policy, &mut peer);
-    talk(&mut first, &policy, &mut peer);
-    let mut connections: Vec<Connection> =
-        (0..CONNECTIONS).map(|_| Connection::new(at(0), &policy)).collect();
+    // One of each goes ahead, so that what is made once is made before.
+    let mut first = [Connection::new(at(0), &raw), Connection::new(at(0), &pulse)];
+    chat(&mut first[0], &raw, &mut peer);
+    attach(&mut first[1], &pulse, &mut peer);
+    talk(&mut first[1], &pulse, &mut peer);
+    let crowd = |policy| (0..CONNECTIONS).map(|_| Connection::new(at(0), policy)).collect::<Vec<_>>();
+    let (mut raws, mut pulses) = (crowd(&raw), crowd(&pulse));
 
-    let empty = resident_bytes();
-    connections.iter_mut().for_each(|connection| attach(connection, &policy, &mut peer));
-    let idle = resident_bytes();
-    connections.iter_mut().for_each(|connection| talk(connection, &policy, &mut peer));
-    let after = resident_bytes();
-
-    let idle_bytes = idle.saturating_sub(empty) / CONNECTIONS;
-    let left_bytes = after.saturating_sub(idle) / CONNECTIONS;
-    println!("an idle attached connection: {idle_bytes} bytes on the heap, {left_bytes} more after messages");
-    assert!(idle_bytes <= IDLE_BYTES_MAX, "{idle_bytes} bytes");
-    assert!(left_bytes <= LEFT_BYTES_MAX, "messages leave {left_bytes} bytes behind");
+    let before = HEAP.allocated();
+    let chatted = bytes_each(&mut raws, before, |connection| chat(connection, &raw, &mut peer));
+    let attached = bytes_each(&mut pulses, before, |connection| attach(connection, &pulse, &mut peer));
+    let talked = bytes_each(&mut pulses, before, |connection| talk(connection, &pulse, &mut peer));
+    println!("bytes on the heap: raw {chatted}, attached {attached}, after messages {talked}");
+    assert_eq!(chatted, 0, "an idle raw connection has nothing on the heap, whatever it has carried");
+    assert!(attached <= ATTACHED_BYTES_MAX, "an attached one keeps {attached} bytes");
+    assert!(talked <= attached, "messages leave {talked} bytes of {attached}");
 }
