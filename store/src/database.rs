@@ -92,7 +92,7 @@ impl Database {
             "PRAGMA synchronous = {synchronous};
              PRAGMA wal_autocheckpoint = 0;
              PRAGMA journal_size_limit = {};
-             PRAGMA cache_size = -1024;",
+             PRAGMA cache_size = -256;",
             4 * wal_bytes
         ))?;
         let database = Self::prepare(connection)?;
