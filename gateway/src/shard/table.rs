@@ -8,6 +8,9 @@ use std::collections::BTreeSet;
 /// is freed (its threshold for that grows with use, up to here). A smaller one would stay in the process
 /// when the connections have left. Pages of a chunk that were never used cost nothing.
 const CHUNK_BYTES_MIN: usize = 32 * 1024 * 1024;
+/// An empty chunk of which no more than this was ever used is kept: where few connections come and go, each of them
+/// would have it mapped and unmapped.
+const KEPT_BYTES_MAX: usize = 128 * 1024;
 
 /// What a table keeps.
 pub(crate) trait Numbered {
@@ -92,7 +95,7 @@ impl<T: Numbered> Table<T> {
         let value = chunk.remove(place)?;
         self.len -= 1;
         self.roomy.insert(index);
-        if chunk.len == 0 {
+        if chunk.len == 0 && chunk.used_bytes() > KEPT_BYTES_MAX {
             self.chunks[index] = None;
         }
         Some(value)
@@ -146,6 +149,11 @@ impl<T> Chunk<T> {
         self.roomy_word = self.roomy_word.min(place / 64);
         self.len -= 1;
         Some(value)
+    }
+
+    /// Of the places that were ever used, those that are empty now included.
+    const fn used_bytes(&self) -> usize {
+        self.slots.len() * size_of::<Option<T>>()
     }
 
     fn next_used(&self, from: usize) -> Option<usize> {
@@ -209,6 +217,21 @@ mod tests {
         assert_eq!(table.insert(Large(9999, [0; 4096])), 0);
         assert_eq!(table.next_key(1), Some(places));
         assert_eq!(table.next_key(places + 3), None);
+    }
+
+    #[test]
+    fn an_empty_chunk_that_was_used_little_is_kept() {
+        let mut table = Table::new();
+        for number in 0..5 {
+            let key = table.insert(Large(number, [0; 4096]));
+            assert!(table.remove(key).is_some() && table.is_empty());
+            assert!(table.chunks[0].is_some());
+        }
+        for number in 0..5 {
+            table.insert(Large(number, [0; 4096]));
+        }
+        (0..5).for_each(|key| drop(table.remove(key)));
+        assert!(table.chunks[0].is_none(), "it was used more");
     }
 
     #[test]
