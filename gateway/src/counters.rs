@@ -99,8 +99,10 @@ impl Counts {
         }
     }
 
-    pub(crate) const fn count_end(&mut self, reason: CloseReason) {
+    /// Returns how many it makes.
+    pub(crate) const fn count_end(&mut self, reason: CloseReason) -> u64 {
         self.ended[reason.index()] += 1;
+        self.ended[reason.index()]
     }
 }
 
@@ -129,12 +131,15 @@ impl Default for Published {
 }
 
 impl Published {
-    /// Publishes; only the owning shard does. A reader may see one turn half published; between turns, and
+    /// Publishes how many have ended for this reason, as soon as one does: most turns end nobody, and need not touch so
+    /// many counts.
+    pub(crate) fn store_end(&self, reason: CloseReason, count: u64) {
+        self.ended[reason.index()].store(count, Relaxed);
+    }
+
+    /// Publishes the rest; only the owning shard does. A reader may see one turn half published; between turns, and
     /// once the shard has stopped, the counts are exact.
     pub(crate) fn store(&self, counts: &Counts) {
-        for (published, &ended) in self.ended.iter().zip(&counts.ended) {
-            published.store(ended, Relaxed);
-        }
         self.accepted.store(counts.accepted, Relaxed);
         self.messages.store(counts.messages, Relaxed);
         self.bytes_in.store(counts.bytes_in, Relaxed);

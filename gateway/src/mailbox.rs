@@ -99,6 +99,10 @@ impl Mailbox {
 
     /// Takes all commands; `into` is empty before, and keeps its memory from turn to turn.
     pub(crate) fn take(&self, into: &mut Vec<Command>) {
+        // Whoever posts wakes the shard afterwards, unless it has been woken and has not looked yet.
+        if !self.woken.load(SeqCst) {
+            return;
+        }
         self.woken.store(false, SeqCst);
         let mut queue = self.queue.lock();
         queue.bytes = 0;

@@ -182,7 +182,7 @@ impl<R: Rim> Shard<R> {
     }
 
     fn count_refusal(&mut self, peer: Peer, reason: CloseReason) {
-        self.counts.count_end(reason);
+        self.published.store_end(reason, self.counts.count_end(reason));
         tracing::debug!(peer = %peer.address(), %reason, "refused");
     }
 
@@ -340,7 +340,7 @@ impl<R: Rim> Shard<R> {
             if let Some(held) = courier.report(ended) {
                 self.held.insert(entry.id(key), held);
             }
-            self.counts.count_end(reason);
+            self.published.store_end(reason, self.counts.count_end(reason));
             log_end(entry, &ended);
         }
         if let Some(attach) = attach {
