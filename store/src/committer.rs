@@ -217,12 +217,13 @@ impl Committer {
         };
         self.phase = Phase::Faulted { retry_at_ms: self.now.uptime_ms + retry_ms, delay_ms };
         self.figures.lock().stopped = true;
+        // Before anybody is told, so that who is told finds it closed.
+        if matches!(self.place, Place::Memory(_)) {
+            self.queue.close();
+        }
         if is_news {
             error!(%error, "the store can't write: nothing is acknowledged until it can");
             (self.deliver)(vec![Reply::Stopped { why: format!("the store can't write: {error}") }]);
-        }
-        if matches!(self.place, Place::Memory(_)) {
-            self.queue.close();
         }
     }
 
