@@ -34,7 +34,6 @@ use crate::peer::Peer;
 use crate::shard::door::{After, Courier, Desk, Door, Lane};
 use crate::shard::drain::Drain;
 use crate::shard::entry::{Entry, Marks, Waiting};
-use crate::shard::held::Held;
 use crate::shard::ledger::Ledger;
 use crate::shard::rim::Rim;
 use crate::shard::settling::SPENT_PER_TURN;
@@ -86,8 +85,6 @@ pub(crate) struct Shard<R: Rim> {
     heard: Instant,
     lanes: Box<[Lane]>,
     ledgers: Box<[Ledger]>,
-    /// Ends that the sink is to hear of after messages that are still on their way to it.
-    held: Held,
     buffer: Vec<u8>,
     /// Bytes for the peer of the connection that is being served; empty between calls.
     transmit: Vec<u8>,
@@ -136,7 +133,6 @@ impl<R: Rim> Shard<R> {
             heard: now,
             lanes,
             ledgers,
-            held: Held::default(),
             buffer: vec![0; READ_BUFFER_BYTES],
             transmit: Vec::new(),
             commands: Vec::new(),
@@ -277,7 +273,8 @@ impl<R: Rim> Shard<R> {
 
     /// Whether it has been told to stop and holds nothing any more.
     pub(crate) fn is_done(&self) -> bool {
-        self.drain.is_some() && self.table.is_empty() && self.held.is_empty() && self.spent.is_empty()
+        let is_told = self.ledgers.iter().all(|ledger| ledger.held.is_empty());
+        self.drain.is_some() && self.table.is_empty() && is_told && self.spent.is_empty()
     }
 
     /// Whether it takes no newcomers any more.
@@ -337,9 +334,7 @@ impl<R: Rim> Shard<R> {
         if let Some(reason) = closed {
             let age = now.instant.since(entry.connection.lifetime().opened());
             let ended = Ended { reason, age, totals: entry.connection.totals() };
-            if let Some(held) = courier.report(ended) {
-                self.held.insert(entry.id(key), held);
-            }
+            courier.report(ended);
             self.published.store_end(reason, self.counts.count_end(reason));
             log_end(entry, &ended);
         }

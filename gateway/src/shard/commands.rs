@@ -173,6 +173,6 @@ impl<R: Rim> Shard<R> {
         }
         self.lanes.iter_mut().for_each(|lane| lane.paused.clear());
         self.ledgers.iter_mut().for_each(|ledger| ledger.paused.clear());
-        self.held.release_all(&mut self.lanes);
+        self.ledgers.iter_mut().for_each(|ledger| ledger.held.release_all(&mut self.lanes));
     }
 }

@@ -101,17 +101,14 @@ impl Courier<'_> {
         }
     }
 
-    /// Tells the sink that the connection has ended. Returns what it is to be told later: after the messages that a
-    /// store in memory has yet to forward.
-    pub(crate) fn report(&mut self, ended: Ended) -> Option<HeldEnd> {
-        let Delivery::Lane(lane) = self.delivery else { return None };
+    /// Tells the sink that the connection has ended: later, if a store in memory has yet to forward messages of it.
+    pub(crate) fn report(&mut self, ended: Ended) {
+        let Delivery::Lane(lane) = self.delivery else { return };
         let end = HeldEnd { lane, from: self.from, ended };
-        let was_attached = self.sessions.as_ref().is_some_and(|desk| desk.attachment.is_some());
-        if was_attached && ended.reason != CloseReason::Replaced {
-            return Some(end);
+        match self.sessions.as_mut().filter(|desk| desk.attachment.is_some()) {
+            Some(desk) if ended.reason != CloseReason::Replaced => desk.ledger.held.insert(end),
+            Some(_) | None => end.report(self.lanes),
         }
-        end.report(self.lanes);
-        None
     }
 }
 

@@ -1,4 +1,5 @@
-//! Ends of connections that their sink is not told of yet: messages of theirs are still with the committer.
+//! Ends of connections that their sink is not told of yet: messages of theirs are still with the committer of one
+//! ledger.
 
 use crate::id::ConnectionId;
 use crate::shard::door::Lane;
@@ -28,8 +29,8 @@ pub(crate) struct Held(HashMap<ConnectionId, HeldEnd>);
 
 impl Held {
     /// Holds an end back.
-    pub(crate) fn insert(&mut self, id: ConnectionId, end: HeldEnd) {
-        self.0.insert(id, end);
+    pub(crate) fn insert(&mut self, end: HeldEnd) {
+        self.0.insert(end.from.id, end);
     }
 
     /// The messages of this connection have gone before.

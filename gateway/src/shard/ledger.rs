@@ -1,6 +1,7 @@
 //! A shard's side of a store: what this turn has gathered for it, and who waits until the store has room.
 
 use crate::id::ConnectionId;
+use crate::shard::held::Held;
 use pulsegate_core::close::CloseReason;
 use pulsegate_core::frame::Durability;
 use pulsegate_store::{Request, Store, SubmitError};
@@ -35,13 +36,23 @@ pub(crate) struct Ledger {
     requests: Vec<Request>,
     bytes: usize,
     closed: bool,
+    /// Ends that the sink is to hear of after messages that the store has yet to forward.
+    pub(crate) held: Held,
     pub(crate) paused: Vec<ConnectionId>,
 }
 
 impl Ledger {
     /// The side of this store.
-    pub(crate) const fn new(store: Arc<dyn Committing>, durability: Durability) -> Self {
-        Self { store, durability, requests: Vec::new(), bytes: 0, closed: false, paused: Vec::new() }
+    pub(crate) fn new(store: Arc<dyn Committing>, durability: Durability) -> Self {
+        Self {
+            store,
+            durability,
+            requests: Vec::new(),
+            bytes: 0,
+            closed: false,
+            held: Held::default(),
+            paused: Vec::new(),
+        }
     }
 
     /// Asks for something at the end of the turn.

@@ -59,7 +59,7 @@ impl<R: Rim> Shard<R> {
 
     /// A newer connection has taken over the session of this one.
     pub(crate) fn handle_replaced(&mut self, now: Now, id: ConnectionId) {
-        self.held.release(id, &mut self.lanes);
+        self.ledgers.iter_mut().for_each(|ledger| ledger.held.release(id, &mut self.lanes));
         if let Some(key) = self.table.find(id) {
             self.end(key, now, CloseReason::Replaced);
         }
@@ -110,7 +110,7 @@ impl<R: Rim> Shard<R> {
             Reply::PushRefused { ticket, why } => self.end_of(now, ticket, push_reason(why)),
             Reply::Detached { ticket, session, epoch, .. } => {
                 self.shared.origins.remove(Attachment { session, epoch });
-                self.held.release(connection_of(ticket).1, &mut self.lanes);
+                self.ledgers[ledger].held.release(connection_of(ticket).1, &mut self.lanes);
             }
             Reply::Expired { session, unknown } => {
                 tracing::debug!(session, ?unknown, "a session has expired");
