@@ -233,6 +233,8 @@ impl<R: Rim> Shard<R> {
         if !self.rush && !self.spent.is_empty() {
             self.close_spent(SPENT_PER_TURN);
         }
+        // The stores come first: if one has died, the ends that waited for it go into these batches.
+        self.submit();
         for lane in &mut self.lanes {
             if !lane.batch.is_empty() {
                 lane.queue.push(self.index, std::mem::take(&mut lane.batch));
@@ -242,15 +244,21 @@ impl<R: Rim> Shard<R> {
                 self.lanes_free = true;
             }
         }
+        self.counts.stalled_ms = self.guard.stalled().as_millis() as u64;
+        self.published.store(&self.counts);
+    }
+
+    /// Hands over what the turn has gathered for stores. From one that has died nothing more will come.
+    fn submit(&mut self) {
         for place in 0..self.ledgers.len() {
-            let had_failed = self.ledgers[place].has_failed();
-            self.lanes_free |= self.ledgers[place].submit();
-            if self.ledgers[place].has_failed() && !had_failed {
+            let ledger = &mut self.ledgers[place];
+            let had_failed = ledger.has_failed();
+            self.lanes_free |= ledger.submit();
+            if ledger.has_failed() && !had_failed {
+                ledger.held.release_all(&mut self.lanes);
                 self.sweep(Errand::Purge);
             }
         }
-        self.counts.stalled_ms = self.guard.stalled().as_millis() as u64;
-        self.published.store(&self.counts);
     }
 
     /// When the next turn is due though nothing becomes ready: now if work is left, `None` if nothing is

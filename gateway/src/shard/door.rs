@@ -105,7 +105,8 @@ impl Courier<'_> {
     pub(crate) fn report(&mut self, ended: Ended) {
         let Delivery::Lane(lane) = self.delivery else { return };
         let end = HeldEnd { lane, from: self.from, ended };
-        match self.sessions.as_mut().filter(|desk| desk.attachment.is_some()) {
+        let forwards = |desk: &&mut Desk<'_>| desk.attachment.is_some() && !desk.ledger.has_failed();
+        match self.sessions.as_mut().filter(forwards) {
             Some(desk) if ended.reason != CloseReason::Replaced => desk.ledger.held.insert(end),
             Some(_) | None => end.report(self.lanes),
         }

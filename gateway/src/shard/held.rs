@@ -1,5 +1,5 @@
 //! Ends of connections that their sink is not told of yet: messages of theirs are still with the committer of one
-//! ledger.
+//! ledger, which may die with them.
 
 use crate::id::ConnectionId;
 use crate::shard::door::Lane;

@@ -36,6 +36,8 @@ pub(crate) struct Ledger {
     requests: Vec<Request>,
     bytes: usize,
     closed: bool,
+    /// The store has stopped, perhaps for good.
+    doubted: bool,
     /// Ends that the sink is to hear of after messages that the store has yet to forward.
     pub(crate) held: Held,
     pub(crate) paused: Vec<ConnectionId>,
@@ -50,6 +52,7 @@ impl Ledger {
             requests: Vec::new(),
             bytes: 0,
             closed: false,
+            doubted: false,
             held: Held::default(),
             paused: Vec::new(),
         }
@@ -74,9 +77,15 @@ impl Ledger {
         self.closed
     }
 
+    /// Makes sure that the end of the turn finds out whether its thread has died, though nothing may be left to hand
+    /// over.
+    pub(crate) const fn doubt(&mut self) {
+        self.doubted = true;
+    }
+
     /// Hands over what was gathered. Returns whether those who are held back may go on, or have to be ended.
     pub(crate) fn submit(&mut self) -> bool {
-        if !self.requests.is_empty() {
+        if std::mem::take(&mut self.doubted) || !self.requests.is_empty() {
             match self.store.submit_all(&mut self.requests) {
                 Ok(()) => self.bytes = 0,
                 // The store says when there is room.

@@ -22,6 +22,9 @@ impl<R: Rim> Shard<R> {
     /// A client wants a session: the store decides.
     pub(crate) fn ask_for_session(&mut self, key: u32, now: Now, mut attach: Box<Attach>) {
         let Some(ledger) = self.ledger_of(key) else { return };
+        if self.ledgers[ledger].has_failed() {
+            return self.end(key, now, CloseReason::SinkFailed);
+        }
         match self.rim.token() {
             Ok(token) => {
                 attach.token = token;
@@ -116,6 +119,7 @@ impl<R: Rim> Shard<R> {
                 tracing::debug!(session, ?unknown, "a session has expired");
             }
             Reply::Stopped { why } => {
+                self.ledgers[ledger].doubt();
                 let text = format!("receipts have stopped: {why}");
                 self.sweep(Errand::Notice { ledger: Some(ledger), code: NOTICE_STOPPED, within: None, text });
             }

@@ -3,6 +3,7 @@
 //! Failing runs name their seed: `PULSEGATE_SEED=n cargo test -p pulsegate simulation` plays it again, and
 //! `PULSEGATE_SEED=n..m` a range of them.
 
+mod dead_store;
 mod devices;
 mod doors;
 mod held_back;

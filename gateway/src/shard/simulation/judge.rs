@@ -43,6 +43,7 @@ struct Books {
     requests: VecDeque<Request>,
     awaited: bool,
     stopped: bool,
+    dead: bool,
     sessions: BTreeMap<u64, Session>,
     stories: BTreeMap<u64, Story>,
     replies: Vec<Reply>,
@@ -60,6 +61,9 @@ pub(super) struct Judge {
 impl Committing for Judge {
     fn submit_all(&self, requests: &mut Vec<Request>) -> Result<(), SubmitError> {
         let mut books = self.books.lock();
+        if books.dead {
+            return Err(SubmitError::Closed);
+        }
         let mut taken = 0;
         for request in requests.iter() {
             let always = matches!(request, Request::Detach { .. });
@@ -82,7 +86,7 @@ impl Judge {
     /// Commits so many requests as one batch, unless it has stopped. Returns whether nothing is left to be done.
     pub(super) fn commit(&self, requests: usize) -> bool {
         let mut books = self.books.lock();
-        if books.stopped {
+        if books.stopped || books.dead {
             return false;
         }
         let count = requests.min(books.requests.len());
@@ -103,15 +107,26 @@ impl Judge {
 
     /// Nothing is committed until it goes on.
     pub(super) fn stop(&self) {
-        if !std::mem::replace(&mut self.books.lock().stopped, true) {
+        let mut books = self.books.lock();
+        if !books.dead && !std::mem::replace(&mut books.stopped, true) {
             self.post.deliver(vec![Reply::Stopped { why: "the disk is full".to_owned() }]);
         }
     }
 
     pub(super) fn go_on(&self) {
-        if std::mem::take(&mut self.books.lock().stopped) {
+        let mut books = self.books.lock();
+        if !books.dead && std::mem::take(&mut books.stopped) {
             self.post.deliver(vec![Reply::GoesOn]);
         }
+    }
+
+    /// Its thread dies: what waits there is lost, and after its last word it says and takes nothing any more.
+    pub(super) fn die(&self) {
+        let mut books = self.books.lock();
+        books.dead = true;
+        books.requests.clear();
+        drop(books);
+        self.post.deliver(vec![Reply::Stopped { why: "its thread has died".to_owned() }]);
     }
 
     /// What has come of a session.

@@ -106,6 +106,11 @@ impl Model {
         self.records.lock().get(&client).map_or(0, |told| told.messages.len())
     }
 
+    /// Whether the sink was told of the end of a client.
+    pub(super) fn is_told_of_end(&self, client: usize) -> bool {
+        self.records.lock().get(&client).is_some_and(|told| told.ended.is_some())
+    }
+
     fn now(&self) -> Instant {
         self.world.borrow().now
     }
