@@ -46,6 +46,8 @@ use world::{Link, Ready, SimulatedRim, World};
 const QUEUE_BYTES: usize = 8 * 1024;
 const CONNECTIONS_MAX: usize = 40;
 const DEVICES: usize = 6;
+/// How long a run is.
+const STEPS: u32 = 400;
 
 struct Simulation {
     random: Rng,
@@ -64,6 +66,8 @@ struct Simulation {
     rush: u32,
     /// How many batches the sink takes after a step, at most; each run has its own.
     diligence: usize,
+    /// At which step the store dies, if it does.
+    death: Option<u32>,
 }
 
 impl Simulation {
@@ -104,6 +108,7 @@ impl Simulation {
         let devices = Devices::new(Rc::clone(&world), DEVICES);
         let mut random = Rng::with_seed(seed);
         let (rush, diligence) = (random.u32(2..40), random.usize(1..4));
+        let death = (random.u32(..20) == 0).then(|| random.u32(..STEPS));
         let clock = Clock::start();
         Self {
             random,
@@ -119,6 +124,7 @@ impl Simulation {
             heard: Instant::ORIGIN,
             rush,
             diligence,
+            death,
         }
     }
 
@@ -305,8 +311,12 @@ impl Simulation {
         }
     }
 
-    fn run(mut self, steps: u32) -> Counts {
-        for _ in 0..steps {
+    fn run(mut self) -> Counts {
+        for step in 0..STEPS {
+            if self.death == Some(step) {
+                self.judge.die();
+                self.model.handle_judge_death();
+            }
             self.step();
         }
         for _ in 0..40 {
@@ -331,7 +341,7 @@ impl Simulation {
 }
 
 fn play(seed: u64) -> Counts {
-    Simulation::new(seed).run(400)
+    Simulation::new(seed).run()
 }
 
 /// Plays all of these, and names those that fail.
@@ -385,7 +395,7 @@ fn a_seed_plays_the_same_run_each_time() {
     (0..20).for_each(|seed| assert_eq!(play(seed), play(seed)));
 }
 
-const REACHED: [CloseReason; 18] = [
+const REACHED: [CloseReason; 19] = [
     CloseReason::PeerClosed,
     CloseReason::PeerReset,
     CloseReason::FirstMessageTimeout,
@@ -400,6 +410,7 @@ const REACHED: [CloseReason; 18] = [
     CloseReason::WriteDeadline,
     CloseReason::Application,
     CloseReason::SinkStalled,
+    CloseReason::SinkFailed,
     CloseReason::AddressLimit,
     CloseReason::NewcomerLimit,
     CloseReason::Replaced,

@@ -195,13 +195,15 @@ impl Devices {
         device.transmit(now, model);
     }
 
-    /// Each device that is connected and diligent has all that was meant for it, and receipts for all it said.
+    /// Each device that is connected and diligent has all that was meant for it, and receipts for all it said. With a dead
+    /// store there is none.
     pub(super) fn check_quiet(&self, model: &Model, judge: &Judge) {
         for device in self.devices.iter().filter(|device| device.diligent) {
             let Some(call) = device.call.as_ref() else { continue };
             if !call.pulse.is_attached() || !model.is_whole(call.client) {
                 continue;
             }
+            assert!(!judge.is_dead(), "{} is kept, and its store is dead", device.name);
             let Story { session, said, settled, got } = &device.story;
             assert_eq!(*settled, said.len() as u64, "{} waits for receipts", device.name);
             judge.with_story(*session, |story| {

@@ -129,6 +129,10 @@ impl Judge {
         self.post.deliver(vec![Reply::Stopped { why: "its thread has died".to_owned() }]);
     }
 
+    pub(super) fn is_dead(&self) -> bool {
+        self.books.lock().dead
+    }
+
     /// What has come of a session.
     pub(super) fn with_story<T>(&self, session: u64, look: impl FnOnce(&Story) -> T) -> T {
         look(self.books.lock().stories.get(&session).expect("a session that clients know was begun here"))

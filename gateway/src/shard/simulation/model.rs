@@ -82,6 +82,8 @@ pub(super) struct Model {
     idle: Vec<Instant>,
     /// When the store had committed everything.
     judged: Vec<Instant>,
+    /// When the store died.
+    death: Option<Instant>,
     stalls: Duration,
 }
 
@@ -93,6 +95,7 @@ impl Model {
             records: Records::default(),
             idle: Vec::new(),
             judged: Vec::new(),
+            death: None,
             stalls: Duration::ZERO,
         }
     }
@@ -272,6 +275,10 @@ impl Model {
         self.judged.push(self.now());
     }
 
+    pub(super) fn handle_judge_death(&mut self) {
+        self.death = Some(self.now());
+    }
+
     /// Nobody is kept past what a door allows, but for a tick, or until the first turn after it. Called after each
     /// turn.
     pub(super) fn check_bounds(&mut self) {
@@ -369,6 +376,7 @@ impl Model {
                 let idle = if ended.totals.bytes_in == 0 { &self.idle } else { &self.judged };
                 at.since(last(idle, at).unwrap_or(state.opened)) >= SINK_STALL
             }
+            CloseReason::SinkFailed => self.death.is_some_and(|death| death <= at),
             CloseReason::Replaced => {
                 self.clients[client + 1..].iter().any(|other| other.device == state.device)
             }
