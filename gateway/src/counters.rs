@@ -22,11 +22,21 @@ pub struct Counts {
     /// Stalls credited to connections, in milliseconds, the worst shard's.
     pub stalled_ms: u64,
     ended: [u64; REASONS],
+    /// The sum of these.
+    ended_in_all: u64,
 }
 
 impl Default for Counts {
     fn default() -> Self {
-        Self { accepted: 0, messages: 0, bytes_in: 0, bytes_out: 0, stalled_ms: 0, ended: [0; REASONS] }
+        Self {
+            accepted: 0,
+            messages: 0,
+            bytes_in: 0,
+            bytes_out: 0,
+            stalled_ms: 0,
+            ended: [0; REASONS],
+            ended_in_all: 0,
+        }
     }
 }
 
@@ -39,14 +49,14 @@ impl Counts {
 
     /// How many connections ended in all.
     #[must_use]
-    pub fn ended_in_all(&self) -> u64 {
-        self.ended.iter().sum()
+    pub const fn ended_in_all(&self) -> u64 {
+        self.ended_in_all
     }
 
     /// How many connections are open.
     #[must_use]
-    pub fn open(&self) -> u64 {
-        self.accepted.saturating_sub(self.ended_in_all())
+    pub const fn open(&self) -> u64 {
+        self.accepted.saturating_sub(self.ended_in_all)
     }
 
     /// The reasons that occurred, with their counts, most frequent first.
@@ -80,6 +90,7 @@ impl Counts {
             bytes_out: self.bytes_out.saturating_sub(earlier.bytes_out),
             stalled_ms: self.stalled_ms.saturating_sub(earlier.stalled_ms),
             ended: self.ended,
+            ended_in_all: self.ended_in_all.saturating_sub(earlier.ended_in_all),
         };
         for (ended, before) in difference.ended.iter_mut().zip(earlier.ended) {
             *ended = ended.saturating_sub(before);
@@ -94,15 +105,15 @@ impl Counts {
         self.bytes_in += other.bytes_in;
         self.bytes_out += other.bytes_out;
         self.stalled_ms = self.stalled_ms.max(other.stalled_ms);
+        self.ended_in_all += other.ended_in_all;
         for (ended, more) in self.ended.iter_mut().zip(other.ended) {
             *ended += more;
         }
     }
 
-    /// Returns how many it makes.
-    pub(crate) const fn count_end(&mut self, reason: CloseReason) -> u64 {
+    pub(crate) const fn count_end(&mut self, reason: CloseReason) {
         self.ended[reason.index()] += 1;
-        self.ended[reason.index()]
+        self.ended_in_all += 1;
     }
 }
 
@@ -115,6 +126,7 @@ pub(crate) struct Published {
     bytes_out: AtomicU64,
     stalled_ms: AtomicU64,
     ended: [AtomicU64; REASONS],
+    ended_in_all: AtomicU64,
 }
 
 impl Default for Published {
@@ -126,20 +138,22 @@ impl Default for Published {
             bytes_out: AtomicU64::new(0),
             stalled_ms: AtomicU64::new(0),
             ended: std::array::from_fn(|_| AtomicU64::new(0)),
+            ended_in_all: AtomicU64::new(0),
         }
     }
 }
 
 impl Published {
-    /// Publishes how many have ended for this reason, as soon as one does: most turns end nobody, and need not touch so
-    /// many counts.
-    pub(crate) fn store_end(&self, reason: CloseReason, count: u64) {
-        self.ended[reason.index()].store(count, Relaxed);
-    }
-
-    /// Publishes the rest; only the owning shard does. A reader may see one turn half published; between turns, and
+    /// Publishes; only the owning shard does. A reader may see one turn half published; between turns, and
     /// once the shard has stopped, the counts are exact.
     pub(crate) fn store(&self, counts: &Counts) {
+        // Most turns end nobody, and need not touch so many counts.
+        if self.ended_in_all.load(Relaxed) != counts.ended_in_all {
+            for (published, &ended) in self.ended.iter().zip(&counts.ended) {
+                published.store(ended, Relaxed);
+            }
+            self.ended_in_all.store(counts.ended_in_all, Relaxed);
+        }
         self.accepted.store(counts.accepted, Relaxed);
         self.messages.store(counts.messages, Relaxed);
         self.bytes_in.store(counts.bytes_in, Relaxed);
@@ -153,6 +167,7 @@ impl Published {
         for (ended, published) in counts.ended.iter_mut().zip(&self.ended) {
             *ended = published.load(Relaxed);
         }
+        counts.ended_in_all = counts.ended.iter().sum();
         counts.accepted = self.accepted.load(Relaxed);
         counts.messages = self.messages.load(Relaxed);
         counts.bytes_in = self.bytes_in.load(Relaxed);

@@ -83,6 +83,8 @@ pub(crate) struct Shard<R: Rim> {
     wheel: Wheel,
     /// The poller has told of everything that came until then.
     heard: Instant,
+    /// What people's clocks showed when the turn began; a store wants to know.
+    wall_ms: u64,
     lanes: Box<[Lane]>,
     ledgers: Box<[Ledger]>,
     buffer: Vec<u8>,
@@ -131,6 +133,7 @@ impl<R: Rim> Shard<R> {
             table: Table::new(),
             wheel: Wheel::new(now),
             heard: now,
+            wall_ms: 0,
             lanes,
             ledgers,
             buffer: vec![0; READ_BUFFER_BYTES],
@@ -178,7 +181,7 @@ impl<R: Rim> Shard<R> {
     }
 
     fn count_refusal(&mut self, peer: Peer, reason: CloseReason) {
-        self.published.store_end(reason, self.counts.count_end(reason));
+        self.counts.count_end(reason);
         tracing::debug!(peer = %peer.address(), %reason, "refused");
     }
 
@@ -317,7 +320,7 @@ impl<R: Rim> Shard<R> {
                 pulse: &door.policy.pulse,
                 ticket: ticket(self.index, entry.id(key)),
                 attachment: entry.connection.attachment(),
-                moment: moment(&mut self.rim, now),
+                moment: moment(self.wall_ms, now),
             }),
         };
         let mut courier = Courier {
@@ -343,7 +346,7 @@ impl<R: Rim> Shard<R> {
             let age = now.instant.since(entry.connection.lifetime().opened());
             let ended = Ended { reason, age, totals: entry.connection.totals() };
             courier.report(ended);
-            self.published.store_end(reason, self.counts.count_end(reason));
+            self.counts.count_end(reason);
             log_end(entry, &ended);
         }
         if let Some(attach) = attach {
@@ -353,8 +356,8 @@ impl<R: Rim> Shard<R> {
 }
 
 /// The present, as a store wants to know it.
-fn moment<R: Rim>(rim: &mut R, now: Now) -> Moment {
-    Moment { wall_ms: rim.wall_ms(), uptime_ms: now.instant.as_nanos() / 1_000_000 }
+const fn moment(wall_ms: u64, now: Now) -> Moment {
+    Moment { wall_ms, uptime_ms: now.instant.as_nanos() / 1_000_000 }
 }
 
 /// However a shard ends, nobody may go on writing to it.

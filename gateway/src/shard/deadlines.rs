@@ -20,6 +20,9 @@ impl<R: Rim> Shard<R> {
     /// what became ready in this turn.
     pub(crate) fn expire(&mut self, heard: Instant) {
         self.heard = heard;
+        if !self.ledgers.is_empty() {
+            self.wall_ms = self.rim.wall_ms();
+        }
         let now = self.now();
         let mut verdicts = 0;
         for _ in 0..KEYS_PER_TURN {

@@ -52,7 +52,7 @@ impl<R: Rim> Shard<R> {
         }
         let attachment = entry.connection.attachment();
         if let (Some(ledger), Some(Attachment { session, .. })) = (self.ledger_of(key), attachment) {
-            let (to, now_ms) = (Recipient::Session(session), self.rim.wall_ms());
+            let (to, now_ms) = (Recipient::Session(session), self.wall_ms);
             let ticket = ticket(self.index, id);
             self.ledgers[ledger].request(Request::Push { ticket, to, now_ms, payload: bytes });
         } else {
@@ -141,7 +141,7 @@ impl<R: Rim> Shard<R> {
         let waits = |entry: &mut Entry<R::Stream>| entry.connection.awaits_welcome();
         let Some(key) = found.filter(|key| self.table.at(*key).is_some_and(waits)) else {
             let for_good = attached.outcome == Outcome::New;
-            let now = moment(&mut self.rim, now);
+            let now = moment(self.wall_ms, now);
             let detach = Request::Detach { ticket, session, epoch, for_good, now };
             return self.ledgers[ledger].request(detach);
         };
@@ -159,7 +159,7 @@ impl<R: Rim> Shard<R> {
             lost: attached.lost,
             // The store keeps at most as many as a frame holds, in their order, up to its cursor.
             refused: Refusals::read(&refused, attached.committed).unwrap_or_default(),
-            server_time_ms: self.rim.wall_ms(),
+            server_time_ms: self.wall_ms,
         };
         let outgoing = attached.outgoing.into_iter().map(|message| message.payload);
         self.act(key, now, |connection, policy, courier| {
