@@ -134,7 +134,9 @@ class Peer:
         self.reader = FrameReader(1 << 20)
         preface = b""
         while len(preface) < 8:
-            preface += sock.recv(8 - len(preface))
+            data = sock.recv(8 - len(preface))
+            assert data, "the client has ended before its preface"
+            preface += data
         assert preface == pulsegate.PREFACE
         self.hello = self.read()
         assert isinstance(self.hello, Hello), self.hello
@@ -215,6 +217,15 @@ class Base(unittest.TestCase):
         peer = Peer(self.listener.accept()[0])
         self.addCleanup(peer.cut)
         return peer
+
+    def forget(self) -> None:
+        """Closes what is left of a client that was killed: a connection, the beginning of one, or none."""
+        self.listener.setblocking(False)
+        try:
+            while True:
+                self.listener.accept()[0].close()
+        except BlockingIOError:
+            self.listener.settimeout(PATIENCE)
 
     def event(self, wanted: str) -> Any:
         """The detail of the next event of that kind."""
@@ -744,7 +755,7 @@ class OnDisk(Base):
                 "os.kill(os.getpid(), signal.SIGKILL)\n")
         child = subprocess.run([sys.executable, "-c", code, str(self.port), self.outbox], cwd=HERE, timeout=10)
         self.assertEqual(child.returncode, -signal.SIGKILL)
-        self.accept().cut()                        # what is left of the child's connection
+        self.forget()
         client = Client("127.0.0.1", self.port, "child", outbox=self.outbox)
         self.addCleanup(client.close, done=False)
         peer = self.accept()
