@@ -102,7 +102,11 @@ impl EventLoop {
         let wake = self.next_wake();
         let timeout = self.alarm.set(&self.clock, wake)?;
         match self.poll.poll(events, timeout) {
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => events.clear(),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {
+                // It may have told of nothing though something was there: no more is known than before.
+                events.clear();
+                return Ok(());
+            }
             outcome => outcome?,
         }
         if events.iter().count() < EVENTS_PER_TURN {
