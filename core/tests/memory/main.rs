@@ -1,5 +1,5 @@
 //! What an idle connection costs on the heap, to the byte, and that it costs no more after it has carried messages. An
-//! allocator counts for the whole process; so there is one test, and it has a program of its own.
+//! allocator counts for the whole process; so this is a program with one thread and no test harness.
 
 #[path = "../common/mod.rs"]
 mod common;
@@ -110,7 +110,10 @@ fn bytes_each(
     HEAP.allocated().saturating_sub(before).div_ceil(connections.len())
 }
 
-#[test]
+fn main() {
+    an_idle_connection_costs_little_and_no_more_after_it_has_carried_messages();
+}
+
 fn an_idle_connection_costs_little_and_no_more_after_it_has_carried_messages() {
     let raw = Policy { framing: Framing::Lines, reply: Some("ok {n}".into()), ..Policy::default() };
     let pulse = Policy { protocol: Protocol::Pulse, ..Policy::default() };
