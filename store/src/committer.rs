@@ -77,7 +77,7 @@ impl Working {
         now: Moment,
         after_fault: bool,
     ) -> Result<Self, DatabaseError> {
-        let database = Database::open(directory, config.durability, config.wal_bytes)?;
+        let database = Database::open(directory, config.durability, config.wal_bytes, after_fault)?;
         database.verify(after_fault)?;
         if after_fault {
             // What can't be moved today would stop the store again tomorrow. This also proves that it can write.

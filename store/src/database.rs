@@ -1,9 +1,10 @@
 //! The file: opening it, trusting it, moving the write-ahead log into it. Knows no requests.
 
-use crate::schema::{SCHEMA, SCHEMA_VERSION};
+use crate::migration::{self, SchemaError};
+use crate::schema::SCHEMA_VERSION;
 use pulsegate_core::frame::Durability;
 use rusqlite::config::DbConfig;
-use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, Transaction, TransactionBehavior};
+use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension};
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, FileExt};
@@ -33,12 +34,10 @@ pub(crate) enum DatabaseError {
     Io(#[from] io::Error),
     #[error(transparent)]
     Sqlite(#[from] rusqlite::Error),
-    #[error(
-        "its schema has version {0}, which a newer pulsegate has made; this one knows up to {SCHEMA_VERSION}"
-    )]
-    Newer(u32),
-    #[error("it is not a store of pulsegate")]
-    Foreign,
+    #[error(transparent)]
+    Schema(#[from] SchemaError),
+    #[error("its pulsegate.db is not the one that was open")]
+    Replaced,
     #[error("it is damaged: {0}")]
     Damaged(String),
     #[error("SQLite {0} has a fault that can damage the store; 3.51.3 is needed")]
@@ -62,21 +61,28 @@ impl Database {
         directory.parent().map_or(Ok(()), sync_directory)
     }
 
-    /// Opens the database, or makes it.
+    /// Opens the database. At a start it is made if there is none, and brought up to date if it is old; after a
+    /// fault neither: a store that isn't there any more has been taken away, and an empty one in its place would
+    /// hide that.
     pub(crate) fn open(
         directory: &Path,
         durability: Durability,
         wal_bytes: u64,
+        after_fault: bool,
     ) -> Result<Self, DatabaseError> {
         check_version()?;
         rewrite_log(directory)?;
-        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
-            | OpenFlags::SQLITE_OPEN_CREATE
-            | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let create = if after_fault { OpenFlags::empty() } else { OpenFlags::SQLITE_OPEN_CREATE };
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX | create;
         let connection = Connection::open_with_flags(directory.join(FILE), flags)?;
         connection.busy_timeout(BUSY)?;
         // After a fault, what the log says is not to be moved into the database before it was looked at.
         connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
+        // Before the first word is written into it.
+        let version = migration::usable_version(&connection)?;
+        if after_fault && version != SCHEMA_VERSION {
+            return Err(DatabaseError::Replaced);
+        }
         let mode: String = connection.query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0))?;
         if mode != "wal" {
             return Err(DatabaseError::Damaged(format!(
@@ -95,7 +101,7 @@ impl Database {
              PRAGMA cache_size = -256;",
             4 * wal_bytes
         ))?;
-        let database = Self::prepare(connection)?;
+        let database = Self::prepare(connection, &directory.join(LOG_FILE))?;
         sync_directory(directory)?;
         Ok(database)
     }
@@ -103,17 +109,17 @@ impl Database {
     /// Makes a database that ends with the connection.
     pub(crate) fn open_in_memory() -> Result<Self, DatabaseError> {
         check_version()?;
-        Self::prepare(Connection::open_in_memory()?)
+        Self::prepare(Connection::open_in_memory()?, Path::new(""))
     }
 
-    fn prepare(connection: Connection) -> Result<Self, DatabaseError> {
+    fn prepare(connection: Connection, log: &Path) -> Result<Self, DatabaseError> {
         connection.execute_batch(
             "PRAGMA foreign_keys = OFF;
              PRAGMA temp_store = MEMORY;
              PRAGMA trusted_schema = OFF;",
         )?;
         connection.set_prepared_statement_cache_capacity(64);
-        make_tables(&connection)?;
+        migration::migrate(&connection, log)?;
         let page_bytes = connection.query_row("PRAGMA page_size", [], |row| row.get(0))?;
         Ok(Self { connection, page_bytes })
     }
@@ -180,29 +186,6 @@ fn check_version() -> Result<(), DatabaseError> {
 /// Whether somebody else holds a lock on the file for the moment, which is not a fault of the disk.
 pub(crate) fn is_busy(error: &rusqlite::Error) -> bool {
     matches!(error.sqlite_error_code(), Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked))
-}
-
-/// The schema's version of an open file; 0 if it has none.
-pub(crate) fn schema_version(connection: &Connection) -> rusqlite::Result<u32> {
-    connection.query_row("PRAGMA user_version", [], |row| row.get(0))
-}
-
-fn make_tables(connection: &Connection) -> Result<(), DatabaseError> {
-    let version = schema_version(connection)?;
-    if version > SCHEMA_VERSION {
-        return Err(DatabaseError::Newer(version));
-    }
-    if version == SCHEMA_VERSION {
-        return Ok(());
-    }
-    let tables: u32 = connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
-    if tables > 0 {
-        return Err(DatabaseError::Foreign);
-    }
-    let transaction = Transaction::new_unchecked(connection, TransactionBehavior::Immediate)?;
-    transaction.execute_batch(SCHEMA)?;
-    transaction.pragma_update(None, "user_version", SCHEMA_VERSION)?;
-    Ok(transaction.commit()?)
 }
 
 /// Writes the log that a gateway has left over once more, with the same bytes, and syncs it.

@@ -16,13 +16,14 @@
 //! gateway writes, from any process.
 //!
 //! Modules, each using only those after it: `store`, `committer`, `queue`, `batch`, `tickets`, `sessions`,
-//! `reader`, `database`, `schema`, `lock`, `token`, `request`, `config`.
+//! `reader`, `database`, `migration`, `schema`, `lock`, `token`, `request`, `config`.
 
 mod batch;
 mod committer;
 mod config;
 mod database;
 mod lock;
+mod migration;
 mod queue;
 mod reader;
 mod request;

@@ -2,6 +2,7 @@
 //! transaction: an idle reader holds up nobody's log.
 
 use crate::database;
+use crate::migration::schema_version;
 use crate::schema::SCHEMA_VERSION;
 use rusqlite::{Connection, OpenFlags};
 use std::io;
@@ -22,9 +23,16 @@ pub enum ReadError {
     /// There is no store.
     #[error("there is no store in {}", .0.display())]
     Missing(PathBuf),
-    /// The store is of another version.
-    #[error("the store has schema version {0}; this pulsegate reads version {SCHEMA_VERSION}")]
-    Version(u32),
+    /// An older pulsegate has made the store.
+    #[error(
+        "the store has schema version {0}, of an older pulsegate; this one reads version {SCHEMA_VERSION}"
+    )]
+    Older(u32),
+    /// A newer pulsegate has made the store.
+    #[error(
+        "the store has schema version {0}, of a newer pulsegate; this one reads version {SCHEMA_VERSION}"
+    )]
+    Newer(u32),
     /// SQLite can't read it.
     #[error("can't read the store: {0}")]
     Sqlite(#[from] rusqlite::Error),
@@ -74,10 +82,11 @@ impl Reader {
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let connection = Connection::open_with_flags(&file, flags)?;
         connection.busy_timeout(BUSY)?;
-        match database::schema_version(&connection)? {
+        match schema_version(&connection)? {
             SCHEMA_VERSION => Ok(Self { connection, file, identity }),
             0 => Err(ReadError::Missing(directory.to_owned())),
-            other => Err(ReadError::Version(other)),
+            newer @ SCHEMA_VERSION.. => Err(ReadError::Newer(newer)),
+            older => Err(ReadError::Older(older)),
         }
     }
 

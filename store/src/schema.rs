@@ -1,7 +1,19 @@
 //! The tables, for anyone who opens the file with the sqlite3 tool. Knows no Rust types.
 
 /// The version of the schema, kept in `PRAGMA user_version`.
-pub const SCHEMA_VERSION: u32 = 1;
+pub const SCHEMA_VERSION: u32 = 2;
+
+/// What leads from each version to the next, beginning with version 1: SQL that runs in one transaction. Files of older
+/// versions get by them what [`SCHEMA`] gives to new ones, which a test compares. A column that a step adds stands last
+/// in its table, there as well.
+pub(crate) const STEPS: [&str; SCHEMA_VERSION as usize - 1] = [
+    // To 2: the store can be told from others.
+    "CREATE TABLE identity (
+         id          INTEGER PRIMARY KEY CHECK (id = 1),
+         incarnation BLOB    NOT NULL
+     );
+     INSERT INTO identity VALUES (1, randomblob(16));",
+];
 
 /// The tables. Times ending in `_ms` are milliseconds since 1970-01-01 UTC, except where it says otherwise.
 pub const SCHEMA: &str = "
@@ -67,4 +79,11 @@ CREATE TABLE totals (
     batch         INTEGER NOT NULL                     -- goes up by one with each transaction that changes anything
 );
 INSERT INTO totals VALUES (1, 0, 0, 0, 0);
+
+-- One row: which store this is, however its file is called and wherever it lies.
+CREATE TABLE identity (
+    id          INTEGER PRIMARY KEY CHECK (id = 1),
+    incarnation BLOB    NOT NULL                       -- 16 random bytes
+);
+INSERT INTO identity VALUES (1, randomblob(16));
 ";

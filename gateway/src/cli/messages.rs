@@ -211,7 +211,8 @@ fn open(directory: &Path) -> anyhow::Result<Reader> {
 fn explain(error: ReadError) -> anyhow::Error {
     let mend = match &error {
         ReadError::Missing(_) => "name the directory in which a gateway keeps its store, with --data-dir",
-        ReadError::Version(_) => "use the pulsegate that has made it",
+        ReadError::Older(_) => "start a gateway of this version on it, which brings it up to date",
+        ReadError::Newer(_) => "use the pulsegate that has made it",
         ReadError::Sqlite(_) => {
             "read it as the user that the gateway runs as; if that is so, look at the gateway's log"
         }

@@ -1,8 +1,9 @@
 //! Sessions: tokens, limits, who may have the directory, what outlives a restart.
 
-use crate::driver::{Driver, TTL, detach, message, newcomer, returner, token};
+use crate::driver::{Driver, TTL, committed, detach, message, newcomer, returner, token};
 use pulsegate_store::{
-    Attach, AttachRefusal, OpenError, Outcome, Reply, Request, SecondConnection, StoreConfig,
+    Attach, AttachRefusal, OpenError, Outcome, ReadError, Reader, Reply, Request, SecondConnection,
+    StoreConfig,
 };
 use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
@@ -133,14 +134,41 @@ fn a_second_gateway_on_the_same_directory_is_refused_with_a_sentence() {
 
 #[test]
 fn a_file_that_is_not_ours_or_is_newer_is_left_alone() {
-    for (sql, word) in [("CREATE TABLE other (x)", "not a store"), ("PRAGMA user_version = 2", "newer")] {
+    let newer = format!("PRAGMA user_version = {}", pulsegate_store::SCHEMA_VERSION + 1);
+    let other = "CREATE TABLE other (x); PRAGMA user_version = 1";
+    for (sql, word) in
+        [("CREATE TABLE other (x)", "not a store"), (other, "not a store"), (&newer, "a newer pulsegate")]
+    {
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join("pulsegate.db");
         rusqlite::Connection::open(&file).unwrap().execute_batch(sql).unwrap();
+        let before = std::fs::read(&file).unwrap();
         let Err(error) = Driver::try_open(directory.path(), StoreConfig::default()) else { panic!("{sql}") };
-        assert!(error.to_string().contains(word), "{error}");
+        assert!(
+            error.to_string().contains(word) && error.to_string().contains("another directory"),
+            "{error}"
+        );
+        assert_eq!(std::fs::read(&file).unwrap(), before, "not a byte of it is changed");
     }
     let directory = tempfile::tempdir().unwrap();
     std::fs::write(directory.path().join("pulsegate.db"), "this is no database at all".repeat(100)).unwrap();
     assert!(Driver::try_open(directory.path(), StoreConfig::default()).is_err());
+}
+
+#[test]
+fn a_store_of_the_first_version_goes_on_with_its_sessions() {
+    let directory = tempfile::tempdir().unwrap();
+    let version_1 = include_bytes!("../fixtures/version-1.db");
+    std::fs::write(directory.path().join("pulsegate.db"), version_1).unwrap();
+    let Err(error) = Reader::open(directory.path()) else { panic!("it is read") };
+    assert!(matches!(error, ReadError::Older(1)), "{error}");
+    let mut driver = Driver::open(directory.path());
+    assert_eq!((driver.store.figures().sessions, driver.store.figures().messages), (3, 62));
+    let attached = driver.attach(returner("ada", 1, 1, 2, driver.now)).unwrap();
+    assert_eq!((attached.committed, attached.refused.len()), (22, 1));
+    let attached = driver.attach(returner("bob", 2, 1, 2, driver.now)).unwrap();
+    let outgoing: Vec<_> = attached.outgoing.iter().map(|message| message.number).collect();
+    assert_eq!((attached.committed, outgoing), (20, vec![2, 3]));
+    assert_eq!(driver.ask([message(2, 2, 21, b"2/21")]), [committed(2, 2, 21)]);
+    assert_eq!(driver.stored().last().map(|message| (message.id, message.number)), Some((63, 21)));
 }
