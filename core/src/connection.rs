@@ -177,7 +177,7 @@ impl Connection {
         }
         match (timer, timer.reason()) {
             (_, Some(reason)) => self.close(now, policy, reason, output),
-            (Timer::Question | Timer::Notice | Timer::Confirm, None) => {
+            (Timer::Question | Timer::Assurance | Timer::Notice | Timer::Confirm, None) => {
                 self.handle_reminder(now, policy, timer, output);
             }
             (Timer::Flush, None) => self.lifetime.enter(Phase::Aborted, None),
@@ -302,7 +302,9 @@ impl Connection {
             return Some(earliest);
         }
         let planned = self.lifetime.age_limit(policy).0;
-        Some(dialogue.reminders(planned, policy).into_iter().flatten().fold(earliest, Ord::min))
+        let assurance = dialogue.assurance(&self.lifetime, stalled);
+        let reminders = dialogue.reminders(planned, policy);
+        Some(reminders.into_iter().chain([assurance]).flatten().fold(earliest, Ord::min))
     }
 
     /// What has to be tried before [`handle_timeout`](Self::handle_timeout), if a deadline has come by `now`.

@@ -85,6 +85,8 @@ struct Exceptions {
     write_deadline: Option<Instant>,
     /// Own time.
     sink_paused: Option<Instant>,
+    /// When the peer was last told that we live though we don't read, in own time.
+    assured: Option<Instant>,
     output_paused: bool,
     /// The last progress of waiting output, in own time.
     output_moved: Option<Instant>,
@@ -134,6 +136,12 @@ impl Lifetime {
     #[must_use]
     pub const fn reason(&self) -> Option<CloseReason> {
         self.reason
+    }
+
+    /// Accept until the first message is complete, then the last heartbeat; in own time.
+    #[must_use]
+    pub const fn heard(&self) -> Instant {
+        self.heard
     }
 
     /// Whether the first message is complete.
@@ -252,7 +260,7 @@ impl Lifetime {
         let own = now.own();
         self.change(|exceptions| {
             match why {
-                Pause::Sink => exceptions.sink_paused = None,
+                Pause::Sink => (exceptions.sink_paused, exceptions.assured) = (None, None),
                 Pause::Output => exceptions.output_paused = false,
             }
             if !exceptions.is_paused() && exceptions.rate_until.is_some() {
@@ -262,6 +270,20 @@ impl Lifetime {
         if !self.is_paused() {
             self.heard = own;
         }
+    }
+
+    /// The peer has been told that we live though we don't read.
+    pub fn handle_assured(&mut self, now: Now) {
+        let own = now.own();
+        self.change(|exceptions| exceptions.assured = exceptions.sink_paused.and(Some(own)));
+    }
+
+    /// While reading rests for the sink's sake: when the peer is to be told that we live, in real time.
+    #[must_use]
+    pub fn assurance(&self, stalled: Duration, interval: Duration) -> Option<Instant> {
+        let exceptions = self.exceptions.as_ref()?;
+        let since = exceptions.sink_paused?.max(exceptions.assured.unwrap_or(Instant::ORIGIN));
+        Some(since.after(interval).after(stalled))
     }
 
     /// Sets (`Some`) or clears (`None`) a deadline, in the semantics of Go's `SetDeadline`,

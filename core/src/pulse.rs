@@ -4,8 +4,10 @@
 //!
 //! What the peer must not do comes back as a close reason; whoever holds the connection then ends it.
 
+mod event;
 mod opening;
 
+pub use event::PulseEvent;
 pub use opening::{Opening, judge_opening};
 
 use crate::close::CloseReason;
@@ -29,59 +31,6 @@ pub enum Side {
     Gateway,
     /// It says HELLO.
     Client,
-}
-
-/// What has come of the peer's frames.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum PulseEvent<'a> {
-    /// A client wants in. The gateway answers by [`Pulse::welcome`], or ends the connection.
-    Hello(Hello<'a>),
-    /// The gateway has let us in. If the session is not the one resumed, [`Pulse::take_left_over`] has what
-    /// was left of that; else the refusals that it names follow as events of their own. If its cursor is above
-    /// everything that we have ever sent, nothing is settled and the connection is to be ended.
-    Welcome(Welcome<'a>),
-    /// A message; it is to be answered by [`Pulse::commit`] or [`Pulse::refuse`].
-    Message {
-        /// Its number.
-        number: u64,
-        /// Its bytes, valid during the call.
-        payload: &'a [u8],
-    },
-    /// These messages of ours are committed, but for those that were refused before, in [`Refused`](Self::Refused)
-    /// or, at the gateway, in HELLO.
-    Settled {
-        /// The first one.
-        first: u64,
-        /// The last one.
-        last: u64,
-    },
-    /// This message of ours was not accepted.
-    Refused {
-        /// Its number.
-        number: u64,
-        /// Why (PROTOCOL.md section 7.3).
-        code: u16,
-        /// A sentence for people.
-        text: &'a str,
-    },
-    /// The peer holds receipts up to here.
-    Confirmed {
-        /// The number.
-        floor: u64,
-    },
-    /// Something to know (PROTOCOL.md section 8.1).
-    Notice {
-        /// What.
-        code: u16,
-        /// How long until then, in ms.
-        in_ms: u32,
-        /// A sentence for people.
-        text: &'a str,
-    },
-    /// The peer has said its last word.
-    Bye(Bye<'a>),
-    /// A sign of life and no more: any other whole frame, or enough of a long one.
-    Alive,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -192,6 +141,12 @@ impl<P: AsRef<[u8]>> Pulse<P> {
     #[must_use]
     pub fn owes_receipts(&self) -> bool {
         !self.uncommitted.is_empty() || self.is_receipt_due
+    }
+
+    /// Whether a frame has begun to come that is not whole yet.
+    #[must_use]
+    pub const fn is_inside_frame(&self) -> bool {
+        !self.reader.is_between_frames()
     }
 
     /// Bytes of frames that go out before all messages.

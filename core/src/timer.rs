@@ -42,6 +42,8 @@ pub enum Timer {
     MinimumRate,
     /// The peer has been silent for so long that it is asked whether it lives.
     Question,
+    /// We have rested from reading for so long that the peer is told that we live.
+    Assurance,
     /// The connection's planned end is near, and the peer is told.
     Notice,
     /// A confirmation has waited for as long as it may.
@@ -68,7 +70,9 @@ impl Timer {
             Self::FirstMessage => CloseReason::FirstMessageTimeout,
             Self::Heartbeat => CloseReason::HeartbeatTimeout,
             Self::MinimumRate => CloseReason::MinimumRate,
-            Self::Question | Self::Notice | Self::Confirm | Self::Flush | Self::Linger => return None,
+            Self::Question | Self::Assurance | Self::Notice | Self::Confirm | Self::Flush | Self::Linger => {
+                return None;
+            }
         })
     }
 
@@ -84,6 +88,7 @@ impl Timer {
             | Self::ReadDeadline
             | Self::WriteDeadline
             | Self::HalfClose
+            | Self::Assurance
             | Self::Notice
             | Self::Confirm
             | Self::Flush

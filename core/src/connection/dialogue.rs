@@ -6,7 +6,7 @@ use super::{Connection, Ended, Event, Output};
 use crate::close::{CloseReason, Retry};
 use crate::exchange::{Receiving, Sending};
 use crate::frame::{Beat, Bye, Durability, Frame, LifetimeKind, NOTICE_END, Refusals, Welcome};
-use crate::lifetime::{Phase, Silence};
+use crate::lifetime::{Lifetime, Phase, Silence};
 use crate::policy::{LifetimePolicy, Policy};
 use crate::pulse::{Pulse, PulseEvent};
 use crate::time::{Instant, Now};
@@ -127,6 +127,20 @@ impl Dialogue {
         let confirm = self.pulse.poll_timeout().filter(|_| !self.is_full);
         [confirm.map(|due| (due, Timer::Confirm)), notice]
     }
+
+    /// When the client is to be told that we live though we don't read.
+    pub(super) fn assurance(&self, lifetime: &Lifetime, stalled: Duration) -> Option<(Instant, Timer)> {
+        let interval = Duration::from_millis(self.interval_ms.into());
+        let due = lifetime.assurance(stalled, interval).filter(|_| self.pulse.is_attached())?;
+        Some((due, Timer::Assurance))
+    }
+
+    /// Whether the client, whose messages are on their way in, has waited long enough for a word of ours. Once in each
+    /// interval that begins while they come: so nothing has to be kept of when the last one was said.
+    fn awaits_word(&self, heard: Instant, now: Instant) -> bool {
+        let interval = u64::from(self.interval_ms.max(1)) * 1_000_000;
+        heard.as_nanos() / interval != now.as_nanos() / interval
+    }
 }
 
 impl Connection {
@@ -166,6 +180,11 @@ impl Connection {
         let Self { lifetime, speech, totals } = self;
         let Some(Speech::Pulse(dialogue)) = speech.as_deref_mut() else { return };
         let is_attached = dialogue.attachment().is_some();
+        // Its question would wait behind what it sends (PROTOCOL.md section 6).
+        let is_receiving =
+            is_attached && (dialogue.pulse.is_inside_frame() || dialogue.pulse.owes_receipts());
+        let heard = is_receiving.then(|| lifetime.heard());
+        let mut is_message = false;
         let Dialogue { pulse, asked, goodbye, interval_ms, timeout_ms, token_used, .. } = dialogue;
         let outcome = pulse.handle_input(now.instant, input, |event| {
             // Before WELCOME there is no token to be used.
@@ -189,6 +208,7 @@ impl Connection {
                 }
                 PulseEvent::Message { number, payload } => {
                     totals.messages += 1;
+                    is_message = true;
                     output.handle_event(Event::Message { number, payload });
                 }
                 PulseEvent::Settled { last, .. } => output.handle_event(Event::Settled(last)),
@@ -202,6 +222,14 @@ impl Connection {
             }
         });
         let has_left = goodbye.is_some();
+        if let Some(heard) = heard
+            && (is_message || dialogue.pulse.is_inside_frame())
+            && dialogue.awaits_word(heard, lifetime.heard())
+            && output.waiting() == 0
+            && !lifetime.write_deadline_passed(now)
+        {
+            dialogue.pulse.beat(Beat::Beat);
+        }
         match outcome {
             Err(reason) => self.close(now, policy, reason, output),
             Ok(()) if has_left => self.close(now, policy, CloseReason::PeerClosed, output),
@@ -310,10 +338,17 @@ impl Connection {
     ) {
         self.lifetime.mark_earlier();
         let (planned, end) = self.lifetime.age_limit(policy);
+        if timer == Timer::Assurance {
+            self.lifetime.handle_assured(now);
+        }
         let Some(dialogue) = self.dialogue_mut() else { return };
         if timer == Timer::Question {
             dialogue.asked = Some(now.own());
             dialogue.pulse.beat(Beat::Question);
+        }
+        // Whoever has a word of ours to take waits for no other.
+        if timer == Timer::Assurance && !dialogue.is_full {
+            dialogue.pulse.beat(Beat::Beat);
         }
         if timer == Timer::Notice {
             dialogue.noticed = true;

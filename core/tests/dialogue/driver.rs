@@ -231,6 +231,11 @@ impl Driver {
         self.call(|connection, now, _, _| connection.pause(now, why));
     }
 
+    /// The cause of the pause is gone.
+    pub(crate) fn resume(&mut self, why: Pause) {
+        self.call(|connection, now, policy, _| connection.resume(now, policy, why));
+    }
+
     pub(crate) fn set_deadline(&mut self, direction: Direction, deadline: Option<Duration>) {
         let deadline = deadline.map(|deadline| START.after(deadline));
         self.call(|connection, _, _, _| connection.set_deadline(direction, deadline));

@@ -1,6 +1,7 @@
 //! A gateway's connection where the pulse protocol is spoken, in virtual time: no sleep, no clock, and nothing
 //! but the public API. One module per behaviour; `driver` is what they share, `words` what the two sides say.
 
+mod assurance;
 mod beats;
 mod blocked;
 #[path = "../common/mod.rs"]
