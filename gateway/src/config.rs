@@ -22,11 +22,15 @@ pub const STORE: &str = "store";
 pub const SINKS: [&str; 4] = ["print", "echo", "discard", STORE];
 
 /// Who has a table of descriptors.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum DescriptorTables {
     /// Each shard its own, where the kernel lets it: the limit of descriptors counts for each of them.
-    #[default]
+    ///
+    /// Descriptors of the embedding program then mean something else on a shard's thread. Signal handlers don't run
+    /// there, and neither do sinks and callbacks, but a subscriber of `tracing` does: it must hand its lines to
+    /// another thread (`tracing_appender::non_blocking`) or write to a standard stream. One that writes to a file or a
+    /// socket of its own would write to a client.
     PerShard,
     /// All share that of the process.
     Shared,
@@ -62,8 +66,9 @@ pub struct Config {
     /// Threads that hold connections; `None`: one per core, or more where the descriptors for
     /// [`max_connections`](Self::max_connections) ask for it.
     pub shards: Option<NonZeroUsize>,
-    /// Who has a table of descriptors.
-    pub descriptor_tables: DescriptorTables,
+    /// Who has a table of descriptors; `None`: the program gives each shard one, an embedded gateway shares that of the
+    /// process.
+    pub descriptor_tables: Option<DescriptorTables>,
     /// The most connections in all; `None`: as many as the limit of descriptors allows, less a reserve.
     pub max_connections: Option<usize>,
     /// How long input may gather before it is looked at, where so much comes that it pays; zero: not at all. `None`:
@@ -120,7 +125,7 @@ impl Default for Config {
         Self {
             listeners: vec![ListenerConfig::default()],
             shards: None,
-            descriptor_tables: DescriptorTables::default(),
+            descriptor_tables: None,
             max_connections: None,
             gather: None,
             drain_within: Duration::from_secs(10),

@@ -97,7 +97,7 @@ fn resolve(text: &str, sinks: &[&str]) -> Result<Config, Fault> {
     let config = Config {
         listeners: tables.iter().map(listener).collect::<Result<_, _>>()?,
         shards: value(&file.shards).map(|WrittenCount(count)| count),
-        descriptor_tables: value(&file.descriptor_tables).unwrap_or_default(),
+        descriptor_tables: value(&file.descriptor_tables),
         max_connections: count(&file.max_connections),
         gather: duration(&file.gather),
         drain_within: duration(&file.drain_within).unwrap_or(default.drain_within),

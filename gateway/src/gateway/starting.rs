@@ -1,7 +1,8 @@
 //! Puts the parts of a gateway together and starts its threads.
 //!
 //! Each shard's thread opens its own sockets, last of all: where descriptor tables part, what is opened before is in
-//! every table and what is opened after is in one. So all wakers are made first, and no socket is.
+//! every table and what is opened after is in one. So all wakers are made first, and no socket is
+//! ([`tables`] says what else that means).
 
 use super::{Control, Gateway, SinkThread, StartError};
 use crate::clock::Clock;
@@ -23,8 +24,10 @@ use mio::net::TcpListener;
 use mio::{Interest, Poll, Waker};
 use pulsegate_core::policy::Protocol;
 use pulsegate_store::Store;
+use std::collections::HashSet;
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::{AsRawFd, RawFd};
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
@@ -36,14 +39,15 @@ pub(super) fn start(
     sinks: Vec<(String, Box<dyn Sink>)>,
 ) -> Result<Gateway, StartError> {
     let clock = Clock::start();
-    let has_own_tables = config.descriptor_tables == DescriptorTables::PerShard && tables::can_part();
+    let wants_own_tables = config.descriptor_tables == Some(DescriptorTables::PerShard);
+    let obstacle = wants_own_tables.then(tables::obstacle).flatten();
+    let has_own_tables = wants_own_tables && obstacle.is_none();
     let machine::Allowance { shards, connections, mut warnings } = machine::allowance(config, has_own_tables);
-    if config.descriptor_tables == DescriptorTables::PerShard && !has_own_tables {
-        warnings.push(
-            "the kernel does not let shards have descriptor tables of their own (unshare is forbidden): they share \
-             one, which costs a little time and bounds all connections together"
-                .to_owned(),
-        );
+    if let Some(obstacle) = obstacle {
+        warnings.push(format!(
+            "shards can't have descriptor tables of their own ({obstacle}): they share one, which costs a little time \
+             and bounds all connections together"
+        ));
     }
 
     let polls = (0..shards).map(|_| Poll::new()).collect::<io::Result<Vec<Poll>>>()?;
@@ -87,23 +91,34 @@ pub(super) fn start(
     }
     let listeners: Arc<[ListenerConfig]> = config.listeners.clone().into();
     let gather = config.gathering();
+    let wakers = has_own_tables.then(|| tables::wakers().map(Arc::new)).transpose()?;
     let mut berths = Vec::new();
     for (index, poll) in polls.into_iter().enumerate() {
         let shared = Arc::clone(&shared);
         let (control, listeners) = (control.clone(), Arc::clone(&listeners));
         let (orders, orders_of) = mpsc::channel();
         let (reports_of, reports) = mpsc::channel();
-        let launch = Launch { index, poll, clock, shared, control, listeners, has_own_tables, gather };
+        let poller = wakers.is_some().then(|| poll.as_raw_fd());
+        let launch =
+            Launch { index, poll, clock, shared, control, listeners, wakers: wakers.clone(), gather };
         let thread = std::thread::Builder::new().name(format!("shard-{index}"));
         gateway.shards.push(thread.spawn(move || launch.run(&orders_of, &reports_of))?);
-        berths.push(Berth { orders, reports });
+        berths.push(Berth { poller, orders, reports });
     }
     gateway.addresses = launch_all(&berths)?;
     Ok(gateway)
 }
 
-/// Has the first shard open the listeners alone, then the others join, then all begin.
+/// Has all tables part, the first shard open the listeners alone, then the others join, then all begin.
 fn launch_all(berths: &[Berth]) -> Result<Vec<SocketAddr>, StartError> {
+    let mut parted = Ok(());
+    for berth in berths {
+        match berth.report() {
+            Ok(_) => berth.poller.into_iter().for_each(tables::forget),
+            Err(error) => parted = parted.and(Err(error)),
+        }
+    }
+    parted?;
     let Some((first, others)) = berths.split_first() else { return Ok(Vec::new()) };
     first.order(Order::Open(None));
     let addresses = first.report()?;
@@ -125,6 +140,8 @@ enum Order {
 
 /// The way to a shard's thread until it begins to serve.
 struct Berth {
+    /// Its poller's number, if it is open in our table and the thread's.
+    poller: Option<RawFd>,
     orders: mpsc::Sender<Order>,
     reports: mpsc::Receiver<Result<Vec<SocketAddr>, StartError>>,
 }
@@ -149,7 +166,8 @@ struct Launch {
     shared: Arc<Shared>,
     control: Control,
     listeners: Arc<[ListenerConfig]>,
-    has_own_tables: bool,
+    /// What a table of its own keeps, if it gets one.
+    wakers: Option<Arc<HashSet<RawFd>>>,
     gather: Duration,
 }
 
@@ -160,13 +178,19 @@ impl Launch {
         orders: &mpsc::Receiver<Order>,
         reports: &mpsc::Sender<Result<Vec<SocketAddr>, StartError>>,
     ) -> io::Result<()> {
+        let parted = self.part();
+        let may_go_on = parted.is_ok();
+        // Whoever started us has given up if nobody listens; then no order comes either.
+        let _ = reports.send(parted.map(|()| Vec::new()));
+        if !may_go_on {
+            return Ok(());
+        }
         let Ok(Order::Open(addresses)) = orders.recv() else { return Ok(()) };
         let all_or_none = AllOrNone { control: self.control.clone(), failed: true };
         let (report, event_loop) = match self.prepare(addresses) {
             Ok((addresses, event_loop)) => (Ok(addresses), Some(event_loop)),
             Err(error) => (Err(error), None),
         };
-        // Whoever started us has given up if nobody listens; then no order to begin comes either.
         let _ = reports.send(report);
         match (orders.recv(), event_loop) {
             (Ok(Order::Begin), Some(event_loop)) => all_or_none.run(event_loop),
@@ -174,10 +198,12 @@ impl Launch {
         }
     }
 
+    fn part(&self) -> Result<(), StartError> {
+        let Some(wakers) = &self.wakers else { return Ok(()) };
+        Ok(tables::part(wakers, self.poll.as_raw_fd())?)
+    }
+
     fn prepare(self, addresses: Option<Vec<SocketAddr>>) -> Result<(Vec<SocketAddr>, EventLoop), StartError> {
-        if self.has_own_tables {
-            tables::part()?;
-        }
         let (addresses, sockets) = open_listeners(&self.listeners, &self.poll, addresses)?;
         let rim = Sockets { registry: self.poll.registry().try_clone()?, clock: self.clock };
         let mailbox = Arc::clone(&self.control.mailboxes[self.index]);

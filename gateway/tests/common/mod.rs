@@ -6,6 +6,7 @@ pub(crate) mod program;
 pub(crate) mod pulse;
 pub(crate) mod recorder;
 
+use pulsegate::config::DescriptorTables;
 use pulsegate::{
     CloseReason, Config, Control, Counts, Framing, Gateway, LifetimePolicy, ListenerConfig, Policy, RunError,
 };
@@ -77,6 +78,9 @@ impl Running {
     /// Everything as it is said.
     pub(crate) fn start_with(config: Config) -> Self {
         let recorder = Recorder::default();
+        // As in the program.
+        let tables = config.descriptor_tables.or(Some(DescriptorTables::PerShard));
+        let config = Config { descriptor_tables: tables, ..config };
         let gateway = Gateway::builder().config(config).sink(RECORDER, recorder.clone()).start().unwrap();
         Self { control: gateway.control(), gateway, recorder }
     }

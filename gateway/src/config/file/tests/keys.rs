@@ -103,7 +103,7 @@ fn every_key_reaches_its_setting() {
         keepalive: seconds(10),
     };
     let expected = Config {
-        descriptor_tables: DescriptorTables::Shared,
+        descriptor_tables: Some(DescriptorTables::Shared),
         listeners: vec![listener],
         shards: std::num::NonZeroUsize::new(3),
         max_connections: Some(1000),
