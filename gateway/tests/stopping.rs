@@ -11,6 +11,9 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::thread::scope;
 use std::time::{Duration, Instant};
 
+/// Longer than the time in which two signals are one.
+const NEXT_SIGNAL: Duration = millis(700);
+
 /// Clients that the program has heard.
 fn crowd(program: &Program, address: SocketAddr, size: usize) -> Vec<TcpStream> {
     let clients: Vec<_> = (0..size).map(|_| connect(address)).collect();
@@ -70,6 +73,7 @@ fn a_second_signal_ends_at_once() {
     let mut clients = crowd(&program, address, 4);
     program.signal("INT");
     wait_until("it drains", || program.stderr().contains("SIGINT: draining"));
+    std::thread::sleep(NEXT_SIGNAL);
     assert!(program.is_running());
     program.signal("INT");
     assert_eq!(program.wait(), Some(1));
@@ -143,6 +147,7 @@ fn an_output_that_nobody_reads_does_not_keep_it_from_ending_at_once() {
     while client.write_all(&[b'x'; 100_000]).is_ok() {}
     program.signal("TERM");
     wait_until("it drains", || program.stderr().contains("SIGTERM: draining"));
+    std::thread::sleep(NEXT_SIGNAL);
     program.signal("TERM");
     assert_eq!(program.wait(), Some(1));
 }

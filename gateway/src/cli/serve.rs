@@ -2,11 +2,16 @@
 
 mod log;
 mod running;
+mod signals;
 
+use self::running::STOPPED_EARLY;
+use self::signals::Signals;
 use super::check::refused;
 use pulsegate::config::check::ConfigFault;
 use pulsegate::config::units::{parse_address, parse_count, parse_duration};
-use pulsegate::config::{Config, Durability, ListenerConfig, LogFormat, PrintFormat, SINKS, defaults, file};
+use pulsegate::config::{
+    Config, DescriptorTables, Durability, ListenerConfig, LogFormat, PrintFormat, SINKS, defaults, file,
+};
 use pulsegate_core::policy::{Framing, Heartbeat, LifetimePolicy, Policy, Protocol};
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
@@ -31,8 +36,9 @@ Examples:
   pulsegate serve --config pulsegate.toml --log json
       Everything from a file, but the log as JSON. `pulsegate check` validates a file.
 
-SIGTERM or SIGINT drains: nobody is accepted any more, connections are ended over --drain-within. A second one
-ends at once. The log goes to stderr; PULSEGATE_LOG=debug has a line for each connection that ended.";
+SIGTERM or SIGINT drains: newcomers are told to come back, connections are ended over --drain-within. A second one,
+at least half a second after the first, ends at once. SIGQUIT ends on the spot; SIGHUP and others are ignored.
+The log goes to stderr; PULSEGATE_LOG=debug has a line for each connection that ended.";
 
 /// Where the settings come from.
 #[derive(clap::Args, Debug)]
@@ -139,9 +145,15 @@ enum DurabilityArg {
 impl Args {
     /// Runs the gateway until it is told to stop.
     pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
-        match self.config() {
-            Ok(config) => running::run_gateway(&config),
-            Err(error) => Ok(refused(&error)),
+        let mut signals = Signals::start()?;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        match signals.unless_stopped(&runtime, move || self.config())? {
+            Some(Ok(config)) => running::run_gateway(&config, signals, &runtime),
+            Some(Err(error)) => Ok(refused(&error)),
+            None => {
+                eprintln!("pulsegate: {STOPPED_EARLY}");
+                Ok(ExitCode::SUCCESS)
+            }
         }
     }
 
@@ -155,6 +167,7 @@ impl Args {
             None => Config { listeners: self.listener.listeners(), ..Config::default() },
         };
         self.gateway.override_in(&mut config);
+        config.descriptor_tables.get_or_insert(DescriptorTables::PerShard);
         config.check(&SINKS).map_err(|fault| anyhow::anyhow!(in_flags(&fault)))?;
         Ok(config)
     }
@@ -293,7 +306,8 @@ mod tests {
 
     #[test]
     fn no_flags_are_the_defaults() {
-        assert_eq!(config(""), Config::default());
+        let tables = Some(DescriptorTables::PerShard);
+        assert_eq!(config(""), Config { descriptor_tables: tables, ..Config::default() });
     }
 
     #[test]

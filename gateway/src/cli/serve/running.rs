@@ -1,35 +1,49 @@
 //! The control thread of a running gateway: signals and summaries. No connection passes through here.
 
 use super::log::Log;
+use super::signals::Signals;
 use crate::cli::check::refused;
 use anyhow::Context;
-use pulsegate::config::Config;
+use nix::sys::signal::Signal;
+use pulsegate::config::{Config, ListenerConfig};
 use pulsegate::{Control, Counts, Gateway, RunError, StartError};
+use std::net::SocketAddr;
 use std::pin::pin;
 use std::process::ExitCode;
 use std::time::Duration;
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::runtime::Runtime;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, interval_at, sleep};
 
+/// What is said where a signal has ended the program before anything ran.
+pub(super) const STOPPED_EARLY: &str = "stopped by a signal while starting";
+/// Signals that come closer together are one: who ends the program may tell both it and its process group.
+const SAME_SIGNAL_WITHIN: Duration = Duration::from_millis(500);
 /// How long an end by force waits for sinks that hang.
 const FORCED_WITHIN: Duration = Duration::from_secs(1);
 
 /// Runs a gateway until it is told to stop.
-pub(crate) fn run_gateway(config: &Config) -> anyhow::Result<ExitCode> {
+pub(super) fn run_gateway(
+    config: &Config,
+    mut signals: Signals,
+    runtime: &Runtime,
+) -> anyhow::Result<ExitCode> {
     let log = match Log::start(config.log) {
         Ok(log) => log,
         Err(error) => return Ok(refused(&error)),
     };
-    let gateway = match Gateway::builder().config(config.clone()).start() {
-        Ok(gateway) => gateway,
-        Err(error @ StartError::Config(_)) => return Ok(refused(&error)),
-        Err(error) => return Err(error.into()),
+    let builder = Gateway::builder().config(config.clone());
+    let gateway = match signals.unless_stopped(runtime, move || builder.start())? {
+        Some(Ok(gateway)) => gateway,
+        Some(Err(error @ StartError::Config(_))) => return Ok(refused(&error)),
+        Some(Err(error)) => return Err(error.into()),
+        None => {
+            tracing::info!("{STOPPED_EARLY}");
+            return Ok(ExitCode::SUCCESS);
+        }
     };
-    say_what_runs(config, &gateway);
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let started = Instant::now();
-    let (outcome, forced) = runtime.block_on(control(gateway, config, &log))?;
+    let (outcome, forced) = runtime.block_on(control(gateway, config, &log, signals))?;
     let counts = outcome?;
     tracing::info!(
         ran = %humantime::format_duration(Duration::from_secs(started.elapsed().as_secs())),
@@ -41,15 +55,14 @@ pub(crate) fn run_gateway(config: &Config) -> anyhow::Result<ExitCode> {
     Ok(if forced { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
-fn say_what_runs(config: &Config, gateway: &Gateway) {
-    for warning in gateway.warnings() {
-        tracing::warn!("{warning}");
-    }
-    for (listener, address) in config.listeners.iter().zip(gateway.addresses()) {
-        let mut listener = listener.clone();
-        listener.listen = *address;
-        tracing::info!("listening on {listener}, at most {} connections in all", gateway.max_connections());
-    }
+/// What is said once everything runs.
+fn what_runs(config: &Config, gateway: &Gateway) -> (Vec<String>, Vec<String>) {
+    let line = |(listener, address): (&ListenerConfig, &SocketAddr)| {
+        let listener = ListenerConfig { listen: *address, ..listener.clone() };
+        format!("listening on {listener}, at most {} connections in all", gateway.max_connections())
+    };
+    let lines = config.listeners.iter().zip(gateway.addresses()).map(line).collect();
+    (gateway.warnings().to_vec(), lines)
 }
 
 /// Waits for signals and sums up, until the gateway has ended. Says, too, whether it was ended by force.
@@ -57,22 +70,31 @@ async fn control(
     gateway: Gateway,
     config: &Config,
     log: &Log,
+    mut taken: Signals,
 ) -> anyhow::Result<(Result<Counts, RunError>, bool)> {
-    let mut terminate = signal(SignalKind::terminate()).context("can't listen for SIGTERM")?;
-    let mut interrupt = signal(SignalKind::interrupt()).context("can't listen for SIGINT")?;
     let control = gateway.control();
+    let (warnings, lines) = what_runs(config, &gateway);
     let mut ended = wait_aside(gateway)?;
+    warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
+    lines.iter().for_each(|line| tracing::info!("{line}"));
     let mut summary = Summary::new(control.clone());
     let mut ticks = interval_at(Instant::now() + config.summary_every, config.summary_every);
     let mut signals = 0;
+    let mut last: Option<Instant> = None;
     let mut patience = pin!(sleep(Duration::MAX));
     loop {
         tokio::select! {
             outcome = &mut ended => return Ok((outcome.context("the thread that waits has died")?, signals > 1)),
             () = &mut patience, if signals > 1 => return Ok((Ok(control.counts()), true)),
-            name = either(&mut terminate, &mut interrupt) => {
+            signal = taken.stop() => {
+                let now = Instant::now();
+                if last.is_some_and(|last| now - last < SAME_SIGNAL_WITHIN) {
+                    tracing::debug!("{signal} so soon after the last one is taken for the same");
+                    continue;
+                }
+                last = Some(now);
                 signals += 1;
-                handle_signal(name, signals, config, &control);
+                handle_signal(signal, signals, config, &control);
                 patience.set(sleep(FORCED_WITHIN));
             }
             _ = ticks.tick() => summary.write(log),
@@ -80,14 +102,7 @@ async fn control(
     }
 }
 
-async fn either(terminate: &mut Signal, interrupt: &mut Signal) -> &'static str {
-    tokio::select! {
-        _ = terminate.recv() => "SIGTERM",
-        _ = interrupt.recv() => "SIGINT",
-    }
-}
-
-fn handle_signal(name: &str, count: u32, config: &Config, control: &Control) {
+fn handle_signal(name: Signal, count: u32, config: &Config, control: &Control) {
     if count == 1 {
         let open = control.counts().open();
         let within = humantime::format_duration(config.drain_within);
