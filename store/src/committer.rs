@@ -8,11 +8,14 @@
 
 use crate::batch::{self, Done, Failure, State};
 use crate::config::StoreConfig;
-use crate::database::{self, Database, DatabaseError};
+use crate::database::{self, Database, DatabaseError, Incarnation};
+use crate::files::Files;
+use crate::lock::Lock;
 use crate::queue::Queue;
 use crate::request::{Figures, Forwarded, Moment, Reply, Request};
 use crate::tickets::Tickets;
 use parking_lot::Mutex;
+use std::fmt::Display;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tracing::{error, info, warn};
@@ -33,7 +36,7 @@ pub(crate) type Forward = dyn FnMut(Vec<Forwarded>) + Send;
 
 /// Where the store is.
 pub(crate) enum Place {
-    Directory(PathBuf),
+    Directory { path: PathBuf, files: Files, incarnation: Incarnation, lock: Lock },
     Memory(Box<Forward>),
 }
 
@@ -52,13 +55,20 @@ pub(crate) struct Committer {
     pub(crate) kept_bytes: usize,
     /// What it comes to if the fault has left it committed.
     pub(crate) in_doubt: Option<Box<Done>>,
+    /// The number of the last batch that was answered.
+    pub(crate) batch: u64,
     pub(crate) now: Moment,
 }
 
 /// Whether commits go on.
 pub(crate) enum Phase {
     Working(Box<Working>),
-    Faulted { retry_at_ms: u64, delay_ms: u64 },
+    Faulted {
+        retry_at_ms: u64,
+        delay_ms: u64,
+        /// Still open, since its files are not where they were: closing could be the end of them.
+        displaced: Option<Box<Working>>,
+    },
 }
 
 /// An open database and what is known of it.
@@ -121,6 +131,9 @@ impl Committer {
             if let Some(now) = turn.tick {
                 self.now = now;
             }
+            if turn.tick.is_some() || turn.closed {
+                self.look();
+            }
             if takes {
                 (self.kept, self.kept_bytes) = (turn.requests, turn.bytes);
                 if let (Phase::Working(working), Some(now)) = (&mut self.phase, turn.tick) {
@@ -144,7 +157,7 @@ impl Committer {
             Ok(done) => self.hand_out(done, after_fault),
             Err(Failure { error, in_doubt }) => {
                 self.in_doubt = in_doubt;
-                self.stop(&error, !after_fault);
+                self.stop(&error, !after_fault, None);
             }
         }
     }
@@ -152,7 +165,8 @@ impl Committer {
     /// Hands out what a committed batch has come to.
     fn hand_out(&mut self, done: Done, after_fault: bool) {
         let Phase::Working(working) = &self.phase else { return };
-        let Done { mut replies, forwarded, appends_refused, .. } = done;
+        let Done { mut replies, forwarded, appends_refused, batch } = done;
+        self.batch = batch;
         self.tickets.handle_commit();
         if appends_refused > 0 {
             warn!(
@@ -184,7 +198,7 @@ impl Committer {
             (self.deliver)(replies);
         }
         if let Err(error) = self.move_log() {
-            self.stop(&error, true);
+            self.stop(&error, true, None);
         }
     }
 
@@ -208,14 +222,34 @@ impl Committer {
         }
     }
 
+    /// Finds out whether the files are still where they were. If not, nothing more is acknowledged: it would be lost
+    /// with the last who has them open.
+    fn look(&mut self) {
+        let Place::Directory { files, lock, .. } = &mut self.place else { return };
+        let Phase::Working(_) = self.phase else { return };
+        match files.check().and_then(|()| lock.restore()) {
+            Ok(false) => {}
+            Ok(true) => warn!("pulsegate.lock had been removed; it is there again"),
+            Err(displaced) => {
+                let fault = Phase::Faulted { retry_at_ms: 0, delay_ms: 0, displaced: None };
+                if let Phase::Working(working) = std::mem::replace(&mut self.phase, fault) {
+                    // What is open becomes whole in one file, wherever that is now; and whatever has taken the place
+                    // of the database is not mixed with what its log has of another.
+                    if files.has_no_other_log()
+                        && let Err(error) = working.database.settle()
+                    {
+                        warn!(%error, "the store's log can't be moved into the database that is open");
+                    }
+                    self.stop(&displaced, true, Some(working));
+                }
+            }
+        }
+    }
+
     /// Nothing can be committed for now.
-    fn stop(&mut self, error: &rusqlite::Error, is_news: bool) {
-        let (retry_ms, delay_ms) = match self.phase {
-            Phase::Working(_) if is_news => (RETRY_MS_MIN, RETRY_MS_MIN),
-            Phase::Working(_) => (RETRY_MS_MAX, RETRY_MS_MAX),
-            Phase::Faulted { delay_ms, .. } => (delay_ms, delay_ms),
-        };
-        self.phase = Phase::Faulted { retry_at_ms: self.now.uptime_ms + retry_ms, delay_ms };
+    fn stop(&mut self, error: &dyn Display, is_news: bool, displaced: Option<Box<Working>>) {
+        let delay_ms = if is_news { RETRY_MS_MIN } else { RETRY_MS_MAX };
+        self.phase = Phase::Faulted { retry_at_ms: self.now.uptime_ms + delay_ms, delay_ms, displaced };
         self.figures.lock().stopped = true;
         // Before anybody is told, so that who is told finds it closed.
         if matches!(self.place, Place::Memory(_)) {
@@ -229,13 +263,17 @@ impl Committer {
 
     /// Tries again if it is time to.
     fn recover(&mut self, at_last: bool) {
-        let Phase::Faulted { retry_at_ms, delay_ms } = self.phase else { return };
-        let Place::Directory(directory) = &self.place else { return };
+        let Phase::Faulted { retry_at_ms, delay_ms, ref mut displaced } = self.phase else { return };
         if self.now.uptime_ms < retry_at_ms && !at_last {
             return;
         }
-        let directory = directory.clone();
-        match self.reopen(&directory) {
+        let mut displaced = displaced.take();
+        let found = self.find_files(displaced.as_deref());
+        let reopened = found.and_then(|()| {
+            displaced = None;
+            self.reopen()
+        });
+        match reopened {
             Ok(working) => {
                 self.phase = Phase::Working(working.into());
                 match self.in_doubt.take() {
@@ -246,15 +284,45 @@ impl Committer {
             Err(error) => {
                 warn!(%error, "the store still can't write");
                 let delay_ms = (2 * delay_ms).min(RETRY_MS_MAX);
-                self.phase = Phase::Faulted { retry_at_ms: self.now.uptime_ms + delay_ms, delay_ms };
+                let retry_at_ms = self.now.uptime_ms + delay_ms;
+                self.phase = Phase::Faulted { retry_at_ms, delay_ms, displaced };
             }
         }
     }
 
+    /// Whether the files are those that were open. If the log of a database that is still open has gone, all that it has
+    /// is moved into the database.
+    fn find_files(&self, displaced: Option<&Working>) -> Result<(), DatabaseError> {
+        let Place::Directory { files, .. } = &self.place else { return Ok(()) };
+        files.check_main()?;
+        if let (Some(working), Err(error)) = (displaced, files.check()) {
+            if !files.has_no_other_log() || !working.database.settle()? {
+                return Err(error.into());
+            }
+            warn!("all that the store's log had is in the database now");
+        }
+        Ok(())
+    }
+
     /// Opens the database anew, and makes what is in memory follow what is there: the batch in doubt, and tickets.
-    fn reopen(&mut self, directory: &Path) -> Result<Working, DatabaseError> {
-        let working = Working::open(directory, &self.config, self.now, true)?;
-        self.in_doubt = self.in_doubt.take().filter(|done| done.batch == working.state.batch);
+    fn reopen(&mut self) -> Result<Working, DatabaseError> {
+        let Place::Directory { path, files, incarnation, .. } = &mut self.place else {
+            return Err(DatabaseError::Memory);
+        };
+        let working = Working::open(path, &self.config, self.now, true)?;
+        files.check_main()?;
+        if working.database.incarnation != *incarnation {
+            return Err(files.other_database().into());
+        }
+        files.handle_opened();
+        let found = working.state.batch;
+        if found < self.batch {
+            error!(
+                batches = self.batch - found,
+                "the store has lost what was acknowledged: its files are older"
+            );
+        }
+        self.in_doubt = self.in_doubt.take().filter(|done| done.batch == found);
         if self.in_doubt.is_some() {
             self.tickets.handle_commit();
         } else {

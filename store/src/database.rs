@@ -1,5 +1,6 @@
 //! The file: opening it, trusting it, moving the write-ahead log into it. Knows no requests.
 
+use crate::files::{self, Displaced};
 use crate::migration::{self, SchemaError};
 use crate::schema::SCHEMA_VERSION;
 use pulsegate_core::frame::Durability;
@@ -10,11 +11,6 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt, FileExt};
 use std::path::Path;
 use std::time::Duration;
-
-/// The database's file.
-pub(crate) const FILE: &str = "pulsegate.db";
-/// Its write-ahead log.
-const LOG_FILE: &str = "pulsegate.db-wal";
 
 /// SQLite before this can damage a file when a checkpoint and a writer meet (<https://sqlite.org/wal.html>).
 const SQLITE_VERSION_MIN: i32 = 3_051_003;
@@ -36,18 +32,24 @@ pub(crate) enum DatabaseError {
     Sqlite(#[from] rusqlite::Error),
     #[error(transparent)]
     Schema(#[from] SchemaError),
-    #[error("its pulsegate.db is not the one that was open")]
-    Replaced,
+    #[error(transparent)]
+    Displaced(#[from] Displaced),
+    #[error("a store in memory is not opened again")]
+    Memory,
     #[error("it is damaged: {0}")]
     Damaged(String),
     #[error("SQLite {0} has a fault that can damage the store; 3.51.3 is needed")]
     OldSqlite(&'static str),
 }
 
+/// What tells a store from all others, wherever its file is.
+pub(crate) type Incarnation = [u8; 16];
+
 /// An open database. Dropping it leaves the log as it is.
 #[derive(Debug)]
 pub(crate) struct Database {
     pub(crate) connection: Connection,
+    pub(crate) incarnation: Incarnation,
     page_bytes: u64,
 }
 
@@ -74,14 +76,14 @@ impl Database {
         rewrite_log(directory)?;
         let create = if after_fault { OpenFlags::empty() } else { OpenFlags::SQLITE_OPEN_CREATE };
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX | create;
-        let connection = Connection::open_with_flags(directory.join(FILE), flags)?;
+        let connection = Connection::open_with_flags(directory.join(files::DATABASE), flags)?;
         connection.busy_timeout(BUSY)?;
         // After a fault, what the log says is not to be moved into the database before it was looked at.
         connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
         // Before the first word is written into it.
         let version = migration::usable_version(&connection)?;
         if after_fault && version != SCHEMA_VERSION {
-            return Err(DatabaseError::Replaced);
+            return Err(Displaced::Replaced(directory.join(files::DATABASE)).into());
         }
         let mode: String = connection.query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0))?;
         if mode != "wal" {
@@ -101,7 +103,7 @@ impl Database {
              PRAGMA cache_size = -256;",
             4 * wal_bytes
         ))?;
-        let database = Self::prepare(connection, &directory.join(LOG_FILE))?;
+        let database = Self::prepare(connection, &directory.join(files::LOG))?;
         sync_directory(directory)?;
         Ok(database)
     }
@@ -121,7 +123,8 @@ impl Database {
         connection.set_prepared_statement_cache_capacity(64);
         migration::migrate(&connection, log)?;
         let page_bytes = connection.query_row("PRAGMA page_size", [], |row| row.get(0))?;
-        Ok(Self { connection, page_bytes })
+        let incarnation = connection.query_row("SELECT incarnation FROM identity", [], |row| row.get(0))?;
+        Ok(Self { connection, incarnation, page_bytes })
     }
 
     /// Whether no message is above its session's cursor; and, after a fault, whether the file is whole.
@@ -164,9 +167,14 @@ impl Database {
         self.connection.prepare_cached("PRAGMA wal_checkpoint(PASSIVE)")?.query_row([], |_| Ok(()))
     }
 
+    /// Moves all of the log into the database and empties it. Whether no reader was in the way.
+    pub(crate) fn settle(&self) -> rusqlite::Result<bool> {
+        self.connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| Ok(!row.get::<_, bool>(0)?))
+    }
+
     /// Moves all of the log into the database and empties it, if no reader is in the way.
     pub(crate) fn close(self) -> rusqlite::Result<()> {
-        self.connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))?;
+        self.settle()?;
         self.connection.close().map_err(|(_, error)| error)
     }
 
@@ -193,7 +201,7 @@ pub(crate) fn is_busy(error: &rusqlite::Error) -> bool {
 /// After a failed sync Linux takes the pages for clean: they can be read, and later syncs succeed, but they are not
 /// on disk. A commit found in such a log would be believed and lost with the power.
 fn rewrite_log(directory: &Path) -> io::Result<()> {
-    let log = match OpenOptions::new().read(true).write(true).open(directory.join(LOG_FILE)) {
+    let log = match OpenOptions::new().read(true).write(true).open(directory.join(files::LOG)) {
         Ok(log) => log,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         Err(error) => return Err(error),

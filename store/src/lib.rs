@@ -16,12 +16,13 @@
 //! gateway writes, from any process.
 //!
 //! Modules, each using only those after it: `store`, `committer`, `queue`, `batch`, `tickets`, `sessions`,
-//! `reader`, `database`, `migration`, `schema`, `lock`, `token`, `request`, `config`.
+//! `reader`, `database`, `migration`, `schema`, `lock`, `files`, `token`, `request`, `config`.
 
 mod batch;
 mod committer;
 mod config;
 mod database;
+mod files;
 mod lock;
 mod migration;
 mod queue;

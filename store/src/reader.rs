@@ -1,12 +1,10 @@
 //! Reading the messages while a gateway writes, from any process. It can't write, and never stays in a
 //! transaction: an idle reader holds up nobody's log.
 
-use crate::database;
+use crate::files::{self, Identity};
 use crate::migration::schema_version;
 use crate::schema::SCHEMA_VERSION;
 use rusqlite::{Connection, OpenFlags};
-use std::io;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -63,22 +61,19 @@ pub struct Reader {
     identity: Identity,
 }
 
-/// What tells a file from another one that takes its place: device and inode.
-type Identity = (u64, u64);
-
 impl Reader {
     /// Opens the store in a directory.
     ///
     /// # Errors
     /// If there is none, or it can't be read.
     pub fn open(directory: &Path) -> Result<Self, ReadError> {
-        let file = directory.join(database::FILE);
+        let file = directory.join(files::DATABASE);
         if !file.is_file() {
             return Err(ReadError::Missing(directory.to_owned()));
         }
         let missing = |_| ReadError::Missing(directory.to_owned());
         // Looked at before it is opened: if another one comes between, that is noticed later.
-        let identity = identity(&file).map_err(missing)?;
+        let identity = Identity::of(&file).map_err(missing)?;
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let connection = Connection::open_with_flags(&file, flags)?;
         connection.busy_timeout(BUSY)?;
@@ -94,7 +89,7 @@ impl Reader {
     /// still read.
     #[must_use]
     pub fn is_replaced(&self) -> bool {
-        identity(&self.file).ok() != Some(self.identity)
+        Identity::of(&self.file).ok() != Some(self.identity)
     }
 
     /// The messages above an id in the order of their commits: at most `limit`, 10,000, and some 16 MiB. An empty
@@ -146,9 +141,4 @@ impl Reader {
             .prepare_cached("SELECT deleted_to FROM totals")?
             .query_row([], |row| row.get(0))?)
     }
-}
-
-fn identity(file: &Path) -> io::Result<Identity> {
-    let metadata = std::fs::metadata(file)?;
-    Ok((metadata.dev(), metadata.ino()))
 }

@@ -255,7 +255,7 @@ pub enum Reply {
     Ready,
     /// Nothing can be committed. What was submitted waits. Said once for a fault.
     Stopped {
-        /// A sentence for people.
+        /// A sentence for the operator: it names paths, and is not for clients.
         why: String,
     },
     /// Commits go on.

@@ -3,6 +3,7 @@
 use crate::committer::{Committer, Deliver, Phase, Place, Working};
 use crate::config::{ConfigError, StoreConfig};
 use crate::database::{Database, DatabaseError};
+use crate::files::Files;
 use crate::lock::{Lock, LockError};
 use crate::queue::Queue;
 use crate::request::{Figures, Forwarded, Moment, Reply, Request, SubmitError};
@@ -45,7 +46,6 @@ pub struct Store {
     queue: Arc<Queue>,
     figures: Arc<Mutex<Figures>>,
     committer: Option<JoinHandle<()>>,
-    _lock: Option<Lock>,
 }
 
 impl Store {
@@ -74,14 +74,10 @@ impl Store {
             LockError::Io(error) => unusable(error.to_string()),
         })?;
         let working = start(directory, &config, now).map_err(|error| unusable(error.to_string()))?;
-        Self::begin(
-            Place::Directory(directory.to_owned()),
-            config,
-            working,
-            Some(lock),
-            now,
-            Arc::new(deliver),
-        )
+        let files = Files::new(directory).map_err(|error| unusable(error.to_string()))?;
+        let (path, incarnation) = (directory.to_owned(), working.database.incarnation);
+        let place = Place::Directory { path, files, incarnation, lock };
+        Self::begin(place, config, working, now, Arc::new(deliver))
     }
 
     /// Makes a store in memory, whose sessions end with it. Sessions, cursors, refusals and messages to clients are as in
@@ -110,18 +106,17 @@ impl Store {
         }
         let working =
             Working::open_in_memory(&config, now).map_err(|error| OpenError::Memory(error.to_string()))?;
-        Self::begin(Place::Memory(Box::new(forward)), config, working, None, now, Arc::new(deliver))
+        Self::begin(Place::Memory(Box::new(forward)), config, working, now, Arc::new(deliver))
     }
 
     fn begin(
         place: Place,
         config: StoreConfig,
         working: Working,
-        lock: Option<Lock>,
         now: Moment,
         deliver: Arc<Deliver>,
     ) -> Result<Self, OpenError> {
-        let tickets = Tickets::default();
+        let (tickets, batch) = (Tickets::default(), working.state.batch);
         let queue = Arc::new(Queue::new(config.queue_bytes_max));
         let figures = Arc::new(Mutex::new(working.figures(&tickets)));
         let committer = Committer {
@@ -135,6 +130,7 @@ impl Store {
             kept: Vec::new(),
             kept_bytes: 0,
             in_doubt: None,
+            batch,
             now,
         };
         let closing = Arc::clone(&queue);
@@ -145,7 +141,7 @@ impl Store {
                 deliver(vec![Reply::Stopped { why }]);
             }
         });
-        Ok(Self { queue, figures, committer: Some(thread.map_err(OpenError::Thread)?), _lock: lock })
+        Ok(Self { queue, figures, committer: Some(thread.map_err(OpenError::Thread)?) })
     }
 
     /// Asks for one thing. Never blocks.

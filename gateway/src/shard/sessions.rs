@@ -118,9 +118,10 @@ impl<R: Rim> Shard<R> {
             Reply::Expired { session, unknown } => {
                 tracing::debug!(session, ?unknown, "a session has expired");
             }
-            Reply::Stopped { why } => {
+            Reply::Stopped { .. } => {
                 self.ledgers[ledger].doubt();
-                let text = format!("receipts have stopped: {why}");
+                // Why is for the log: strangers have nothing to do with our files and disks.
+                let text = "receipts have stopped: the store can't write".to_owned();
                 self.sweep(Errand::Notice { ledger: Some(ledger), code: NOTICE_STOPPED, within: None, text });
             }
             Reply::GoesOn => {

@@ -27,7 +27,12 @@ fn limit_files(victim: &Victim, limit: &str) -> bool {
 async fn notice(events: &mut Events, wanted: u16) {
     let wait = async {
         while let Some(event) = events.recv().await {
-            if matches!(event, Event::Notice { code, .. } if code == wanted) {
+            let Event::Notice { code, text, .. } = event else { continue };
+            if code == wanted {
+                assert!(
+                    ["receipts have stopped: the store can't write", "receipts go on"]
+                        .contains(&text.as_str())
+                );
                 return;
             }
         }

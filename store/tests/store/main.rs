@@ -11,6 +11,7 @@ mod appending;
 mod child;
 mod connections;
 mod crash;
+mod displaced;
 mod driver;
 mod exchange;
 mod faults;

@@ -1,0 +1,119 @@
+//! The files of a store by their paths: whether what is there is still what is open. Knows no database.
+//!
+//! They are looked at by their names only. Opening and closing the database's file once more in this process would drop
+//! the locks that SQLite holds on it.
+
+use std::fs::Metadata;
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+/// The database's file.
+pub(crate) const DATABASE: &str = "pulsegate.db";
+/// Its write-ahead log.
+pub(crate) const LOG: &str = "pulsegate.db-wal";
+/// The log's index, which processes share.
+const INDEX: &str = "pulsegate.db-shm";
+/// The file that is locked.
+pub(crate) const LOCK: &str = "pulsegate.lock";
+
+/// What tells a file from another one that takes its place: device and inode.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Identity(u64, u64);
+
+impl Identity {
+    pub(crate) fn of(path: &Path) -> io::Result<Self> {
+        Ok(Self::from(&std::fs::metadata(path)?))
+    }
+}
+
+impl From<&Metadata> for Identity {
+    fn from(metadata: &Metadata) -> Self {
+        Self(metadata.dev(), metadata.ino())
+    }
+}
+
+/// A path at which there isn't what is open.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Displaced {
+    #[error(
+        "{} is gone from under the running gateway: put back what was there, not a copy of it, and the store goes on; \
+         what was deleted can be copied out of /proc/{}/fd as long as this gateway runs",
+        .0.display(), std::process::id()
+    )]
+    Gone(PathBuf),
+    #[error(
+        "another file has taken the place of {} under the running gateway: put the old one back and the store goes \
+         on, or restart the gateway to use the new one, which may not have what was acknowledged last",
+        .0.display()
+    )]
+    Replaced(PathBuf),
+    #[error("another program holds {}, which had been removed: end that program", .0.display())]
+    Locked(PathBuf),
+    #[error("{} can't be looked at: {error}; let the gateway's user enter all folders above it", .path.display())]
+    Hidden { path: PathBuf, error: io::Error },
+}
+
+/// The files of an open store.
+#[derive(Debug)]
+pub(crate) struct Files {
+    directory: PathBuf,
+    /// The directory, and the database.
+    main: [(PathBuf, Identity); 2],
+    /// What is open beside them; made anew whenever the database is opened.
+    beside: Vec<(PathBuf, Identity)>,
+}
+
+impl Files {
+    /// Remembers what is there; the database has just been opened.
+    pub(crate) fn new(directory: &Path) -> io::Result<Self> {
+        let known = |path: PathBuf| Identity::of(&path).map(|identity| (path, identity));
+        let main = [known(directory.to_owned())?, known(directory.join(DATABASE))?];
+        let mut files = Self { directory: directory.to_owned(), main, beside: Vec::new() };
+        files.handle_opened();
+        Ok(files)
+    }
+
+    /// The database has been opened once more.
+    pub(crate) fn handle_opened(&mut self) {
+        // A database behind a symbolic link has them beside its target.
+        let known = |path: PathBuf| Identity::of(&path).ok().map(|identity| (path, identity));
+        self.beside = [LOG, INDEX].into_iter().filter_map(|name| known(self.directory.join(name))).collect();
+    }
+
+    /// Whether directory and database are there.
+    pub(crate) fn check_main(&self) -> Result<(), Displaced> {
+        self.main.iter().try_for_each(check)
+    }
+
+    /// Whether everything is there.
+    pub(crate) fn check(&self) -> Result<(), Displaced> {
+        self.check_main()?;
+        self.beside.iter().try_for_each(check)
+    }
+
+    /// The database at its path turns out to be another one.
+    pub(crate) fn other_database(&self) -> Displaced {
+        Displaced::Replaced(self.directory.join(DATABASE))
+    }
+
+    /// Whether nobody has begun another log in the place of one that is gone.
+    pub(crate) fn has_no_other_log(&self) -> bool {
+        let log = self.directory.join(LOG);
+        match std::fs::metadata(&log) {
+            Ok(metadata) => metadata.len() == 0 || self.beside.contains(&(log, Identity::from(&metadata))),
+            Err(error) => error.kind() == io::ErrorKind::NotFound,
+        }
+    }
+}
+
+fn check((path, identity): &(PathBuf, Identity)) -> Result<(), Displaced> {
+    match Identity::of(path) {
+        Ok(found) if found == *identity => Ok(()),
+        Ok(_) => Err(Displaced::Replaced(path.clone())),
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+            Err(Displaced::Gone(path.clone()))
+        }
+        Err(error) => Err(Displaced::Hidden { path: path.clone(), error }),
+    }
+}
