@@ -13,7 +13,9 @@
 //! the committed messages go on to somewhere else, and nothing outlives the store.
 //!
 //! The files are `pulsegate.db` (SQLite; its schema is [`SCHEMA`]) and `pulsegate.lock`. A [`Reader`] reads them while a
-//! gateway writes, from any process.
+//! gateway writes, from any process. Each tick looks whether they are still where they were, and stops the store if
+//! not: what was acknowledged since the tick before may then be in removed files only. A file that is overwritten in
+//! place is not noticed.
 //!
 //! Modules, each using only those after it: `store`, `committer`, `queue`, `batch`, `tickets`, `sessions`,
 //! `reader`, `database`, `migration`, `schema`, `lock`, `files`, `token`, `request`, `config`.
