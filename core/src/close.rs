@@ -160,6 +160,8 @@ close_reasons! {
     SequenceGap = 37, "sequence gap", Gateway, Retry::Never, "the number of a message is not the next one";
     /// More is in flight than the window allows.
     WindowExceeded = 38, "window exceeded", Gateway, Retry::Never, "more is in flight than the window allows";
+    /// Messages wait for the client to confirm refusals, for too long or too many of them in all sessions together.
+    UnconfirmedRefusals = 48, "refusals not confirmed", Gateway, SOON, "too much waits for the client to confirm refusals";
     /// Text that is not UTF-8.
     BadText = 39, "text is not utf-8", Gateway, Retry::Never, "a text in a frame is not UTF-8";
     /// The peer's side ended inside a frame.

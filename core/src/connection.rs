@@ -355,8 +355,8 @@ impl Connection {
         if self.lifetime.phase() != Phase::Open {
             return;
         }
-        let speech = self.speech.take();
-        self.say_farewell(policy, reason, speech.as_deref(), output);
+        let mut speech = self.speech.take();
+        self.say_farewell(policy, reason, speech.as_deref_mut(), output);
         self.lifetime.end(reason, now.instant.after(policy.flush));
         if let Some(Speech::Pulse(dialogue)) = speech.as_deref()
             && let Some(attachment) = dialogue.attachment()
@@ -372,13 +372,13 @@ impl Connection {
         &self,
         policy: &Policy,
         reason: CloseReason,
-        speech: Option<&Speech>,
+        speech: Option<&mut Speech>,
         output: &mut impl Output,
     ) {
         if !reason.peer_listens() {
             return;
         }
-        match self.dialect_of(policy, speech) {
+        match self.dialect_of(policy, speech.as_deref()) {
             Dialect::Pulse => dialogue::say_bye(speech, reason, output.transmit()),
             Dialect::Undecided if policy.protocol == Protocol::Pulse => {
                 dialogue::say_bye(None, reason, output.transmit());

@@ -285,14 +285,9 @@ impl<P: AsRef<[u8]>> Pulse<P> {
         if self.stage == Stage::Over {
             return;
         }
-        if let Some(frames) = self.urgent.take() {
-            out.extend_from_slice(&frames);
-        }
+        self.poll_outcomes(out);
         if self.stage != Stage::Attached {
             return;
-        }
-        if std::mem::take(&mut self.is_receipt_due) {
-            Frame::Receipt { committed: self.receiving.committed() }.encode(out);
         }
         // What HELLO has settled is confirmed at once: no receipt has set a time for it.
         let is_due = self.confirm_by.is_none_or(|due| due <= now);
@@ -306,6 +301,17 @@ impl<P: AsRef<[u8]>> Pulse<P> {
             && let Some((number, payload)) = self.sending.poll_transmit()
         {
             Frame::Message { number, payload: payload.as_ref() }.encode(out);
+        }
+    }
+
+    /// Appends what is urgent and the receipt that is due, and nothing else: what may still be said before our last
+    /// word.
+    pub fn poll_outcomes(&mut self, out: &mut Vec<u8>) {
+        if let Some(frames) = self.urgent.take() {
+            out.extend_from_slice(&frames);
+        }
+        if std::mem::take(&mut self.is_receipt_due) {
+            Frame::Receipt { committed: self.receiving.committed() }.encode(out);
         }
     }
 

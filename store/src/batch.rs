@@ -110,6 +110,8 @@ pub(crate) struct Done {
     pub(crate) replies: Vec<Reply>,
     /// The places of the requests whose messages go on to somewhere else.
     pub(crate) forwarded: Vec<usize>,
+    /// The places of the messages that can't be judged yet.
+    pub(crate) unjudged: Vec<usize>,
     pub(crate) appends_refused: u64,
     /// [`State::batch`] if it is committed.
     pub(crate) batch: u64,
@@ -190,6 +192,10 @@ struct Batch<'c> {
     done: Done,
     /// Connections to which a receipt is due: session and epoch.
     receipts: Vec<(u64, u64)>,
+    /// Connections of which a message of this batch can't be judged yet, so that none after it can.
+    held: HashSet<(u64, u64)>,
+    /// Connections that have to end: told last, so that each learns before what became of its messages.
+    ended: Vec<Reply>,
 }
 
 /// Where a request comes from and where its reply goes.
@@ -218,8 +224,18 @@ impl<'c> Batch<'c> {
             "INSERT INTO messages (id, session, number, received_at_ms, client, payload)
              VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
         )?;
-        let (done, receipts) = (Done::default(), Vec::new());
-        Ok(Self { connection, config, state, tickets, insert_message, inserted: 0, done, receipts })
+        Ok(Self {
+            connection,
+            config,
+            state,
+            tickets,
+            insert_message,
+            inserted: 0,
+            done: Done::default(),
+            receipts: Vec::new(),
+            held: HashSet::new(),
+            ended: Vec::new(),
+        })
     }
 
     fn work(mut self, requests: &[Request], writes: bool) -> rusqlite::Result<Done> {
@@ -240,6 +256,7 @@ impl<'c> Batch<'c> {
                 self.done.replies.push(Reply::Committed { ticket, session, epoch, committed });
             }
         }
+        self.done.replies.append(&mut self.ended);
         Ok(Done { batch: self.state.batch, ..self.done })
     }
 

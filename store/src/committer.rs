@@ -14,6 +14,7 @@ use crate::lock::Lock;
 use crate::queue::Queue;
 use crate::request::{Figures, Forwarded, Moment, Reply, Request};
 use crate::tickets::Tickets;
+use crate::unjudged::Unjudged;
 use parking_lot::Mutex;
 use std::fmt::Display;
 use std::path::{Path, PathBuf};
@@ -49,6 +50,7 @@ pub(crate) struct Committer {
     pub(crate) deliver: Arc<Deliver>,
     pub(crate) phase: Phase,
     pub(crate) tickets: Tickets,
+    pub(crate) unjudged: Unjudged,
     /// The batch that is being worked on.
     pub(crate) kept: Vec<Request>,
     /// What it counts in the queue.
@@ -127,7 +129,7 @@ impl Committer {
                 Phase::Working(working) => (true, working.state.has_upkeep()),
                 Phase::Faulted { .. } => (false, false),
             };
-            let turn = self.queue.wait(takes, at_once);
+            let turn = self.queue.wait(takes, at_once || takes && self.unjudged.is_due());
             if let Some(now) = turn.tick {
                 self.now = now;
             }
@@ -135,9 +137,10 @@ impl Committer {
                 self.look();
             }
             if takes {
-                (self.kept, self.kept_bytes) = (turn.requests, turn.bytes);
+                (self.kept, self.kept_bytes) = (self.unjudged.sort(turn.requests), turn.bytes);
                 if let (Phase::Working(working), Some(now)) = (&mut self.phase, turn.tick) {
                     working.state.handle_tick(now);
+                    self.unjudged.handle_tick();
                 }
                 self.commit(false);
             } else {
@@ -165,7 +168,7 @@ impl Committer {
     /// Hands out what a committed batch has come to.
     fn hand_out(&mut self, done: Done, after_fault: bool) {
         let Phase::Working(working) = &self.phase else { return };
-        let Done { mut replies, forwarded, appends_refused, batch } = done;
+        let Done { mut replies, forwarded, unjudged, appends_refused, batch } = done;
         self.batch = batch;
         self.tickets.handle_commit();
         if appends_refused > 0 {
@@ -190,7 +193,8 @@ impl Committer {
             info!("the store goes on");
             replies.insert(0, Reply::GoesOn);
         }
-        self.kept = Vec::new();
+        self.unjudged.handle_commit(std::mem::take(&mut self.kept), &unjudged);
+        replies.append(&mut self.unjudged.take_ended());
         if self.queue.release(std::mem::take(&mut self.kept_bytes)) {
             replies.push(Reply::Ready);
         }
@@ -334,7 +338,7 @@ impl Committer {
 
     /// Whether nothing more will be tried: all is committed, or it can't be.
     fn is_done(&self) -> bool {
-        matches!(self.phase, Phase::Faulted { .. }) || self.queue.is_empty()
+        matches!(self.phase, Phase::Faulted { .. }) || self.queue.is_empty() && !self.unjudged.is_due()
     }
 
     /// The last act.

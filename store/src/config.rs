@@ -35,6 +35,9 @@ pub struct StoreConfig {
     pub outgoing_messages_max: u64,
     /// The most bytes of payload to one client that wait for its receipt.
     pub outgoing_bytes_max: u64,
+    /// The most bytes of messages, of all sessions together, that wait for their clients to confirm refusals; each
+    /// counts 128 beside its payload. Above it those who wait for the longest time are ended.
+    pub unjudged_bytes_max: usize,
     /// How long messages are kept.
     pub retention_age: Duration,
     /// How many bytes of messages are kept; each counts 64 beside its payload and its client's id.
@@ -54,6 +57,7 @@ impl Default for StoreConfig {
             quota: Quota { bytes: 8 << 30, every: Duration::from_secs(3600) },
             outgoing_messages_max: 1_000,
             outgoing_bytes_max: 1024 * 1024,
+            unjudged_bytes_max: 16 * 1024 * 1024,
             retention_age: Duration::from_secs(7 * 24 * 3600),
             retention_bytes: 8 << 30,
             wal_bytes: 4 * 1024 * 1024,

@@ -17,8 +17,8 @@
 //! not: what was acknowledged since the tick before may then be in removed files only. A file that is overwritten in
 //! place is not noticed.
 //!
-//! Modules, each using only those after it: `store`, `committer`, `queue`, `batch`, `tickets`, `sessions`,
-//! `reader`, `database`, `migration`, `schema`, `lock`, `files`, `token`, `request`, `config`.
+//! Modules, each using only those after it: `store`, `committer`, `queue`, `batch`, `unjudged`, `tickets`,
+//! `sessions`, `reader`, `database`, `migration`, `schema`, `lock`, `files`, `token`, `request`, `config`.
 
 mod batch;
 mod committer;
@@ -35,6 +35,7 @@ mod sessions;
 mod store;
 mod tickets;
 mod token;
+mod unjudged;
 
 pub use config::{ConfigError, Quota, StoreConfig};
 pub use pulsegate_core::frame::Durability;

@@ -33,7 +33,8 @@ pub enum Request {
     /// A connection wants a session. Answered by [`Reply::Attached`] or [`Reply::AttachRefused`].
     Attach(Box<Attach>),
     /// A client's message. Answered by [`Reply::Committed`], by [`Reply::Refused`] and [`Reply::Committed`], by
-    /// [`Reply::Ended`], or not at all if the connection has been replaced.
+    /// [`Reply::Ended`], or not at all if the connection has been replaced. While 64 refusals of a session stand
+    /// unconfirmed, the next that would be refused waits, and all behind it, for a [`Request::Confirm`].
     Message {
         /// Handed back.
         ticket: Ticket,
@@ -196,8 +197,8 @@ pub enum Reply {
         /// Which, and why.
         refusal: Refusal,
     },
-    /// A message can't come from a connection that keeps the protocol: the connection has to end. Nothing was
-    /// changed.
+    /// A message can't come from a connection that keeps the protocol, or can't wait any longer: the connection has to
+    /// end. Nothing was changed by that message. It comes after all other replies of its batch.
     Ended {
         /// As given.
         ticket: Ticket,
@@ -370,7 +371,7 @@ pub enum PushRefusal {
 pub enum EndReason {
     /// A message before this one is missing.
     Gap,
-    /// The client leaves too many refusals unconfirmed.
+    /// Messages wait for the client to confirm refusals: for too long, or too much in all sessions together.
     Unconfirmed,
 }
 

@@ -24,7 +24,7 @@ pub(crate) struct Session {
     pub(crate) quota_bytes: u64,
     pub(crate) last_seen_ms: u64,
     pub(crate) ttl_ms: u64,
-    /// How many refusals stand above the floor as it was last written.
+    /// How many refusals are kept: at least those above the floor.
     pub(crate) refusals: u64,
     /// The longest payload that its client takes.
     pub(crate) message_bytes_max: u32,
@@ -39,6 +39,15 @@ impl Session {
     /// Whether nothing is left to remember.
     pub(crate) const fn is_settled(&self) -> bool {
         self.floor == self.cursor.committed && self.out_committed == self.out_last
+    }
+
+    /// Deletes the refusals up to the floor, which has to be written in the same transaction.
+    pub(crate) fn forget_confirmed(&mut self, connection: &Connection, id: u64) -> rusqlite::Result<()> {
+        let gone = connection
+            .prepare_cached("DELETE FROM refusals WHERE session = ?1 AND number <= ?2")?
+            .execute((id, self.floor))?;
+        self.refusals = self.refusals.saturating_sub(gone as u64);
+        Ok(())
     }
 
     fn read(row: &Row<'_>) -> rusqlite::Result<Self> {
@@ -133,10 +142,7 @@ impl Sessions {
                 session.previous_valid,
             ))?;
             if session.refusals > 0 {
-                let gone = connection
-                    .prepare_cached("DELETE FROM refusals WHERE session = ?1 AND number <= ?2")?
-                    .execute((id, session.floor))?;
-                session.refusals = session.refusals.saturating_sub(gone as u64);
+                session.forget_confirmed(connection, id)?;
             }
         }
         Ok(())

@@ -8,6 +8,7 @@ use crate::lock::{Lock, LockError};
 use crate::queue::Queue;
 use crate::request::{Figures, Forwarded, Moment, Reply, Request, SubmitError};
 use crate::tickets::Tickets;
+use crate::unjudged::Unjudged;
 use parking_lot::Mutex;
 use pulsegate_core::frame::Durability;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -119,6 +120,7 @@ impl Store {
         let (tickets, batch) = (Tickets::default(), working.state.batch);
         let queue = Arc::new(Queue::new(config.queue_bytes_max));
         let figures = Arc::new(Mutex::new(working.figures(&tickets)));
+        let unjudged = Unjudged::new(config.unjudged_bytes_max);
         let committer = Committer {
             place,
             config,
@@ -127,6 +129,7 @@ impl Store {
             deliver: Arc::clone(&deliver),
             phase: Phase::Working(working.into()),
             tickets,
+            unjudged,
             kept: Vec::new(),
             kept_bytes: 0,
             in_doubt: None,

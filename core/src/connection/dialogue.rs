@@ -413,14 +413,22 @@ impl Dialogue {
 }
 
 /// The last frame, unless the peer has said its own, or is gone.
-pub(super) fn say_bye(speech: Option<&Speech>, reason: CloseReason, transmit: &mut Vec<u8>) {
-    let (committed, has_left) = match speech {
-        Some(Speech::Pulse(dialogue)) => (dialogue.pulse.receiving().committed(), dialogue.goodbye.is_some()),
-        Some(Speech::Opening(_) | Speech::Lines(_)) | None => (0, false),
+/// What became of messages goes before it, unless more of that waits than may.
+pub(super) fn say_bye(speech: Option<&mut Speech>, reason: CloseReason, transmit: &mut Vec<u8>) {
+    let dialogue = match speech {
+        Some(Speech::Pulse(dialogue)) => Some(dialogue),
+        Some(Speech::Opening(_) | Speech::Lines(_)) | None => None,
     };
-    if !has_left && reason.code() < UNTOLD_CODES {
-        append_bye(transmit, reason, committed);
+    if dialogue.as_ref().is_some_and(|dialogue| dialogue.goodbye.is_some()) || reason.code() >= UNTOLD_CODES {
+        return;
     }
+    let committed = dialogue.map_or(0, |dialogue| {
+        if dialogue.pulse.urgent_bytes() <= URGENT_BYTES_MAX {
+            dialogue.pulse.poll_outcomes(transmit);
+        }
+        dialogue.pulse.receiving().committed()
+    });
+    append_bye(transmit, reason, committed);
 }
 
 /// Appends the BYE for this reason (PROTOCOL.md section 8.2).

@@ -1,7 +1,7 @@
 //! Rules broken on purpose, one at a time: the check has to find each, and says how it comes about.
 
 use crate::scenario::Scenario;
-use crate::world::{Broken, Budget, Forgetting, Refusing, Rules, Tokens, Transaction};
+use crate::world::{Broken, Budget, Forgetting, Holding, Refusing, Rules, Tokens, Transaction};
 
 const QUIET: Budget = Budget::QUIET;
 const SPECIFIED: Rules = Rules::SPECIFIED;
@@ -80,6 +80,40 @@ fn a_refusal_that_is_not_kept() {
     Scenario::new(Budget { cuts: 1, refusals: 1, ..QUIET })
         .with(rules)
         .fails("a refusal that is not kept", Broken::AcknowledgedIsLost);
+}
+
+const CROWDED: Rules = Rules {
+    refusing: Refusing::KeptUntilConfirmed,
+    refusals_max: 1,
+    tokens: Tokens::IssuedUntilProven,
+    ..SPECIFIED
+};
+
+/// The confirmation that would make room stands behind a message that is not read.
+#[test]
+fn a_gateway_that_stops_reading_until_refusals_are_confirmed() {
+    let rules = Rules { holding: Holding::StopsReading, ..CROWDED };
+    Scenario::new(Budget { messages: 3, refusals: 2, ..QUIET })
+        .with(rules)
+        .fails("no reading while refusals are unconfirmed", Broken::NoOutcome);
+}
+
+#[test]
+fn a_message_that_overtakes_one_that_waits() {
+    let rules = Rules { holding: Holding::Overtaken, ..CROWDED };
+    Scenario::new(Budget { messages: 3, refusals: 2, ..QUIET })
+        .with(rules)
+        .fails("a message that overtakes one that waits", Broken::Accused);
+}
+
+/// What waits is judged after a new connection has attached, and the client has taken the message back by then.
+#[test]
+fn a_message_that_waits_longer_than_its_connection() {
+    let rules =
+        Rules { holding: Holding::Outlives, is_epoch_ignored: true, is_known_by_number: true, ..CROWDED };
+    Scenario::new(Budget { messages: 3, cuts: 1, refusals: 2, withdrawals: 1, ..QUIET })
+        .with(rules)
+        .fails("a message that waits longer than its connection", Broken::RefusedIsCommitted);
 }
 
 /// Two WELCOMEs lost in a row: the token that the client holds is the one before the one before.

@@ -2,8 +2,8 @@
 //! the real verdict.
 
 use crate::world::{
-    Answer, Broken, Connection, Down, Forgetting, Gateway, Outcome, Refusing, Request, Rules, Server,
-    Session, Sights, Store, Tokens, Transaction, Up, WINDOW, World,
+    Answer, Broken, Connection, Down, Forgetting, Gateway, Holding, MESSAGES_MAX, Outcome, Refusing, Request,
+    Rules, Server, Session, Sights, Store, Tokens, Transaction, Up, WINDOW, World,
 };
 use pulsegate_core::exchange::{Cursor, Receiving, Verdict};
 
@@ -33,6 +33,7 @@ impl World {
                 receiving.handle_confirm(floor)?;
                 let is_over = receiving.is_settled() && rules.forgetting == Forgetting::CursorAtConfirm;
                 self.store.handle_floor(*session, *epoch, floor, is_over);
+                self.gateway.release(sights);
             }
             (Up::Goodbye, Server::Attached { session, epoch, receiving, .. }) => {
                 if receiving.is_settled() {
@@ -59,6 +60,9 @@ impl World {
         }
         connection.server = Server::Gone;
         connection.up.clear();
+        if rules.holding != Holding::Outlives && rules.refusals_max < MESSAGES_MAX {
+            self.gateway.queue.push_back(Request::Detach { connection: id });
+        }
         self.sweep();
     }
 
@@ -155,6 +159,10 @@ impl World {
                 self.gateway.mailbox.push_back(answer);
                 Ok(())
             }
+            Some(Request::Detach { connection }) => {
+                self.gateway.held.retain(|held| held.connection() != connection);
+                Ok(())
+            }
             Some(Request::Remove { session, epoch, is_expiry }) => {
                 self.committer_removes(session, epoch, is_expiry, rules, sights)
             }
@@ -207,6 +215,13 @@ impl World {
         let Request::Message { connection, session: name, epoch, number, payload } = message else {
             return Ok(());
         };
+        if rules.holding != Holding::Overtaken
+            && self.gateway.held.iter().any(|held| held.connection() == connection)
+        {
+            sights.held_behind += 1;
+            self.gateway.held.push(message);
+            return Ok(());
+        }
         let Some(session) = self.store.session(name) else {
             sights.stale += 1;
             return Ok(());
@@ -230,6 +245,12 @@ impl World {
                     self.gateway.mailbox.push_back(Answer::Refused { connection, number });
                 }
                 self.gateway.mailbox.push_back(Answer::Committed { connection, committed });
+            }
+            Verdict::Commit if refuses && session.refused.len() >= rules.refusals_max => {
+                sights.held += 1;
+                // What an older connection has left there can't be judged any more.
+                self.gateway.held.retain(|held| held.connection() == connection);
+                self.gateway.held.push(message);
             }
             Verdict::Commit if refuses => {
                 sights.refused += 1;
@@ -262,6 +283,27 @@ impl World {
             }
         }
         Ok(())
+    }
+}
+
+impl Request {
+    const fn connection(&self) -> u8 {
+        match self {
+            Self::Attach { connection, .. }
+            | Self::Message { connection, .. }
+            | Self::Detach { connection } => *connection,
+            Self::Remove { .. } => 0,
+        }
+    }
+}
+
+impl Gateway {
+    /// A client has confirmed: what waits for that is judged anew, before what has come since.
+    fn release(&mut self, sights: &mut Sights) {
+        sights.released += self.held.len() as u64;
+        for request in std::mem::take(&mut self.held).into_iter().rev() {
+            self.queue.push_front(request);
+        }
     }
 }
 

@@ -93,6 +93,26 @@ fn when_a_message_is_refused_and_the_refusal_is_kept() {
     assert_eq!(sights.known, 0, "nothing is sent again only to learn its fate");
 }
 
+/// More refusals in flight than may stand unconfirmed: what is behind them waits for the confirmation, which stands
+/// behind further messages.
+#[test]
+fn when_there_are_more_refusals_than_may_stand_unconfirmed() {
+    let rules = Rules {
+        refusing: Refusing::KeptUntilConfirmed,
+        refusals_max: 1,
+        tokens: Tokens::IssuedUntilProven,
+        ..SPECIFIED
+    };
+    let sights = Scenario::new(Budget { messages: 3, cuts: 1, refusals: 2, ..QUIET })
+        .with(rules)
+        .holds("a cut, more refusals than may stand");
+    assert!(sights.held > 0 && sights.held_behind > 0 && sights.released > 0);
+    let sights = Scenario::new(Budget { messages: 2, crashes: 1, refusals: 2, ..QUIET })
+        .with(rules)
+        .holds("a crash, more refusals than may stand");
+    assert!(sights.held > 0 && sights.released > 0);
+}
+
 /// The third leg alone lets the receiver forget, even the cursor of a session that lives on: HELLO names it
 /// again. Tokens keep an old connection's HELLO from naming an old one.
 #[test]

@@ -2,7 +2,7 @@
 
 use crate::explorer::{Exploration, Kind, Model, explore};
 use crate::world::{
-    Broken, Budget, Down, Outcome, Refusing, Request, Rules, Server, Sights, Step, WINDOW, World,
+    Broken, Budget, Down, Holding, Outcome, Refusing, Request, Rules, Server, Sights, Step, WINDOW, World,
 };
 
 /// Connections that exist at once: the present one and a zombie.
@@ -146,7 +146,8 @@ impl Scenario {
             if connection.server == Server::Gone {
                 continue;
             }
-            if !connection.up.is_empty() {
+            let reads = self.rules.holding != Holding::StopsReading || world.gateway.held.is_empty();
+            if !connection.up.is_empty() && reads {
                 steps.push((Kind::Owed, Step::GatewayReads(connection.id)));
             }
             if !connection.has_client || world.is_replaced(connection) {
@@ -183,8 +184,15 @@ impl Scenario {
         let heard = client.outcomes.iter().filter(|outcome| **outcome == Outcome::NotAccepted).count();
         let window = u64::from(WINDOW.messages);
         let in_flight = world.connections.iter().all(|it| it.in_flight().is_none_or(|it| it <= window));
-        let refused = world.store.sessions.iter().all(|it| it.refused.len() <= WINDOW.messages as usize);
-        kept == client.waiting.len() && undecided <= kept && kept <= undecided + heard && in_flight && refused
+        let refused = (world.store.sessions.iter())
+            .all(|it| it.refused.len() <= self.rules.refusals_max.min(WINDOW.messages as usize));
+        let held = world.gateway.held.len() <= WINDOW.messages as usize;
+        kept == client.waiting.len()
+            && undecided <= kept
+            && kept <= undecided + heard
+            && in_flight
+            && refused
+            && held
     }
 }
 

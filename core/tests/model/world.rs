@@ -105,9 +105,28 @@ pub(crate) struct Client {
 /// What waits for the committer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Request {
-    Attach { connection: u8, session: u8, token: u8, acknowledged: u64 },
-    Message { connection: u8, session: u8, epoch: u64, number: u64, payload: u8 },
-    Remove { session: u8, epoch: u64, is_expiry: bool },
+    Attach {
+        connection: u8,
+        session: u8,
+        token: u8,
+        acknowledged: u64,
+    },
+    Message {
+        connection: u8,
+        session: u8,
+        epoch: u64,
+        number: u64,
+        payload: u8,
+    },
+    Remove {
+        session: u8,
+        epoch: u64,
+        is_expiry: bool,
+    },
+    /// A connection has ended; asked only where something may wait for it.
+    Detach {
+        connection: u8,
+    },
 }
 
 /// What waits for the connection's shard.
@@ -137,6 +156,8 @@ pub(crate) enum Answer {
 pub(crate) struct Gateway {
     pub(crate) queue: VecDeque<Request>,
     pub(crate) mailbox: VecDeque<Answer>,
+    /// Messages that can't be judged before their client confirms refusals, in order.
+    pub(crate) held: Vec<Request>,
     /// The first of two durable steps is done, where a variant makes two of one.
     pub(crate) is_half_done: bool,
 }
@@ -221,6 +242,19 @@ pub(crate) enum Refusing {
     KeptUntilConfirmed,
 }
 
+/// What becomes of a message that is to be refused while as many refusals as may stand unconfirmed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Holding {
+    /// It waits for a confirmation, and what follows it too; the gateway reads on.
+    Waits,
+    /// Broken: it waits, and nothing is read meanwhile.
+    StopsReading,
+    /// Broken: it waits alone.
+    Overtaken,
+    /// Broken: it waits, and survives its connection.
+    Outlives,
+}
+
 /// Which tokens open a session. A WELCOME brings the next; a frame on its connection proves that it arrived.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Tokens {
@@ -242,6 +276,9 @@ pub(crate) struct Rules {
     pub(crate) forgetting: Forgetting,
     pub(crate) transaction: Transaction,
     pub(crate) refusing: Refusing,
+    /// How many refusals may stand unconfirmed, and what happens then.
+    pub(crate) refusals_max: usize,
+    pub(crate) holding: Holding,
     pub(crate) tokens: Tokens,
     /// Broken: the committer takes a message whatever connection it came on.
     pub(crate) is_epoch_ignored: bool,
@@ -277,6 +314,8 @@ impl Rules {
         forgetting: Forgetting::AtGoodbye,
         transaction: Transaction::Whole,
         refusing: Refusing::PassedOver,
+        refusals_max: MESSAGES_MAX,
+        holding: Holding::Waits,
         tokens: Tokens::Unchecked,
         is_epoch_ignored: false,
         is_known_by_number: false,
@@ -342,6 +381,9 @@ pub(crate) struct Sights {
     pub(crate) stale: u64,
     pub(crate) known: u64,
     pub(crate) refused: u64,
+    pub(crate) held: u64,
+    pub(crate) held_behind: u64,
+    pub(crate) released: u64,
     pub(crate) withdrawn: u64,
     pub(crate) read_from_zombie: u64,
     pub(crate) crashed_with_queue: u64,

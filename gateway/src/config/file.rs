@@ -140,6 +140,7 @@ fn store(raw: &RawStore) -> StoreConfig {
         },
         outgoing_messages_max: count(&raw.outgoing_messages_max).map_or(default.outgoing_messages_max, wide),
         outgoing_bytes_max: size(&raw.outgoing_bytes_max).map_or(default.outgoing_bytes_max, wide),
+        unjudged_bytes_max: default.unjudged_bytes_max,
         retention_age: duration(&raw.retention_age).unwrap_or(default.retention_age),
         retention_bytes: size(&raw.retention_bytes).map_or(default.retention_bytes, wide),
         wal_bytes: size(&raw.wal_bytes).map_or(default.wal_bytes, wide),

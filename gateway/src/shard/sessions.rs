@@ -219,7 +219,7 @@ const fn attach_reason(why: AttachRefusal) -> CloseReason {
 const fn end_reason(why: EndReason) -> CloseReason {
     match why {
         EndReason::Gap => CloseReason::SequenceGap,
-        EndReason::Unconfirmed => CloseReason::WindowExceeded,
+        EndReason::Unconfirmed => CloseReason::UnconfirmedRefusals,
     }
 }
 

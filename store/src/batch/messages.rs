@@ -7,7 +7,7 @@ use crate::sessions::Session;
 use pulsegate_core::exchange::Verdict;
 use pulsegate_core::frame::Durability;
 
-/// How many refusals of a session may stand unconfirmed; a client that keeps the protocol confirms after 8.
+/// How many refusals of a session may stand unconfirmed. What would have to be refused beyond them waits.
 const REFUSALS_MAX: u64 = 64;
 /// What stands for the session of a client that has none.
 const NO_SESSION: u64 = 0;
@@ -21,6 +21,11 @@ impl Batch<'_> {
     ) -> rusqlite::Result<()> {
         let (From { ticket, session: id, epoch }, number) = (from, message.number);
         let Some(mut held) = self.state.sessions.load(self.connection, id)? else { return Ok(()) };
+        // One before it waits already.
+        if !self.held.is_empty() && self.held.contains(&(id, epoch)) {
+            self.done.unjudged.push(place);
+            return Ok(());
+        }
         match held.session.cursor.judge(epoch, number) {
             Verdict::Stale => return Ok(()),
             Verdict::Gap => {
@@ -32,7 +37,11 @@ impl Batch<'_> {
                 let session = &mut *held.session;
                 if let Some(code) = refuse(self.config, session, message) {
                     if session.refusals >= REFUSALS_MAX {
-                        self.end(from, number, EndReason::Unconfirmed);
+                        session.forget_confirmed(self.connection, id)?;
+                    }
+                    if session.refusals >= REFUSALS_MAX {
+                        self.held.insert((id, epoch));
+                        self.done.unjudged.push(place);
                         return Ok(());
                     }
                     session.refusals += 1;
@@ -79,7 +88,7 @@ impl Batch<'_> {
 
     fn end(&mut self, from: From, number: u64, why: EndReason) {
         let From { ticket, session, epoch } = from;
-        self.done.replies.push(Reply::Ended { ticket, session, epoch, number, why });
+        self.ended.push(Reply::Ended { ticket, session, epoch, number, why });
     }
 
     pub(super) fn handle_confirm(&mut self, id: u64, epoch: u64, floor: u64) -> rusqlite::Result<()> {

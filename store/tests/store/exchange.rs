@@ -103,22 +103,6 @@ fn a_refused_message_moves_the_cursor_and_is_told_again_until_it_is_confirmed() 
 }
 
 #[test]
-fn a_client_that_never_confirms_its_refusals_is_ended() {
-    let directory = tempfile::tempdir().unwrap();
-    let config = StoreConfig { message_bytes_max: 1, ..StoreConfig::default() };
-    let mut driver = Driver::open_with(directory.path(), config);
-    let session = driver.begin("a", 1).session;
-    driver.ask((1..=64).map(|number| message(session, 1, number, b"large")));
-    let ended = Reply::Ended { ticket: 165, session, epoch: 1, number: 65, why: EndReason::Unconfirmed };
-    assert_eq!(driver.ask([message(session, 1, 65, b"large")]), [ended]);
-    let replies = driver.ask([message(session, 1, 65, b"x")]);
-    assert_eq!(replies, [committed(session, 1, 65)], "what is accepted needs no place");
-    driver.ask([Request::Confirm { session, epoch: 1, floor: 65 }]);
-    driver.pass(Duration::from_secs(1));
-    assert_eq!(driver.ask([message(session, 1, 66, b"large")]).len(), 2);
-}
-
-#[test]
 fn a_session_over_its_quota_is_refused_until_the_next_period() {
     let directory = tempfile::tempdir().unwrap();
     let quota = Quota { bytes: 300, every: Duration::from_secs(10) };

@@ -20,5 +20,6 @@ mod order;
 mod outgoing;
 mod random;
 mod reading;
+mod refusals;
 mod sessions;
 mod upkeep;

@@ -443,6 +443,7 @@ fn check_reason(client: usize, state: &Client, ended: &Ended, sink_idle: &[Insta
         | CloseReason::SecondHello
         | CloseReason::SequenceGap
         | CloseReason::WindowExceeded
+        | CloseReason::UnconfirmedRefusals
         | CloseReason::BadText
         | CloseReason::TruncatedFrame
         | CloseReason::BadToken

@@ -122,6 +122,7 @@ fn every_key_reaches_its_setting() {
             quota: Quota { bytes: 2001, every: seconds(14) },
             outgoing_messages_max: 22,
             outgoing_bytes_max: 2002,
+            unjudged_bytes_max: StoreConfig::default().unjudged_bytes_max,
             retention_age: seconds(13),
             retention_bytes: 2 * 1024 * 1024,
             wal_bytes: 300 * 1024,
