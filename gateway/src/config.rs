@@ -4,9 +4,11 @@
 pub mod check;
 pub mod defaults;
 pub mod file;
+mod places;
 mod summary;
 pub mod units;
 
+pub use places::KeptPlaces;
 pub use pulsegate_store::{Durability, Quota, StoreConfig};
 
 use pulsegate_core::frame::MESSAGE_BYTES_MAX;
@@ -151,7 +153,8 @@ pub struct ListenerConfig {
     pub sink: String,
     /// The most connections through this door; `None`: no fewer than the gateway holds in all.
     pub max_connections: Option<usize>,
-    /// The most connections from one source address (IPv6: from one /64); `None`: as many as in all.
+    /// The most connections from one source address (IPv6: from one /64); `None`: no limit of its own. See
+    /// [`kept_places`](Self::kept_places) too.
     pub max_per_address: Option<usize>,
     /// The most connections that have not completed a first message; `None`: as many as in all.
     pub max_newcomers: Option<usize>,

@@ -1,28 +1,38 @@
 //! Who may enter: the limits that all shards share. Touched when a connection is accepted, has spoken for
 //! the first time, and ends; never for a message.
+//!
+//! The last quarter of the places is kept for addresses that hold few, so that one address alone keeps nobody out.
+//! There, IPv6 addresses count together by their /48, which is what one site is given.
 
-use crate::config::ListenerConfig;
+use crate::config::{KeptPlaces, ListenerConfig};
 use crate::peer::Source;
 use parking_lot::Mutex;
 use pulsegate_core::close::CloseReason;
 use pulsegate_core::time::Instant;
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
 /// Stripes of the count per source address; a power of two.
 const STRIPES: usize = 64;
+/// At most one line about it in this time.
+const SILENCE_BETWEEN_LINES: Duration = Duration::from_secs(10);
 
 /// The limits of one listener, and those of the whole gateway with them.
 #[derive(Debug)]
 pub(crate) struct Limits {
+    listen: SocketAddr,
     total: Arc<Gauge>,
     listener: Gauge,
     newcomers: Gauge,
+    keeps_places: bool,
     per_address: PerAddress,
     rate: AcceptRate,
+    /// When somebody was last told that the places left are kept for others; 0: never yet.
+    told: AtomicU64,
 }
 
 impl Limits {
@@ -30,32 +40,67 @@ impl Limits {
     pub(crate) fn new(total: Arc<Gauge>, config: &ListenerConfig) -> Self {
         let of_all = total.max;
         Self {
+            listen: config.listen,
             listener: Gauge::new(config.max_connections.unwrap_or(of_all)),
             newcomers: Gauge::new(config.max_newcomers.unwrap_or(of_all)),
-            per_address: PerAddress::new(config.max_per_address.unwrap_or(of_all)),
+            keeps_places: config.kept_places(of_all).is_some(),
+            per_address: PerAddress::new(config.max_per_address),
             rate: AcceptRate::new(config.accept_rate),
+            told: AtomicU64::new(0),
             total,
         }
     }
 
-    /// Lets a connection in, as a newcomer, or says why not.
+    /// Lets a connection in, as a newcomer, or says why not. The rate is asked last, so that who is refused anyway
+    /// doesn't use it up.
     pub(crate) fn enter(&self, now: Instant, source: Source) -> Result<(), CloseReason> {
-        if !self.rate.take(now) {
-            return Err(CloseReason::AcceptRate);
-        }
         let gauges = [
             (&*self.total, CloseReason::AtCapacity),
             (&self.listener, CloseReason::AtCapacity),
             (&self.newcomers, CloseReason::NewcomerLimit),
         ];
-        let taken = gauges.iter().take_while(|(gauge, _)| gauge.take()).count();
-        let refusal = match gauges.get(taken) {
-            Some((_, reason)) => Some(*reason),
-            None => (!self.per_address.take(source)).then_some(CloseReason::AddressLimit),
+        let mut few = usize::MAX;
+        for (taken, (gauge, reason)) in gauges.iter().enumerate() {
+            let Some(count) = gauge.take() else {
+                gauges[..taken].iter().for_each(|(gauge, _)| gauge.give_back());
+                return Err(*reason);
+            };
+            let kept = KeptPlaces::of(gauge.max);
+            if self.keeps_places && count > gauge.max - kept.count {
+                few = few.min(kept.few);
+            }
+        }
+        let refusal = match self.per_address.take(source, few) {
+            Ok(()) if self.rate.take(now) => return Ok(()),
+            Ok(()) => {
+                self.per_address.give_back(source);
+                CloseReason::AcceptRate
+            }
+            Err(Crowded::Source) => CloseReason::AddressLimit,
+            Err(Crowded::Network(held)) => {
+                self.tell(now, source, held);
+                CloseReason::AddressLimit
+            }
         };
-        let Some(reason) = refusal else { return Ok(()) };
-        gauges[..taken].iter().for_each(|(gauge, _)| gauge.give_back());
-        Err(reason)
+        gauges.iter().for_each(|(gauge, _)| gauge.give_back());
+        Err(refusal)
+    }
+
+    /// Says, once in a while, that an address meets the places that are kept for others.
+    fn tell(&self, now: Instant, source: Source, held: usize) {
+        let silence = SILENCE_BETWEEN_LINES.as_nanos() as u64;
+        let now = now.as_nanos().max(1);
+        let is_due = |told: u64| (told == 0 || now.saturating_sub(told) >= silence).then_some(now);
+        if self.told.fetch_update(Relaxed, Relaxed, is_due).is_ok() {
+            tracing::warn!(
+                listener = %self.listen,
+                address = %source.network(),
+                held,
+                "an address is refused: the places that are left are kept for addresses that hold few; if a proxy or \
+                 many clients behind one router stand there, set max_per_address of the listener to {}",
+                self.total.max
+            );
+        }
     }
 
     /// Nobody is counted any more.
@@ -96,8 +141,10 @@ impl Gauge {
         Self { max, count: AtomicUsize::new(0) }
     }
 
-    fn take(&self) -> bool {
-        self.count.fetch_update(Relaxed, Relaxed, |count| (count < self.max).then_some(count + 1)).is_ok()
+    /// Counts one more, if there is room, and returns the count.
+    fn take(&self) -> Option<usize> {
+        let more = |count: usize| (count < self.max).then_some(count + 1);
+        Some(self.count.fetch_update(Relaxed, Relaxed, more).ok()? + 1)
     }
 
     fn give_back(&self) {
@@ -105,44 +152,88 @@ impl Gauge {
     }
 }
 
+/// Why an address gets no further connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Crowded {
+    /// The source has as many as an address may have.
+    Source,
+    /// Its network has so many, and the places that are left are kept for others.
+    Network(usize),
+}
+
 /// Counts per source address, striped so that shards seldom meet. An address with no connection costs nothing.
 #[derive(Debug)]
 struct PerAddress {
-    max: usize,
+    /// The most for a source, if there is a limit.
+    max: Option<usize>,
     hasher: RandomState,
-    stripes: Box<[Mutex<HashMap<Source, u32>>]>,
+    stripes: Box<[Mutex<Stripe>]>,
+}
+
+/// Counts of some networks, and of the sources in them.
+#[derive(Debug, Default)]
+struct Stripe {
+    networks: HashMap<Source, u32>,
+    /// Empty where there is no limit for a source.
+    sources: HashMap<Source, u32>,
 }
 
 impl PerAddress {
-    fn new(max: usize) -> Self {
+    fn new(max: Option<usize>) -> Self {
         let stripes = (0..STRIPES).map(|_| Mutex::default()).collect();
         Self { max, hasher: RandomState::new(), stripes }
     }
 
-    fn stripe(&self, source: Source) -> &Mutex<HashMap<Source, u32>> {
-        &self.stripes[self.hasher.hash_one(source) as usize % STRIPES]
+    fn stripe(&self, network: Source) -> &Mutex<Stripe> {
+        &self.stripes[self.hasher.hash_one(network) as usize % STRIPES]
     }
 
-    fn take(&self, source: Source) -> bool {
-        let mut counts = self.stripe(source).lock();
-        let count = counts.entry(source).or_insert(0);
-        if *count as usize >= self.max {
-            return false;
+    /// Counts one more, if its source has fewer than it may have, and its network fewer than `few`.
+    fn take(&self, source: Source, few: usize) -> Result<(), Crowded> {
+        let network = source.network();
+        let mut stripe = self.stripe(network).lock();
+        let Stripe { networks, sources } = &mut *stripe;
+        if let Some(max) = self.max
+            && sources.get(&source).is_some_and(|count| *count as usize >= max)
+        {
+            return Err(Crowded::Source);
         }
-        *count += 1;
-        true
+        let held = networks.get(&network).map_or(0, |count| *count as usize);
+        if held >= few {
+            return Err(Crowded::Network(held));
+        }
+        *networks.entry(network).or_insert(0) += 1;
+        if self.max.is_some() {
+            *sources.entry(source).or_insert(0) += 1;
+        }
+        Ok(())
     }
 
     fn give_back(&self, source: Source) {
-        let mut counts = self.stripe(source).lock();
-        let Some(count) = counts.get_mut(&source) else { return };
-        *count -= 1;
-        if *count == 0 {
-            counts.remove(&source);
-            // Memory follows the number of addresses down as well as up.
-            if counts.capacity() > 64 && counts.len() < counts.capacity() / 8 {
-                counts.shrink_to_fit();
-            }
+        let network = source.network();
+        let mut stripe = self.stripe(network).lock();
+        count_down(&mut stripe.networks, network);
+        if self.max.is_some() {
+            count_down(&mut stripe.sources, source);
+        }
+    }
+}
+
+impl Stripe {
+    #[cfg(test)]
+    fn is_empty(&self) -> bool {
+        self.networks.is_empty() && self.sources.is_empty()
+    }
+}
+
+fn count_down(counts: &mut HashMap<Source, u32>, source: Source) {
+    let Some(count) = counts.get_mut(&source) else { return };
+    *count -= 1;
+    if *count == 0 {
+        counts.remove(&source);
+        // Memory follows the number of addresses down as well as up.
+        if counts.capacity() > 64 && counts.len() < counts.capacity() / 8 {
+            counts.shrink_to_fit();
         }
     }
 }
@@ -208,6 +299,87 @@ mod tests {
         limits.leave(a, false);
         limits.leave(b, true);
         limits.leave(c, true);
+        limits.assert_empty();
+    }
+
+    #[test]
+    fn who_is_refused_leaves_the_accept_rate_to_others() {
+        let limits = limits(|config| {
+            config.max_per_address = Some(1);
+            config.accept_rate = 3;
+        });
+        let (loud, quiet) = (source("10.0.0.1:1"), source("10.0.0.2:1"));
+        assert_eq!(limits.enter(Instant::ORIGIN, loud), Ok(()));
+        for _ in 0..100 {
+            assert_eq!(limits.enter(Instant::ORIGIN, loud), Err(CloseReason::AddressLimit));
+        }
+        assert_eq!(limits.enter(Instant::ORIGIN, quiet), Ok(()));
+        assert_eq!(limits.enter(Instant::ORIGIN, source("10.0.0.3:1")), Ok(()));
+        for _ in 0..100 {
+            assert_eq!(limits.enter(Instant::ORIGIN, source("10.0.0.4:1")), Err(CloseReason::AtCapacity));
+        }
+        limits.leave(quiet, true);
+        assert_eq!(limits.enter(Instant::ORIGIN, source("10.0.0.4:1")), Err(CloseReason::AcceptRate));
+        let next = Instant::ORIGIN.after(Duration::from_secs(1));
+        assert_eq!(limits.enter(next, source("10.0.0.4:1")), Ok(()));
+    }
+
+    /// Fills the gateway from these addresses, in turn; then others come, one connection each.
+    fn get_in(places: usize, attackers: &[Source], config: &ListenerConfig) -> usize {
+        let limits = Limits::new(Arc::new(Gauge::new(places)), config);
+        for round in 0..2 * places {
+            let attacker = attackers[round % attackers.len()];
+            if limits.enter(Instant::ORIGIN, attacker).is_ok() && round % 2 == 0 {
+                limits.speak();
+            }
+        }
+        let others = (0..places).map(|n| source(&format!("10.{}.{}.{}:1", n >> 16, (n >> 8) & 255, n & 255)));
+        others.filter(|other| limits.enter(Instant::ORIGIN, *other).is_ok()).count()
+    }
+
+    #[test]
+    fn one_address_or_a_hundred_of_one_48_never_keep_others_out() {
+        let one = [source("192.0.2.1:1")];
+        let hundred: Vec<Source> = (0..100).map(|n| source(&format!("[2001:db8:7:{n:x}::1]:1"))).collect();
+        let config = ListenerConfig { accept_rate: u32::MAX, ..ListenerConfig::default() };
+        for places in [4, 5, 8, 17, 100, 940, 2_000] {
+            for attackers in [&one[..], &hundred] {
+                let own = ListenerConfig { max_connections: Some(places), ..config.clone() };
+                let newcomers = ListenerConfig { max_newcomers: Some(places), ..config.clone() };
+                assert_eq!(get_in(places, attackers, &config), places / 4, "of {places}");
+                assert_eq!(get_in(10_000, attackers, &own), places / 4, "of {places}");
+                assert!(get_in(10_000, attackers, &newcomers) >= places / 4, "of {places}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_proxy_may_be_allowed_all_places_and_a_limit_per_address_keeps_them_for_others_too() {
+        let proxy = [source("192.0.2.1:1")];
+        let config = |most| ListenerConfig {
+            max_per_address: Some(most),
+            accept_rate: u32::MAX,
+            ..ListenerConfig::default()
+        };
+        assert_eq!(config(1_000).kept_places(1_000), None);
+        assert_eq!(get_in(1_000, &proxy, &config(1_000)), 0);
+        let site: Vec<Source> = (0..100).map(|n| source(&format!("[2001:db8:7:{n:x}::1]:1"))).collect();
+        assert_eq!(config(20).kept_places(1_000), Some(KeptPlaces { count: 250, few: 4 }));
+        assert_eq!(get_in(1_000, &site, &config(20)), 250);
+    }
+
+    #[test]
+    fn in_the_kept_places_few_is_few_and_none_is_left_when_all_have_gone() {
+        let limits = Limits::new(Arc::new(Gauge::new(100)), &ListenerConfig::default());
+        let (crowd, house) = (source("192.0.2.1:1"), source("[2001:db8::1]:1"));
+        let enter = |source| limits.enter(Instant::ORIGIN, source);
+        assert_eq!((0..100).filter(|_| enter(crowd).is_ok()).count(), 75);
+        assert_eq!((0..100).filter(|_| enter(house).is_ok()).count(), 4);
+        // With room again, it is open to all.
+        (0..10).for_each(|_| limits.leave(crowd, true));
+        assert_eq!((0..100).filter(|_| enter(house).is_ok()).count(), 10 - 4);
+        (0..65).for_each(|_| limits.leave(crowd, true));
+        (0..10).for_each(|_| limits.leave(house, true));
         limits.assert_empty();
     }
 

@@ -41,6 +41,36 @@ impl Peer {
     }
 }
 
+impl Source {
+    /// The network that it belongs to: an IPv6 network of 48 bits, which is what one site is given; an IPv4 address
+    /// stands alone.
+    pub(crate) const fn network(self) -> Self {
+        let Self(mut bytes) = self;
+        if !self.is_v4() {
+            (bytes[6], bytes[7]) = (0, 0);
+        }
+        Self(bytes)
+    }
+
+    const fn is_v4(self) -> bool {
+        matches!(self.0, [0, 0, 0, 0, ..])
+    }
+}
+
+/// As people write it, a network of 48 bits as such.
+impl std::fmt::Display for Source {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let [a, b, c, d, e, f_, g, h] = self.0;
+        if self.is_v4() {
+            return std::net::Ipv4Addr::new(e, f_, g, h).fmt(f);
+        }
+        let pair = |high, low| u16::from_be_bytes([high, low]);
+        let address = Ipv6Addr::new(pair(a, b), pair(c, d), pair(e, f_), pair(g, h), 0, 0, 0, 0);
+        let bits = if *self == self.network() { 48 } else { 64 };
+        write!(f, "{address}/{bits}")
+    }
+}
+
 impl std::fmt::Debug for Peer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         self.address().fmt(f)
@@ -71,5 +101,16 @@ mod tests {
         assert_eq!(peer("[2001:db8:0:1::1]:1").source(), peer("[2001:db8:0:1:f::2]:1").source());
         assert_ne!(peer("[2001:db8:0:1::1]:1").source(), peer("[2001:db8:0:2::1]:1").source());
         assert_ne!(peer("[::1]:1").source(), peer("0.0.0.1:1").source());
+    }
+
+    #[test]
+    fn a_site_of_ipv6_is_one_network_and_so_is_each_ipv4_address() {
+        let network = |address| peer(address).source().network();
+        assert_eq!(network("[2001:db8:0:1::1]:1"), network("[2001:db8:0:ffff::1]:2"));
+        assert_ne!(network("[2001:db8:0:1::1]:1"), network("[2001:db8:1:1::1]:1"));
+        assert_ne!(network("10.0.0.1:1"), network("10.0.0.2:1"));
+        assert_eq!(network("[2001:db8:0:1::1]:1").to_string(), "2001:db8::/48");
+        assert_eq!(peer("[2001:db8:0:1::1]:1").source().to_string(), "2001:db8:0:1::/64");
+        assert_eq!(network("10.0.0.1:1").to_string(), "10.0.0.1");
     }
 }

@@ -30,6 +30,9 @@ fn serve(descriptors: u32) -> (Program, SocketAddr) {
         "discard",
         "--max-connections",
         "1000",
+        // All come from one address.
+        "--max-per-address",
+        "1000",
     ];
     let program = Program::start(pulsegate_with_descriptors(descriptors, &args));
     let address = program.address();

@@ -84,7 +84,8 @@ struct ListenerArgs {
     /// Where messages go [default: print]
     #[arg(long, value_parser = clap::builder::PossibleValuesParser::new(SINKS), conflicts_with = "config")]
     sink: Option<String>,
-    /// The most connections from one source address (IPv6: from one /64) [default: no limit of its own]
+    /// The most connections from one source address (IPv6: from one /64) [default: no limit of its own, but the last
+    /// quarter of the places is kept for addresses that hold few]
     #[arg(long, value_name = "N", value_parser = parse_count, conflicts_with = "config")]
     max_per_address: Option<NonZeroUsize>,
 }

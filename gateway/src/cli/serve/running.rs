@@ -5,7 +5,7 @@ use super::signals::Signals;
 use crate::cli::check::refused;
 use anyhow::Context;
 use nix::sys::signal::Signal;
-use pulsegate::config::{Config, ListenerConfig};
+use pulsegate::config::{Config, KeptPlaces, ListenerConfig};
 use pulsegate::{Control, Counts, Gateway, RunError, StartError};
 use std::net::SocketAddr;
 use std::pin::pin;
@@ -59,7 +59,11 @@ pub(super) fn run_gateway(
 fn what_runs(config: &Config, gateway: &Gateway) -> (Vec<String>, Vec<String>) {
     let line = |(listener, address): (&ListenerConfig, &SocketAddr)| {
         let listener = ListenerConfig { listen: *address, ..listener.clone() };
-        format!("listening on {listener}, at most {} connections in all", gateway.max_connections())
+        let places = gateway.max_connections();
+        let kept = listener.kept_places(places).map_or_else(String::new, |KeptPlaces { count, few }| {
+            format!("; the last {count} are kept for addresses that hold fewer than {few}")
+        });
+        format!("listening on {listener}, at most {places} connections in all{kept}")
     };
     let lines = config.listeners.iter().zip(gateway.addresses()).map(line).collect();
     (gateway.warnings().to_vec(), lines)
