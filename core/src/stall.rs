@@ -7,15 +7,20 @@ use std::time::Duration;
 pub const STALL_MIN: Duration = Duration::from_millis(50);
 /// The most that is credited at once.
 pub const CREDIT_MAX: Duration = Duration::from_secs(30);
+/// The longest sleep in one go. Of a sleep that ends late nobody knows when the stall began: it is credited from its
+/// beginning, so that nobody is ended early, and this bounds the silence that is credited with it.
+pub const SLEEP_MAX: Duration = Duration::from_millis(100);
 
 /// Measures the stalls of one shard and keeps the sum that separates its own time from real time.
 ///
 /// A stall is a gap of more than [`STALL_MIN`] between the instant at which the shard should have been
 /// running (the wake it asked for, or its last reading of the clock) and now. It is credited once, in
-/// O(1), for all connections. The credit comes out of a budget of [`CREDIT_MAX`] that refills at half the
-/// speed of real time, so that permanent overload can't keep the dead.
+/// O(1), for all connections, together with the sleep that it began in. The credit comes out of a budget of
+/// [`CREDIT_MAX`] that refills at half the speed of real time, so that permanent overload can't keep the dead.
 #[derive(Debug)]
 pub struct StallGuard {
+    /// The last reading of the clock.
+    read: Instant,
     /// Until this instant the shard is known to have been well, or to have slept by its own will.
     well_until: Instant,
     stalled: Duration,
@@ -27,24 +32,26 @@ impl StallGuard {
     /// A guard that starts at `now` with a full budget.
     #[must_use]
     pub const fn new(now: Instant) -> Self {
-        Self { well_until: now, stalled: Duration::ZERO, budget: CREDIT_MAX, refilled: now }
+        Self { read: now, well_until: now, stalled: Duration::ZERO, budget: CREDIT_MAX, refilled: now }
     }
 
-    /// Notes that the shard goes to sleep until `wake` (`None`: until something happens).
-    pub fn handle_sleep(&mut self, wake: Option<Instant>) {
+    /// Notes that the shard goes to sleep until `wake` (`None`: until something happens, since there is nobody whose
+    /// silence counts). Returns when it has to wake, which may be earlier.
+    pub fn handle_sleep(&mut self, wake: Option<Instant>) -> Option<Instant> {
+        let wake = wake.map(|wake| wake.min(self.read.after(SLEEP_MAX)));
         self.well_until = self.well_until.max(wake.unwrap_or(Instant::MAX));
+        wake
     }
 
     /// Takes a reading of the clock, credits a stall if there was one, and returns the present moment.
     pub fn handle_reading(&mut self, instant: Instant) -> Now {
-        let gap = instant.since(self.well_until);
-        if gap > STALL_MIN {
+        if instant.since(self.well_until) > STALL_MIN {
             self.refill(instant);
-            let credit = gap.min(self.budget);
+            let credit = instant.since(self.read).min(self.budget);
             self.budget -= credit;
             self.stalled += credit;
         }
-        self.well_until = instant;
+        (self.read, self.well_until) = (instant, instant);
         Now { instant, stalled: self.stalled }
     }
 
@@ -71,18 +78,41 @@ mod tests {
     #[test]
     fn a_punctual_wake_is_no_stall() {
         let mut guard = StallGuard::new(at(0));
-        guard.handle_sleep(Some(at(1_000)));
-        assert_eq!(guard.handle_reading(at(1_050)).stalled, Duration::ZERO);
+        assert_eq!(guard.handle_sleep(Some(at(90))), Some(at(90)));
+        assert_eq!(guard.handle_reading(at(140)).stalled, Duration::ZERO);
     }
 
     #[test]
-    fn a_late_wake_is_credited_once() {
+    fn a_late_wake_is_credited_once_with_the_sleep_before_it() {
         let mut guard = StallGuard::new(at(0));
-        guard.handle_sleep(Some(at(1_000)));
-        let now = guard.handle_reading(at(9_000));
+        guard.handle_sleep(Some(at(90)));
+        let now = guard.handle_reading(at(8_000));
         assert_eq!(now.stalled, Duration::from_secs(8));
-        assert_eq!(now.own(), at(1_000));
-        assert_eq!(guard.handle_reading(at(9_001)).stalled, Duration::from_secs(8));
+        assert_eq!(now.own(), at(0), "whoever could not speak either has lost nothing");
+        assert_eq!(guard.handle_reading(at(8_001)).stalled, Duration::from_secs(8));
+    }
+
+    #[test]
+    fn no_sleep_is_long_so_that_little_silence_is_credited_with_a_stall() {
+        let mut guard = StallGuard::new(at(0));
+        let (mut now, mut wake) = (at(0), Some(at(60_000)));
+        while wake != Some(at(59_950)) {
+            wake = guard.handle_sleep(Some(at(59_950)));
+            now = wake.unwrap_or(now);
+            assert_eq!(guard.handle_reading(now).stalled, Duration::ZERO);
+        }
+        guard.handle_sleep(Some(at(120_000)));
+        let now = guard.handle_reading(at(61_950));
+        assert_eq!(now.stalled, Duration::from_secs(2), "of a minute without a word");
+    }
+
+    #[test]
+    fn who_asks_again_before_it_sleeps_sleeps_no_longer() {
+        let mut guard = StallGuard::new(at(0));
+        assert_eq!(guard.handle_sleep(Some(at(60_000))), Some(at(100)));
+        assert_eq!(guard.handle_sleep(Some(at(60_000))), Some(at(100)));
+        assert_eq!(guard.handle_sleep(Some(at(10))), Some(at(10)));
+        assert_eq!(guard.handle_sleep(Some(Instant::ORIGIN)), Some(Instant::ORIGIN), "at once");
     }
 
     #[test]

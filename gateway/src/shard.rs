@@ -268,8 +268,7 @@ impl<R: Rim> Shard<R> {
     /// to come. The shard counts as asleep until then.
     pub(crate) fn sleep(&mut self) -> Option<Instant> {
         let wake = if self.has_work() { Some(Instant::ORIGIN) } else { self.next_wake() };
-        self.guard.handle_sleep(wake);
-        wake
+        self.guard.handle_sleep(wake)
     }
 
     fn has_work(&self) -> bool {

@@ -27,10 +27,11 @@ fn count(simulation: &Simulation, crowd: &[usize], what: impl Fn(&super::Link) -
     crowd.iter().filter(|client| what(&world.links[client])).count()
 }
 
-/// Brings the clock to this instant after now, with one turn there.
+/// Brings the clock to this instant after now, with one turn there for all that is due.
 fn jump(simulation: &mut Simulation, span: Duration) {
+    simulation.advance(span - MS);
     let _ = simulation.shard.sleep();
-    let then = simulation.now().after(span);
+    let then = simulation.now().after(2 * MS);
     simulation.world.borrow_mut().now = then;
     simulation.turn();
 }
@@ -63,8 +64,9 @@ fn a_newcomer_takes_the_place_of_one_that_has_ended() {
 fn a_heartbeat_in_time_that_the_poller_has_not_told_of_is_found() {
     let mut simulation = Simulation::new(0);
     let crowd = crowd(&mut simulation);
+    simulation.advance(TIMEOUT - 2 * MS);
     let _ = simulation.shard.sleep();
-    let before = simulation.now().after(TIMEOUT - MS);
+    let before = simulation.now().after(MS);
     simulation.world.borrow_mut().now = before;
     let ready = simulation.poll();
     // The poller has looked; now a heartbeat comes, and only then the shard goes on, too late for all the others.
