@@ -6,6 +6,7 @@ use crate::id::ConnectionId;
 use crate::shard::Shard;
 use crate::shard::acceptor::Acceptor;
 use crate::shard::gathering::Gathering;
+use crate::shard::reading::Reach;
 use crate::shard::sockets::Sockets;
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Registry, Token};
@@ -136,9 +137,10 @@ impl EventLoop {
                     if event.is_writable() {
                         self.shard.handle_writable(id);
                     }
-                    let hangup = event.is_read_closed() || event.is_error();
-                    if event.is_readable() || hangup {
-                        self.shard.handle_readable(id, hangup);
+                    let is_more = event.is_read_closed() || event.is_error() || event.is_priority();
+                    if event.is_readable() || is_more {
+                        let reach = if is_more { Reach::End } else { Reach::ShortRead };
+                        self.shard.handle_readable(id, reach);
                     }
                 }
             }

@@ -21,21 +21,22 @@ const READ_BYTES_ANSWERED: usize = 1024;
 pub(crate) enum Reach {
     /// Until a read returns less than it could: the poller tells of what comes later.
     ShortRead,
-    /// Until there is nothing more: an end may stand behind the bytes, and nobody will tell again.
+    /// Until there is nothing more: an end, an error or a mark of urgent data, at which a read stops, may stand behind
+    /// the bytes, and nobody will tell again.
     End,
 }
 
 impl<R: Rim> Shard<R> {
-    /// The poller says that there is something to read; `hangup`: an end or an error too.
-    pub(crate) fn handle_readable(&mut self, id: ConnectionId, hangup: bool) {
+    /// The poller says that there is something to read, and how far that reaches.
+    pub(crate) fn handle_readable(&mut self, id: ConnectionId, reach: Reach) {
         let Some(key) = self.table.find(id) else { return };
         if let Some(entry) = self.table.at(key) {
             entry.marks.drained = false;
-            if hangup && !entry.connection.wants_read() {
+            if reach == Reach::End && !entry.connection.wants_read() {
                 return self.handle_hangup(key);
             }
         }
-        self.read(key, if hangup { Reach::End } else { Reach::ShortRead });
+        self.read(key, reach);
     }
 
     /// The poller says that there is room to write.
@@ -161,7 +162,7 @@ impl<R: Rim> Shard<R> {
         self.settle(key, now);
     }
 
-    /// Reading is stopped, but the socket has come to an error: that is seen all the same.
+    /// Reading is stopped, but the socket may have come to an error: that is seen all the same.
     fn handle_hangup(&mut self, key: u32) {
         let Some(entry) = self.table.at(key) else { return };
         if let Some(error) = self.rim.failure(&entry.stream) {

@@ -9,6 +9,7 @@ mod doors;
 mod held_back;
 mod judge;
 mod model;
+mod recorder;
 mod rush;
 mod world;
 
@@ -155,7 +156,7 @@ impl Simulation {
             if event.writable {
                 self.shard.handle_writable(event.id);
             }
-            self.shard.handle_readable(event.id, event.hangup);
+            self.shard.handle_readable(event.id, event.reach);
         }
         self.shard.handle_commands();
         self.shard.read_listed();

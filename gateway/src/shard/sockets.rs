@@ -17,6 +17,9 @@ pub(crate) struct Sockets {
     pub(crate) clock: Clock,
 }
 
+/// What the poller tells of each connection: that there is something to read, and urgent data, at whose mark a read stops.
+const INPUT: Interest = Interest::READABLE.add(Interest::PRIORITY);
+
 /// The poller's name for a connection.
 pub(crate) const fn token(id: ConnectionId) -> Token {
     Token(id.to_bits() as usize)
@@ -40,11 +43,11 @@ impl Rim for Sockets {
     }
 
     fn watch(&mut self, stream: &mut TcpStream, id: ConnectionId) -> io::Result<()> {
-        self.registry.register(stream, token(id), Interest::READABLE)
+        self.registry.register(stream, token(id), INPUT)
     }
 
     fn watch_writable(&mut self, stream: &mut TcpStream, id: ConnectionId, wanted: bool) -> io::Result<()> {
-        let interest = if wanted { Interest::READABLE | Interest::WRITABLE } else { Interest::READABLE };
+        let interest = if wanted { INPUT | Interest::WRITABLE } else { INPUT };
         self.registry.reregister(stream, token(id), interest)
     }
 

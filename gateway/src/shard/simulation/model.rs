@@ -4,23 +4,23 @@ use super::devices::check_bye;
 use super::doors::{
     DEADLINE, DEMANDING, FIRST_MESSAGE, MAX_AGE, NAMED, RULES, SHORT, SINK_STALL, TIMEOUT, WRITE_STALL,
 };
+use super::recorder::{Recorder, Records, Told};
 use super::world::World;
 use crate::counters::Counts;
 use crate::handle::Handle;
 use crate::mailbox::Command;
 use crate::shard::door::Delivery;
-use crate::sink::{Ended, Sink};
+use crate::sink::Ended;
 use fastrand::Rng;
-use parking_lot::Mutex;
 use pulsegate_core::close::CloseReason;
 use pulsegate_core::lifetime::Direction;
 use pulsegate_core::policy::Policy;
+use pulsegate_core::stall::{CREDIT_MAX, SLEEP_MAX, STALL_MIN};
 use pulsegate_core::time::Instant;
 use pulsegate_core::wheel::TICK;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::time::Duration;
 
 /// What may end a device's connection at any time.
@@ -59,18 +59,6 @@ struct Client {
     reset: bool,
 }
 
-/// What the sink was told of a client.
-#[derive(Default)]
-struct Told {
-    handle: Option<Handle>,
-    messages: Vec<Vec<u8>>,
-    numbers: Vec<u64>,
-    is_pulse: bool,
-    ended: Option<Ended>,
-}
-
-type Records = Arc<Mutex<BTreeMap<usize, Told>>>;
-
 /// The numbered messages that have reached the sink, by session.
 pub(super) type Arrived = BTreeMap<u64, Vec<(u64, Box<[u8]>)>>;
 
@@ -85,6 +73,8 @@ pub(super) struct Model {
     /// When the store died.
     death: Option<Instant>,
     stalls: Duration,
+    /// When those stalls began that are long enough to be credited, and how long they were.
+    credited: Vec<(Instant, Duration)>,
 }
 
 impl Model {
@@ -97,11 +87,12 @@ impl Model {
             judged: Vec::new(),
             death: None,
             stalls: Duration::ZERO,
+            credited: Vec::new(),
         }
     }
 
     pub(super) fn sink(&self) -> Recorder {
-        Recorder(Arc::clone(&self.records))
+        Recorder::new(&self.records)
     }
 
     /// How many lines of a client the sink has got.
@@ -180,6 +171,11 @@ impl Model {
             18 => format!("{client} says {number}\n").repeat(random.usize(1..300)),
             _ => "x".repeat(random.usize(1..3000)),
         };
+        if random.u32(..10) == 0
+            && let Some(link) = self.world.borrow_mut().links.get_mut(&client)
+        {
+            link.urgent = Some(link.inbound.len() + random.usize(..=bytes.len()));
+        }
         self.say(client, bytes.as_bytes());
     }
 
@@ -263,8 +259,12 @@ impl Model {
         handle.mailbox.post(command).expect("the shard runs");
     }
 
+    /// The shard was stopped, and it ends now.
     pub(super) fn handle_stall(&mut self, span: Duration) {
         self.stalls += span;
+        if span > STALL_MIN + SLEEP_MAX && self.stalls < CREDIT_MAX {
+            self.credited.push((self.now().before(span), span));
+        }
     }
 
     pub(super) fn handle_sink_idle(&mut self) {
@@ -341,7 +341,7 @@ impl Model {
                 assert!(true_reason, "client {client}, a device, can't have ended with {ended:?}");
             } else {
                 check_messages(client, state, told, &ended);
-                check_reason(client, state, &ended, &self.idle);
+                check_reason(client, state, &ended, self);
             }
         }
     }
@@ -412,13 +412,19 @@ fn check_messages(client: usize, state: &Client, told: &Told, ended: &Ended) {
 }
 
 /// The reason is true, and no deadline was early.
-fn check_reason(client: usize, state: &Client, ended: &Ended, sink_idle: &[Instant]) {
+fn check_reason(client: usize, state: &Client, ended: &Ended, model: &Model) {
     let at = state.opened.after(ended.age);
+    let stalls = |since: Instant| {
+        let within = |(began, span): &&(Instant, Duration)| *began >= since && began.after(*span) <= at;
+        model.credited.iter().filter(within).map(|(_, span)| *span).sum::<Duration>()
+    };
     // While the last bytes are on their way to it, the client may still send: that changes nothing.
     let last = |instants: &[Instant]| last(instants, at).unwrap_or(state.opened);
     let last_bytes = last(&state.bytes);
     let true_reason = match ended.reason {
-        CloseReason::HeartbeatTimeout => state.door != SHORT && at.since(last_bytes) >= TIMEOUT,
+        CloseReason::HeartbeatTimeout => {
+            state.door != SHORT && at.since(last_bytes) >= TIMEOUT + stalls(last_bytes)
+        }
         CloseReason::FirstMessageTimeout => ended.age >= FIRST_MESSAGE && ended.totals.messages == 0,
         CloseReason::ShortDeadline => state.door == SHORT && ended.age >= DEADLINE,
         CloseReason::MaxAge => ended.age >= MAX_AGE,
@@ -426,7 +432,7 @@ fn check_reason(client: usize, state: &Client, ended: &Ended, sink_idle: &[Insta
         CloseReason::MessageTooLarge => state.door == DEMANDING || state.unfinished.len() > 1000,
         CloseReason::PeerClosed | CloseReason::HalfCloseTimeout => state.hung_up,
         CloseReason::PeerReset => state.reset,
-        CloseReason::SinkStalled => at.since(last(sink_idle)) >= SINK_STALL,
+        CloseReason::SinkStalled => at.since(last(&model.idle)) >= SINK_STALL,
         CloseReason::WriteStall => ended.age >= WRITE_STALL && ended.totals.bytes_out > 0,
         CloseReason::ReadDeadline
         | CloseReason::WriteDeadline
@@ -461,38 +467,4 @@ fn check_reason(client: usize, state: &Client, ended: &Ended, sink_idle: &[Insta
         | CloseReason::Stopped => false,
     };
     assert!(true_reason, "client {client} of door {} can't have ended with {ended:?}", state.door);
-}
-
-/// The simulated application: it notes what it is told, and that nothing is told twice or too late.
-pub(super) struct Recorder(Records);
-
-impl Recorder {
-    fn with(&self, connection: &Handle, note: impl FnOnce(&mut Told)) {
-        let client = usize::from(connection.peer().port());
-        let mut records = self.0.lock();
-        let told = records.entry(client).or_default();
-        assert!(told.ended.is_none(), "client {client} has ended, and something comes after it");
-        note(told);
-    }
-}
-
-impl Sink for Recorder {
-    fn handle_opened(&mut self, connection: &Handle) {
-        self.with(connection, |told| {
-            assert!(told.handle.is_none(), "a connection is announced once");
-            told.handle = Some(connection.clone());
-        });
-    }
-
-    fn handle_message(&mut self, connection: &Handle, number: u64, payload: &[u8]) {
-        self.with(connection, |told| {
-            told.messages.push(payload.to_vec());
-            told.numbers.push(number);
-            assert!(told.is_pulse || told.messages.len() as u64 == number);
-        });
-    }
-
-    fn handle_closed(&mut self, connection: &Handle, ended: &Ended) {
-        self.with(connection, |told| told.ended = Some(*ended));
-    }
 }

@@ -2,6 +2,7 @@
 //! would say is kept in order, edge by edge.
 
 use crate::id::ConnectionId;
+use crate::shard::reading::Reach;
 use crate::shard::rim::Rim;
 use pulsegate_core::time::Instant;
 use std::cell::RefCell;
@@ -17,6 +18,8 @@ const SEND_BUFFER: usize = 4096;
 pub(crate) struct Link {
     /// Sent by the client, not yet read.
     pub(crate) inbound: VecDeque<u8>,
+    /// So many of these bytes stand before a mark of urgent data, where a read stops.
+    pub(crate) urgent: Option<usize>,
     /// The client has ended its side.
     pub(crate) fin: bool,
     /// The client has reset the connection.
@@ -47,7 +50,7 @@ impl Link {
 pub(crate) struct Ready {
     pub(crate) id: ConnectionId,
     pub(crate) writable: bool,
-    pub(crate) hangup: bool,
+    pub(crate) reach: Reach,
 }
 
 /// All sockets and the clock.
@@ -97,7 +100,9 @@ impl World {
         let Some(link) = self.links.get(&client) else { return };
         if let Some(id) = link.id {
             let writable = link.wants_writable && !link.is_stuck();
-            self.ready.push_back(Ready { id, writable, hangup: link.fin || link.reset });
+            let is_more = link.fin || link.reset || link.urgent.is_some();
+            let reach = if is_more { Reach::End } else { Reach::ShortRead };
+            self.ready.push_back(Ready { id, writable, reach });
         }
     }
 }
@@ -151,7 +156,10 @@ impl Rim for SimulatedRim {
             if link.reset {
                 return Err(ErrorKind::ConnectionReset.into());
             }
-            let count = link.inbound.len().min(buffer.len());
+            let before_mark = link.urgent.take().filter(|bytes| *bytes > 0);
+            let count = link.inbound.len().min(buffer.len()).min(before_mark.unwrap_or(usize::MAX));
+            // The mark stays in the way until something behind it is read.
+            link.urgent = before_mark.map(|bytes| bytes - count);
             if count == 0 {
                 return if link.fin { Ok(0) } else { Err(ErrorKind::WouldBlock.into()) };
             }
