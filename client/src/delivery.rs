@@ -2,11 +2,13 @@
 //! connections.
 
 use bytes::Bytes;
+use pulsegate_core::frame::Durability;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
-/// A message is committed: the gateway has it for good, as far as its durability level says.
+/// A message is committed: the gateway has it for good, as far as its durability level says. With
+/// [`Durability::None`] that is as long as the gateway runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Committed {
     /// Its id at this client, see [`Delivery::id`].
@@ -15,6 +17,8 @@ pub struct Committed {
     pub session: u64,
     /// Its number in that session.
     pub number: u64,
+    /// What the gateway has promised with it.
+    pub durability: Durability,
 }
 
 /// Why a message is not known to be committed. Apart from [`Unknown`](Self::Unknown) and [`Kept`](Self::Kept),

@@ -3,6 +3,7 @@
 
 mod serving;
 
+use crate::backoff::Course;
 use crate::command::Command;
 use crate::ended::{Closed, Reason};
 use crate::event::Event;
@@ -97,6 +98,8 @@ pub(crate) struct Driver {
     intent: Option<Intent>,
     /// Attempts in a row that failed.
     failures: u32,
+    /// Attempts in a row that somebody took and ended without a byte.
+    unanswered: u32,
     /// A session whose token was not valid has been given up since the client was last let in.
     has_renewed: bool,
 }
@@ -115,12 +118,21 @@ pub(crate) struct Parts {
     pub(crate) is_impatient: bool,
 }
 
-/// How an attempt has ended, and how long it was attached, if it ever was.
+/// How an attempt has ended.
 struct End {
     closed: Closed,
-    attached: Option<Duration>,
+    course: Course,
     /// The session was given up.
     has_renewed: bool,
+    /// Somebody took the connection, and ended it in good order without a byte.
+    is_unanswered: bool,
+}
+
+impl End {
+    /// An attempt that has reached nobody.
+    fn unreached(closed: Closed) -> Self {
+        Self { closed, course: Course::default(), has_renewed: false, is_unanswered: false }
+    }
 }
 
 impl Driver {
@@ -138,6 +150,7 @@ impl Driver {
             origin: Instant::now(),
             intent: None,
             failures: 0,
+            unanswered: 0,
             has_renewed: false,
         }
     }
@@ -150,13 +163,15 @@ impl Driver {
 
     async fn live(&mut self) -> Closed {
         loop {
-            let end = self.attempt().await;
+            let began = Instant::now();
+            let mut end = self.attempt().await;
+            self.count_unanswered(&mut end);
             let closed = &end.closed;
             if closed.reason == Reason::Dropped {
                 return end.closed;
             }
             self.session.tell(|| Event::Disconnected(closed.clone()));
-            self.failures = self.options.backoff.failures(self.failures, end.attached);
+            self.failures = self.options.backoff.failures(self.failures, &end.course);
             if let Some(last) = self.judge(&end) {
                 return last;
             }
@@ -164,12 +179,27 @@ impl Driver {
                 Retry::After(delay) => delay,
                 Retry::Now | Retry::Never => Duration::ZERO,
             };
-            let after = delay + self.options.backoff.wait(self.failures, fastrand::f64());
-            let failures = self.failures;
+            let (backoff, failures) = (self.options.backoff, self.failures);
+            let after = backoff.pause(delay, failures, began.elapsed(), fastrand::f64());
             self.session.tell(|| Event::Reconnecting { after, failures });
             if let Some(last) = self.rest(after).await {
                 return last;
             }
+        }
+    }
+
+    /// A listener for raw clients takes a connection and ends it without a word. So does a proxy without a gateway
+    /// behind it, for a while: therefore it is counted, and only for a client that no gateway knows.
+    fn count_unanswered(&mut self, end: &mut End) {
+        let counts = end.is_unanswered && self.session.number() == 0;
+        self.unanswered = if counts { self.unanswered + 1 } else { 0 };
+        if self.unanswered >= self.options.unanswered_max {
+            let text = format!(
+                "{} connections in a row were ended without a byte: nobody there speaks the pulse protocol; give the \
+                 address of a listener with protocol auto or pulse",
+                self.unanswered
+            );
+            end.closed = Closed::last(Reason::NotPulse, text);
         }
     }
 
@@ -216,7 +246,7 @@ impl Driver {
         };
         match dialed {
             Ok(link) => self.serve(link).await,
-            Err(closed) => End { closed, attached: None, has_renewed: false },
+            Err(closed) => End::unreached(closed),
         }
     }
 

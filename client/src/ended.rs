@@ -34,6 +34,8 @@ pub enum Reason {
     Unreachable,
     /// The connection broke, or ended without a word.
     Lost,
+    /// What answers is no gateway of the pulse protocol, or its listener is for raw clients.
+    NotPulse,
     /// What the outbox is kept in can't be written.
     Outbox,
 }
@@ -54,6 +56,7 @@ impl Reason {
             | Self::OpeningTimeout
             | Self::Unreachable
             | Self::Lost
+            | Self::NotPulse
             | Self::Outbox => None,
         }
     }
@@ -74,6 +77,7 @@ impl Reason {
             | Self::OpeningTimeout
             | Self::Unreachable
             | Self::Lost
+            | Self::NotPulse
             | Self::Outbox => None,
         }
     }
@@ -93,6 +97,7 @@ impl Reason {
             Self::OpeningTimeout => "opening timeout",
             Self::Unreachable => "unreachable",
             Self::Lost => "connection lost",
+            Self::NotPulse => "not the pulse protocol",
             Self::Outbox => "outbox failed",
         }
     }
@@ -137,6 +142,13 @@ impl Closed {
     /// The gateway has broken a rule; whether to come back is the same as if the client had.
     pub(crate) fn broken(reason: CloseReason) -> Self {
         Self { reason: Reason::BrokenRule(reason), retry: reason.retry(), text: reason.sentence().to_owned() }
+    }
+
+    /// What came is no frame, where nothing else may come.
+    pub(crate) fn not_pulse() -> Self {
+        let text =
+            "what answers is not a frame of it; give the address of a listener with protocol auto or pulse";
+        Self::last(Reason::NotPulse, text)
     }
 
     /// What the gateway said.

@@ -44,6 +44,8 @@ pub enum Event {
         id: u64,
         /// Its number.
         number: u64,
+        /// What that means: with [`Durability::None`] it is in the gateway's memory only.
+        durability: Durability,
     },
     /// The gateway has been told that its receipt for a message has arrived.
     Confirmed {

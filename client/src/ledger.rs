@@ -6,6 +6,7 @@ use crate::event::{Event, EventSender};
 use crate::journal::{Entry, Found, Journal};
 use bytes::Bytes;
 use pulsegate_core::exchange::{Sending, Unsettled, Window};
+use pulsegate_core::frame::{Durability, Welcome};
 use pulsegate_core::pulse::Pulse;
 use std::collections::VecDeque;
 
@@ -36,6 +37,8 @@ pub(crate) struct Ledger {
     /// What the gateway takes.
     window_messages: usize,
     message_bytes_max: usize,
+    /// What its receipts promise.
+    durability: Durability,
 }
 
 /// Sending's half, tickets and deliveries of what was found.
@@ -64,6 +67,7 @@ impl Ledger {
             marking: VecDeque::new(),
             window_messages: 0,
             message_bytes_max: usize::MAX,
+            durability: Durability::None,
         };
         let (mut kept, mut deliveries) = (Vec::new(), Vec::new());
         for (id, payload) in found.messages.drain(..) {
@@ -118,10 +122,11 @@ impl Ledger {
         }
     }
 
-    /// What the gateway takes has been told.
-    pub(crate) fn handle_limits(&mut self, window: Window, message_bytes_max: u32) {
-        self.window_messages = window.messages as usize;
-        self.message_bytes_max = message_bytes_max as usize;
+    /// What the gateway takes, and what its receipts promise, has been told.
+    pub(crate) fn handle_welcome(&mut self, welcome: &Welcome<'_>) {
+        self.window_messages = welcome.window.messages as usize;
+        self.message_bytes_max = welcome.message_bytes_max as usize;
+        self.durability = welcome.durability;
     }
 
     /// Gives waiting messages to the connection, about as many as the window has room for.
@@ -207,8 +212,9 @@ impl Ledger {
                 events.tell(|| Event::Refused { id, number, code, text: text.clone() });
                 ticket.tell(Err(SendError::NotAccepted { code, text }));
             } else {
-                events.tell(|| Event::Committed { id, number });
-                ticket.tell(Ok(Committed { id, session, number }));
+                let durability = self.durability;
+                events.tell(|| Event::Committed { id, number, durability });
+                ticket.tell(Ok(Committed { id, session, number, durability }));
             }
         }
         let place = journal.write(Entry::Settle { id: self.forgotten, number: self.settled });
@@ -273,6 +279,11 @@ impl Ledger {
     /// The payloads that wait for a connection.
     pub(crate) fn waiting(&self) -> impl Iterator<Item = &Bytes> {
         self.waiting.iter().map(|(_, payload)| payload)
+    }
+
+    /// The highest number up to which everything is settled.
+    pub(crate) const fn settled(&self) -> u64 {
+        self.settled
     }
 
     /// The highest number of this session that may have been sent.

@@ -48,6 +48,10 @@ pub struct Options {
     pub write_stall: Duration,
     /// How long [`Client::close`](crate::Client::close) waits until everything is settled; 30 s by default.
     pub close_timeout: Duration,
+    /// So many attempts in a row that somebody took and ended without a byte, while the client has no session, and
+    /// it gives up as [`Reason::NotPulse`](crate::Reason): a listener for raw clients does so, and so does a proxy
+    /// whose gateway is away; 10 by default, which takes about a minute, at least 1.
+    pub unanswered_max: u32,
     /// Whether the client comes back by itself; always, by default.
     pub reconnect: Reconnect,
     /// How long it waits before; as PROTOCOL.md says by default.
@@ -134,6 +138,7 @@ impl Options {
             opening_timeout: Duration::from_secs(10),
             write_stall: Duration::from_secs(30),
             close_timeout: Duration::from_secs(30),
+            unanswered_max: 10,
             reconnect: Reconnect::Always,
             backoff: Backoff::default(),
             resume: None,
@@ -176,6 +181,7 @@ impl Options {
             (has_time(self.connect_timeout), "connect_timeout", "it is at least 1 ms"),
             (has_time(self.opening_timeout), "opening_timeout", "it is at least 1 ms"),
             (has_time(self.write_stall), "write_stall", "it is at least 1 ms"),
+            (self.unanswered_max >= 1, "unanswered_max", "it is at least 1"),
             (self.events_max >= 1, "events_max", "it is at least 1"),
             (
                 self.resume.as_ref().is_none_or(SavedSession::is_sound),

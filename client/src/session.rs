@@ -21,6 +21,9 @@ use tokio::sync::OwnedSemaphorePermit;
 /// What a gateway takes before it has said so.
 const NOTHING: Window = Window { messages: 0, bytes: 0 };
 
+/// Code and text of a goodbye.
+pub(crate) type LastWord = (u16, &'static str);
+
 /// A client's session, and what it has of the gateway's words that is not dealt with yet.
 #[derive(Debug)]
 pub(crate) struct Session {
@@ -42,8 +45,12 @@ pub(crate) struct Session {
     is_unheard: bool,
     /// What is left of a session that is gone has to be dealt with.
     has_begun: bool,
-    /// The WELCOME contradicts what this side knows: the session is to be given up.
-    is_contradicted: bool,
+    /// The WELCOME contradicts what this side knows: the session is to be given up, with this last word.
+    contradiction: Option<LastWord>,
+    /// Something was settled on this connection.
+    has_settled: bool,
+    /// The end of this connection was announced by a notice.
+    is_announced: bool,
     bye: Option<Closed>,
 }
 
@@ -69,7 +76,9 @@ impl Session {
             connected: None,
             is_unheard: false,
             has_begun: false,
-            is_contradicted: false,
+            contradiction: None,
+            has_settled: false,
+            is_announced: false,
             bye: None,
         };
         (session, deliveries)
@@ -91,6 +100,7 @@ impl Session {
     /// A new connection's machine, with its HELLO to be sent.
     pub(crate) fn open(&mut self, options: &Options) -> Pulse<Bytes> {
         (self.connected, self.bye, self.is_unheard) = (None, None, false);
+        (self.has_settled, self.is_announced) = (false, false);
         let sending = self.sending.take().unwrap_or_else(|| Sending::new(NOTHING));
         let refused = Refusals::write(self.inbound.refused());
         let committed = self.inbound.committed();
@@ -114,7 +124,7 @@ impl Session {
     /// The connection is gone.
     pub(crate) fn close(&mut self, pulse: Pulse<Bytes>) {
         self.sending = Some(pulse.into_halves().0);
-        if std::mem::take(&mut self.is_contradicted) {
+        if self.contradiction.take().is_some() {
             self.give_up();
         }
         self.connected = None;
@@ -147,39 +157,53 @@ impl Session {
         }
         match (outcome, self.bye.take()) {
             (_, Some(bye)) => Err(bye),
-            _ if self.is_contradicted => {
+            _ if self.contradiction.is_some() => {
                 let reason = Reason::BrokenRule(CloseReason::FrameOutOfPlace);
                 Err(Closed::now(reason, "the gateway knows another past of this session"))
+            }
+            (Err(reason), None) if self.connected.is_none() && is_no_frame(reason) => {
+                Err(Closed::not_pulse())
             }
             (Err(reason), None) => Err(Closed::broken(reason)),
             (Ok(()), None) => Ok(()),
         }
     }
 
-    /// Whether this end of a connection means that the gateway knows more of the session than this side, so that
-    /// it is the client who says goodbye.
-    pub(crate) const fn is_contradicted(&self) -> bool {
-        self.is_contradicted
+    /// The last word to a gateway that knows another past of the session than this side: 35 where it has resumed
+    /// another one, else that the client comes back (PROTOCOL.md section 5.5).
+    pub(crate) const fn contradiction(&self) -> Option<LastWord> {
+        self.contradiction
+    }
+
+    /// Whether something was settled on this connection.
+    pub(crate) const fn has_settled(&self) -> bool {
+        self.has_settled
+    }
+
+    /// Whether the end of this connection was announced by a notice.
+    pub(crate) const fn is_announced(&self) -> bool {
+        self.is_announced
     }
 
     fn handle_event(&mut self, event: &PulseEvent<'_>) {
-        if self.is_contradicted {
+        if self.contradiction.is_some() {
             return;
         }
         match *event {
             PulseEvent::Welcome(welcome) => self.handle_welcome(&welcome),
             PulseEvent::Message { number, payload } => self.inbound.handle_message(number, payload),
             PulseEvent::Settled { last, .. } => {
+                self.has_settled = true;
                 let hold = self.ledger.handle_settled(last, &mut self.journal, &self.events);
                 self.hold = self.hold.max(hold);
             }
             PulseEvent::Refused { number, code, text } => self.ledger.handle_refused(number, code, text),
             PulseEvent::Confirmed { floor } => self.inbound.handle_confirmed(floor, &mut self.journal),
-            PulseEvent::Notice { code, in_ms, text } => self.events.tell(|| Event::Notice {
-                code,
-                within: Duration::from_millis(in_ms.into()),
-                text: text.to_owned(),
-            }),
+            PulseEvent::Notice { code, in_ms, text } => {
+                self.is_announced |= matches!(code, 1 | 2);
+                let within = Duration::from_millis(in_ms.into());
+                self.events.tell(|| Event::Notice { code, within, text: text.to_owned() });
+            }
             PulseEvent::Bye(bye) => self.bye = Some(Closed::by_gateway(&bye)),
             PulseEvent::Hello(_) | PulseEvent::Alive => {}
         }
@@ -188,9 +212,18 @@ impl Session {
     fn handle_welcome(&mut self, welcome: &Welcome<'_>) {
         let connected = Connected::from(welcome);
         if welcome.resumed {
-            let ever_sent = self.ledger.sent_max();
-            if welcome.session != self.number || welcome.committed > ever_sent {
-                self.is_contradicted = true;
+            if welcome.session != self.number {
+                let code = CloseReason::FrameOutOfPlace.code();
+                self.contradiction = Some((code, "this is not the session that was asked for"));
+                return;
+            }
+            if welcome.committed < self.ledger.settled() {
+                let code = CloseReason::MalformedFrame.code();
+                self.contradiction = Some((code, "what was acknowledged is not to be taken back"));
+                return;
+            }
+            if welcome.committed > self.ledger.sent_max() {
+                self.contradiction = Some((1, "this client was restored and begins a new session"));
                 return;
             }
             self.events.tell(|| Event::Connected(connected));
@@ -209,7 +242,7 @@ impl Session {
             self.inbound.begin(welcome.session);
             (self.has_begun, self.is_unheard) = (true, true);
         }
-        self.ledger.handle_limits(welcome.window, welcome.message_bytes_max);
+        self.ledger.handle_welcome(welcome);
         self.connected = Some(connected);
     }
 
@@ -294,6 +327,17 @@ impl Session {
         let sending = self.sending.take().unwrap_or_else(|| Sending::new(NOTHING));
         self.ledger.end(sending, keeps, &self.journal, &self.events);
     }
+}
+
+/// Whether this can be said only of bytes that are no frames at all, or none of this protocol.
+const fn is_no_frame(reason: CloseReason) -> bool {
+    matches!(
+        reason,
+        CloseReason::UnknownFrame
+            | CloseReason::FrameTooLarge
+            | CloseReason::MalformedFrame
+            | CloseReason::BadText
+    )
 }
 
 impl From<SavedSession> for Found {

@@ -3,9 +3,9 @@
 mod common;
 
 use bytes::Bytes;
-use common::{connected, event, ms, next, quick, within};
+use common::{connected, event, in_memory, ms, next, quick, within};
 use pulsegate_client::{
-    Client, CloseReason, Committed, ConnectError, Event, Options, Reason, Retry, SendError, TrySendError,
+    Client, CloseReason, ConnectError, Durability, Event, Options, Reason, Retry, SendError, TrySendError,
 };
 use pulsegate_client_peer::{Answer, Handed, Peer, Script};
 use pulsegate_core::exchange::Window;
@@ -16,11 +16,11 @@ async fn a_message_is_sent_committed_and_confirmed() {
     let client = connected(&peer, quick()).await;
     let mut events = client.events();
     let committed = within(client.send("hello")).await;
-    assert_eq!(committed, Ok(Committed { id: 1, session: 1, number: 1 }));
+    assert_eq!(committed, Ok(in_memory(1, 1, 1)));
     assert_eq!(peer.committed(), ["hello"]);
     for expected in [
         Event::Sent { id: 1, number: 1 },
-        Event::Committed { id: 1, number: 1 },
+        Event::Committed { id: 1, number: 1, durability: Durability::None },
         Event::Confirmed { id: 1, number: 1 },
     ] {
         assert_eq!(within(events.recv()).await, Some(expected));
@@ -83,7 +83,7 @@ async fn what_was_taken_before_the_limit_was_known_is_judged_by_it() {
     peer.rise().await;
     assert_eq!(within(first).await.map(|committed| committed.number), Ok(1));
     assert_eq!(within(large).await, Err(SendError::TooLarge { bytes: 101, bytes_max: 100 }));
-    assert_eq!(within(last).await, Ok(Committed { id: 3, session: 1, number: 2 }));
+    assert_eq!(within(last).await, Ok(in_memory(3, 1, 2)));
 }
 
 #[tokio::test]
@@ -205,8 +205,8 @@ async fn a_client_that_leaves_takes_its_session_along() {
     peer.script(|script| script.holds_receipts = false);
     let client = connected(&peer, Options { resume: Some(saved), ..quick() }).await;
     let mut restored = client.restored();
-    assert_eq!(within(client.send("c")).await, Ok(Committed { id: 3, session: 1, number: 3 }));
-    assert_eq!(within(restored.remove(1)).await, Ok(Committed { id: 2, session: 1, number: 2 }));
+    assert_eq!(within(client.send("c")).await, Ok(in_memory(3, 1, 3)));
+    assert_eq!(within(restored.remove(1)).await, Ok(in_memory(2, 1, 2)));
     assert_eq!(peer.committed(), ["a", "b", "c"]);
     assert!(client.restored().is_empty());
 }

@@ -3,10 +3,8 @@
 
 mod common;
 
-use common::{connected, event, ms, next, quick, within};
-use pulsegate_client::{
-    Client, Committed, ConnectError, Event, Options, OutboxError, Reason, SavedSession, SendError,
-};
+use common::{connected, event, in_memory, ms, next, quick, within};
+use pulsegate_client::{Client, ConnectError, Event, Options, OutboxError, Reason, SavedSession, SendError};
 use pulsegate_client_peer::{Handed, Peer, Script};
 use std::path::{Path, PathBuf};
 use tempfile::TempDir;
@@ -41,7 +39,7 @@ async fn what_was_taken_in_offline_goes_on_with_the_next_client() {
     let client = within(Client::start(peer.address(), kept(&file(&directory)))).await.unwrap();
     let restored = client.restored();
     assert_eq!(restored.iter().map(pulsegate_client::Delivery::id).collect::<Vec<_>>(), [1, 2]);
-    assert_eq!(within(client.send("three")).await, Ok(Committed { id: 3, session: 1, number: 3 }));
+    assert_eq!(within(client.send("three")).await, Ok(in_memory(3, 1, 3)));
     for delivery in restored {
         within(delivery).await.unwrap();
     }
@@ -50,7 +48,7 @@ async fn what_was_taken_in_offline_goes_on_with_the_next_client() {
     let client = connected(&peer, kept(&file(&directory))).await;
     assert!(client.restored().is_empty());
     let committed = within(client.send("four")).await;
-    assert_eq!(committed, Ok(Committed { id: 4, session: 2, number: 1 }), "ids go on where sessions don't");
+    assert_eq!(committed, Ok(in_memory(4, 2, 1)), "ids go on where sessions don't");
 }
 
 #[tokio::test]
@@ -76,7 +74,7 @@ async fn what_was_in_flight_is_resumed_and_settled_once() {
     for delivery in client.restored() {
         outcomes.push(within(delivery).await);
     }
-    let expected = [2, 3].map(|number| Ok(Committed { id: number, session: 1, number }));
+    let expected = [2, 3].map(|number| Ok(in_memory(number, 1, number)));
     assert_eq!(outcomes, expected);
     assert_eq!(peer.committed(), ["settled", "committed", "received"]);
 }
@@ -101,8 +99,8 @@ async fn a_session_that_expired_meanwhile_leaves_unknown_what_was_sent_and_no_mo
         outcomes.push(within(delivery).await);
     }
     assert_eq!(outcomes[..2], [Err(SendError::Unknown), Err(SendError::Unknown)]);
-    assert_eq!(outcomes[2], Ok(Committed { id: 3, session: 2, number: 1 }));
-    assert_eq!(outcomes[3], Ok(Committed { id: 4, session: 2, number: 2 }));
+    assert_eq!(outcomes[2], Ok(in_memory(3, 2, 1)));
+    assert_eq!(outcomes[3], Ok(in_memory(4, 2, 2)));
     assert!(peer.committed().ends_with(&["c".into(), "d".into()]));
 }
 

@@ -2,11 +2,15 @@
 
 mod common;
 
-use common::{connected, event, ms, next, quick, within};
-use pulsegate_client::{Client, CloseReason, Committed, Event, Options, Reason, Reconnect, Retry, SendError};
+use common::{connected, event, in_memory, ms, next, quick, within};
+use pulsegate_client::{Client, CloseReason, Event, Events, Options, Reason, Reconnect, Retry, SendError};
 use pulsegate_client_peer::{Answer, Handed, Peer, Script};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinHandle;
 
 #[tokio::test]
 async fn what_was_in_flight_goes_again_and_once() {
@@ -36,7 +40,7 @@ async fn a_welcome_settles_what_its_lost_receipts_did_not() {
     peer.until("the commit", |world| world.committed.len() == 1).await;
     peer.script(|script| script.is_mute = false);
     peer.cut();
-    assert_eq!(within(delivery).await, Ok(Committed { id: 1, session: 1, number: 1 }));
+    assert_eq!(within(delivery).await, Ok(in_memory(1, 1, 1)));
     assert_eq!(peer.committed(), ["x"]);
 }
 
@@ -84,8 +88,8 @@ async fn a_session_that_is_gone_leaves_unknown_what_was_sent_and_goes_on_with_th
         outcomes.push(within(delivery).await);
     }
     assert_eq!(outcomes[0..2], [Err(SendError::Unknown), Err(SendError::Unknown)]);
-    assert_eq!(outcomes[2], Ok(Committed { id: 3, session: 2, number: 1 }));
-    assert_eq!(outcomes[3], Ok(Committed { id: 4, session: 2, number: 2 }));
+    assert_eq!(outcomes[2], Ok(in_memory(3, 2, 1)));
+    assert_eq!(outcomes[3], Ok(in_memory(4, 2, 2)));
     assert!(peer.committed().ends_with(&["c".into(), "d".into()]));
 }
 
@@ -267,6 +271,7 @@ async fn a_welcome_to_another_session_is_not_believed() {
     assert_eq!(within(delivery).await, Err(SendError::Unknown));
     peer.script(|script| script.holds_receipts = false);
     within(client.send("y")).await.unwrap();
+    assert_eq!(peer.look(|world| world.byes.clone()), [35]);
 }
 
 #[tokio::test]
@@ -281,4 +286,152 @@ async fn a_gateway_that_breaks_a_rule_is_told_so() {
     peer.until("the goodbye", |world| world.byes == [34]).await;
     let closed = within(client.closed()).await;
     assert_eq!((closed.reason, closed.retry), (reason, Retry::Never), "the same would happen again");
+}
+
+#[tokio::test]
+async fn an_end_that_was_announced_makes_nobody_wait_longer() {
+    let peer = Peer::start().await;
+    let mut options = quick();
+    options.backoff.steady = ms(3_600_000);
+    let client = connected(&peer, options).await;
+    let mut events = client.events();
+    let failures = async |events: &mut Events| {
+        let told = event(events, |event| matches!(event, Event::Reconnecting { .. })).await;
+        event(events, |event| matches!(event, Event::Connected(_))).await;
+        let Event::Reconnecting { failures, .. } = told else { unreachable!("{told:?}") };
+        failures
+    };
+    for code in [CloseReason::ShortDeadline, CloseReason::MaxAge, CloseReason::Drain] {
+        peer.bye(&Answer::new(code.code(), 1 + u8::from(code == CloseReason::Drain)));
+        assert_eq!(failures(&mut events).await, 0, "{code:?}");
+    }
+    peer.notice(2, ms(0), "the gateway is draining");
+    event(&mut events, |event| matches!(event, Event::Notice { .. })).await;
+    peer.cut();
+    assert_eq!(failures(&mut events).await, 0, "it was announced that the connection would end");
+    peer.cut();
+    assert_eq!(failures(&mut events).await, 1);
+    peer.bye(&Answer::new(CloseReason::WriteStall.code(), 2));
+    assert_eq!(failures(&mut events).await, 2);
+    within(client.send("x")).await.unwrap();
+    peer.cut();
+    assert_eq!(failures(&mut events).await, 0, "a receipt was success");
+    peer.script(|script| {
+        script.answers.extend([1, 1].map(|retry| Answer::new(CloseReason::Application.code(), retry)));
+    });
+    peer.cut();
+    assert_eq!(failures(&mut events).await, 1, "the cut");
+    within(client.send("y")).await.unwrap();
+    assert_eq!(peer.look(|world| world.script.answers.len()), 0, "who was not let in may well wait longer");
+}
+
+/// A server that does the same with each connection, which it counts.
+async fn server<F: Future<Output = ()> + Send + 'static>(
+    behave: impl Fn(TcpStream, usize) -> F + Send + 'static,
+) -> (SocketAddr, JoinHandle<()>) {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a loopback address");
+    let address = listener.local_addr().expect("a loopback address");
+    let serve = async move {
+        for place in 0.. {
+            let (stream, _) = listener.accept().await.expect("a loopback address");
+            tokio::spawn(behave(stream, place));
+        }
+    };
+    (address, tokio::spawn(serve))
+}
+
+/// Reads the greeting and ends the stream in good order.
+async fn say_nothing(mut stream: TcpStream) {
+    let mut input = [0; 1024];
+    let _ = stream.read(&mut input).await;
+    let _ = stream.shutdown().await;
+    while matches!(stream.read(&mut input).await, Ok(1..)) {}
+}
+
+#[tokio::test]
+async fn what_is_no_frame_is_no_gateway() {
+    for answer in ["PULSE\0\u{1}\n", "220 ready\r\n", "\n", "HTTP/1.1 400 Bad Request\r\n\r\n"] {
+        let answer_all = move |mut stream: TcpStream, _| async move {
+            let _ = stream.write_all(answer.as_bytes()).await;
+            say_nothing(stream).await;
+        };
+        let (address, serving) = server(answer_all).await;
+        let client = Client::start(address, quick()).await.unwrap();
+        let delivery = client.try_send("x").unwrap();
+        let closed = within(client.closed()).await;
+        assert_eq!((&closed.reason, closed.retry), (&Reason::NotPulse, Retry::Never), "{answer:?}: {closed}");
+        assert_eq!(within(delivery).await, Err(SendError::Closed));
+        serving.abort();
+    }
+}
+
+#[tokio::test]
+async fn a_raw_listener_that_ends_each_time_without_a_word_is_given_up() {
+    let (address, serving) = server(|stream, _| say_nothing(stream)).await;
+    let client = Client::start(address, Options { unanswered_max: 4, ..quick() }).await.unwrap();
+    let mut events = client.events();
+    let closed = within(client.closed()).await;
+    assert_eq!(closed.reason, Reason::NotPulse);
+    assert!(closed.text.starts_with("4 connections in a row"), "{closed}");
+    let mut attempts = 0;
+    while let Some(event) = within(events.recv()).await {
+        attempts += u32::from(matches!(event, Event::Disconnected(_)));
+    }
+    assert_eq!(attempts, 4);
+    serving.abort();
+}
+
+#[tokio::test]
+async fn a_gateway_that_restarts_is_not_taken_for_a_raw_listener() {
+    // Two ends without a word, as of a proxy whose gateway is away, and then something else each time.
+    let behave = |stream: TcpStream, place: usize| async move {
+        if place % 3 < 2 {
+            return say_nothing(stream).await;
+        }
+        let _ = stream.set_zero_linger();
+    };
+    let (address, serving) = server(behave).await;
+    let client = Client::start(address, Options { unanswered_max: 3, ..quick() }).await.unwrap();
+    let mut events = client.events();
+    for _ in 0..12 {
+        event(&mut events, |event| matches!(event, Event::Reconnecting { .. })).await;
+    }
+    drop(client);
+    serving.abort();
+    // Who has a session knows that there is a gateway.
+    let mut peer = Peer::start().await;
+    let client = connected(&peer, Options { unanswered_max: 3, ..quick() }).await;
+    let mut events = client.events();
+    peer.fall().await;
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.set_reuseaddr(true).unwrap();
+    socket.bind(peer.address()).unwrap();
+    let listener = socket.listen(8).unwrap();
+    let mute = tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            tokio::spawn(say_nothing(stream));
+        }
+    });
+    let is_mute =
+        |event: &Event| matches!(event, Event::Disconnected(closed) if closed.text.contains("word"));
+    for _ in 0..6 {
+        event(&mut events, is_mute).await;
+    }
+    mute.abort();
+    let _ = mute.await;
+    peer.rise().await;
+    within(client.send("x")).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_welcome_that_takes_receipts_back_is_a_broken_rule() {
+    let peer = Peer::start().await;
+    let client = connected(&peer, quick()).await;
+    within(client.send("x")).await.unwrap();
+    peer.script(|script| {
+        script.edit = Some(Arc::new(|welcome| welcome.committed -= u64::from(welcome.resumed)));
+    });
+    peer.cut();
+    peer.until("the goodbye", |world| world.byes == [32]).await;
+    assert_eq!(within(client.send("y")).await.map(|committed| committed.session), Ok(2));
 }

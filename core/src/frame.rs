@@ -73,11 +73,49 @@ pub enum LifetimeKind {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Durability {
     /// Nothing: it is in memory only.
-    None = 0,
+    None,
     /// The end of the gateway, by whatever signal, since the operating system has it; not the loss of power.
-    Os = 1,
+    Os,
     /// The loss of power as well: it is synced to disk.
-    Synced = 2,
+    Synced,
+    /// A value that this version doesn't know, as a client may be told by a newer gateway.
+    Other(u8),
+}
+
+impl Durability {
+    /// The level with this number (PROTOCOL.md section 5.2).
+    #[must_use]
+    pub const fn from_code(code: u8) -> Self {
+        match code {
+            0 => Self::None,
+            1 => Self::Os,
+            2 => Self::Synced,
+            other => Self::Other(other),
+        }
+    }
+
+    /// Its number on the wire (PROTOCOL.md section 5.2).
+    #[must_use]
+    pub const fn code(self) -> u8 {
+        match self {
+            Self::None => 0,
+            Self::Os => 1,
+            Self::Synced => 2,
+            Self::Other(code) => code,
+        }
+    }
+}
+
+/// In words, as they stand behind "committed".
+impl std::fmt::Display for Durability {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::None => f.write_str("in memory only"),
+            Self::Os => f.write_str("with the operating system"),
+            Self::Synced => f.write_str("synced to disk"),
+            Self::Other(code) => write!(f, "at durability {code}"),
+        }
+    }
 }
 
 /// A client's first frame (PROTOCOL.md section 5.1).

@@ -94,7 +94,8 @@ impl Database {
         let synchronous = match durability {
             Durability::None => "OFF",
             Durability::Os => "NORMAL",
-            Durability::Synced => "FULL",
+            // The settings' check has let nothing else in.
+            Durability::Synced | Durability::Other(_) => "FULL",
         };
         connection.execute_batch(&format!(
             "PRAGMA synchronous = {synchronous};

@@ -65,7 +65,7 @@ impl Store {
         deliver: impl Fn(Vec<Reply>) + Send + Sync + 'static,
     ) -> Result<Self, OpenError> {
         config.check()?;
-        if config.durability == Durability::None {
+        if !matches!(config.durability, Durability::Os | Durability::Synced) {
             return Err(ConfigError::Directory.into());
         }
         let unusable = |why: String| OpenError::Unusable { directory: directory.to_owned(), why };

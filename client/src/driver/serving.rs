@@ -1,12 +1,14 @@
 //! The driver on one connection: bytes both ways, heartbeats, questions, goodbyes.
 
 use super::{Driver, End, Intent, Status, close_timeout, wait_until};
+use crate::backoff::Course;
 use crate::ended::{Closed, Reason};
 use crate::event::Connected;
 use crate::link::{Link, Moved, OUTPUT_BYTES, Rhythm, Silence};
+use crate::session::LastWord;
 use bytes::Bytes;
-use pulsegate_core::close::CloseReason;
-use pulsegate_core::frame::Beat;
+use pulsegate_core::close::{CloseReason, Retry};
+use pulsegate_core::frame::{Beat, FrameError, Header};
 use pulsegate_core::pulse::{CONFIRM_WITHIN, Pulse};
 use tokio::time::Instant;
 
@@ -19,6 +21,10 @@ struct Service {
     pulse: Pulse<Bytes>,
     rhythm: Option<Rhythm>,
     attached: Option<Instant>,
+    /// Anything has come.
+    has_heard: bool,
+    /// The gateway's side of the stream has ended before that.
+    is_unanswered: bool,
 }
 
 /// What woke the driver up.
@@ -35,20 +41,35 @@ impl Driver {
     pub(super) async fn serve(&mut self, link: Link) -> End {
         link.set_read_deadline(Instant::now() + self.options.opening_timeout);
         let pulse = self.session.open(&self.options);
-        let mut service = Service { link, pulse, rhythm: None, attached: None };
+        let mut service =
+            Service { link, pulse, rhythm: None, attached: None, has_heard: false, is_unanswered: false };
         let closed = loop {
             if let Err(closed) = self.turn(&mut service).await {
                 break closed;
             }
         };
-        let Service { mut link, mut pulse, attached, .. } = service;
+        let Service { mut link, mut pulse, attached, is_unanswered, .. } = service;
         if let Some((code, text)) = self.last_word(&closed) {
             pulse.bye(code, 0, 0, text, &mut link.output);
             link.farewell().await;
         }
-        let has_renewed = self.session.is_contradicted();
+        let has_renewed = self.session.contradiction().is_some();
+        let course = self.course_of(&closed, attached);
         self.session.close(pulse);
-        End { closed, attached: attached.map(|since| since.elapsed()), has_renewed }
+        End { closed, course, has_renewed, is_unanswered }
+    }
+
+    /// What the next wait depends on (PROTOCOL.md section 8.2).
+    fn course_of(&self, closed: &Closed, attached: Option<Instant>) -> Course {
+        let is = |reason: CloseReason| closed.reason == Reason::Gateway(reason.code());
+        let says_now = closed.retry == Retry::Now && matches!(closed.reason, Reason::Gateway(_));
+        let is_announced = attached.is_some() && (says_now || self.session.is_announced());
+        Course {
+            attached: attached.map(|since| since.elapsed()),
+            has_settled: self.session.has_settled(),
+            is_announced: is_announced || is(CloseReason::Drain),
+            is_replaced: is(CloseReason::Replaced),
+        }
     }
 
     /// Sends what there is to be sent, waits for the next thing to happen, and does what it asks for.
@@ -100,10 +121,7 @@ impl Driver {
 
     async fn handle_moved(&mut self, service: &mut Service, moved: Moved) -> Result<(), Closed> {
         match moved {
-            Moved::Read(0) => Err(match service.pulse.handle_input_end() {
-                Ok(()) => Closed::now(Reason::Lost, "the gateway has ended the connection without a word"),
-                Err(reason) => Closed::now(Reason::Lost, reason.sentence()),
-            }),
+            Moved::Read(0) => Err(service.handle_stream_end()),
             Moved::Read(bytes) => self.handle_bytes(service, bytes),
             Moved::Written => {
                 if let Some(rhythm) = &mut service.rhythm {
@@ -115,7 +133,7 @@ impl Driver {
                 Ok(())
             }
             Moved::Nothing => match service.link.read_again().await? {
-                Moved::Read(0) => Err(Closed::now(Reason::Lost, "the gateway has ended the connection")),
+                Moved::Read(0) => Err(service.handle_stream_end()),
                 Moved::Read(bytes) => {
                     self.handle_bytes(service, bytes)?;
                     // Some bytes of a greeting are no greeting.
@@ -127,6 +145,11 @@ impl Driver {
     }
 
     fn handle_bytes(&mut self, service: &mut Service, bytes: usize) -> Result<(), Closed> {
+        // Of something that is no gateway, less than a header may be all that ever comes.
+        let first = service.link.input(bytes).first().copied().unwrap_or_default();
+        if !std::mem::replace(&mut service.has_heard, true) && is_no_type(first) {
+            return Err(Closed::not_pulse());
+        }
         let now = self.now();
         let was_attached = service.pulse.is_attached();
         self.session.handle_input(&mut service.pulse, now, service.link.input(bytes))?;
@@ -155,11 +178,9 @@ impl Driver {
     }
 
     /// What the gateway is told at the end, if it still listens.
-    fn last_word(&self, closed: &Closed) -> Option<(u16, &'static str)> {
+    fn last_word(&self, closed: &Closed) -> Option<LastWord> {
         match closed.reason {
-            _ if self.session.is_contradicted() => {
-                Some((1, "this client was restored and begins a new session"))
-            }
+            _ if self.session.contradiction().is_some() => self.session.contradiction(),
             Reason::BrokenRule(CloseReason::TruncatedFrame) => None,
             Reason::BrokenRule(reason) => Some((reason.code(), reason.sentence())),
             Reason::Done => Some((0, "")),
@@ -171,6 +192,7 @@ impl Driver {
             | Reason::OpeningTimeout
             | Reason::Unreachable
             | Reason::Lost
+            | Reason::NotPulse
             | Reason::Outbox => None,
         }
     }
@@ -188,6 +210,18 @@ impl Service {
         [confirm, beat].into_iter().flatten().min()
     }
 
+    fn handle_stream_end(&mut self) -> Closed {
+        self.is_unanswered = !self.has_heard;
+        let text = match self.pulse.handle_input_end() {
+            Ok(()) if self.is_unanswered => {
+                "the connection was ended without a word; does that listener have protocol auto or pulse?"
+            }
+            Ok(()) => "the gateway has ended the connection without a word",
+            Err(reason) => reason.sentence(),
+        };
+        Closed::now(Reason::Lost, text)
+    }
+
     fn handle_heard(&mut self) {
         let now = Instant::now();
         if let Some(rhythm) = &mut self.rhythm {
@@ -201,7 +235,9 @@ impl Service {
         let now = Instant::now();
         let is_written = self.link.is_written();
         let Some(rhythm) = &mut self.rhythm else {
-            return Err(Closed::now(Reason::OpeningTimeout, "the gateway has not answered the greeting"));
+            let text =
+                "the gateway has not answered the greeting; does its listener have protocol auto or pulse?";
+            return Err(Closed::now(Reason::OpeningTimeout, text));
         };
         if !is_written {
             // What we send is on its way, and the gateway may have nothing to say before it has all of it: whether
@@ -222,4 +258,9 @@ impl Service {
         self.link.set_read_deadline(rhythm.silence_at());
         Ok(())
     }
+}
+
+/// Whether no frame begins so.
+fn is_no_type(first: u8) -> bool {
+    Header::decode([first, 0, 0, 0]).check(0) == Err(FrameError::Unknown)
 }

@@ -1,7 +1,7 @@
 //! What the client's tests share: options that come back quickly, and waits that are bounded.
 #![allow(dead_code, reason = "each test program uses its own part of this")]
 
-use pulsegate_client::{Backoff, Client, Event, Events, Message, Options};
+use pulsegate_client::{Backoff, Client, Committed, Durability, Event, Events, Message, Options};
 use pulsegate_client_peer::Peer;
 use std::time::Duration;
 
@@ -16,6 +16,11 @@ pub(crate) const fn ms(millis: u64) -> Duration {
 pub(crate) fn quick() -> Options {
     let backoff = Backoff { first: ms(1), longest: ms(20), steady: ms(50) };
     Options { backoff, ..Options::new("a client") }
+}
+
+/// What the peer's receipts say: it keeps everything in memory.
+pub(crate) const fn in_memory(id: u64, session: u64, number: u64) -> Committed {
+    Committed { id, session, number, durability: Durability::None }
 }
 
 /// Waits, but not for ever.

@@ -148,12 +148,7 @@ impl<'a> Fields<'a> {
         if lifetime == LifetimeKind::Any {
             return Err(FrameError::Malformed);
         }
-        let durability = match self.u8()? {
-            0 => Durability::None,
-            1 => Durability::Os,
-            2 => Durability::Synced,
-            _ => return Err(FrameError::Malformed),
-        };
+        let durability = Durability::from_code(self.u8()?);
         self.zero()?;
         let (beat_interval_ms, beat_timeout_ms) = (self.u32()?, self.u32()?);
         let (remaining_ms, session_ttl_ms) = (self.u32()?, self.u32()?);

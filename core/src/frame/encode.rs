@@ -89,7 +89,7 @@ impl Hello<'_> {
 
 impl Welcome<'_> {
     fn encode_body(&self, out: &mut Vec<u8>) {
-        out.extend_from_slice(&[u8::from(self.resumed), self.lifetime as u8, self.durability as u8, 0]);
+        out.extend_from_slice(&[u8::from(self.resumed), self.lifetime as u8, self.durability.code(), 0]);
         for number in [
             self.beat_interval_ms,
             self.beat_timeout_ms,

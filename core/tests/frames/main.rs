@@ -184,7 +184,6 @@ fn fields_out_of_range_are_refused() {
         ("an id that is no text", Frame::Hello(hello()), 64, 0xFF, FrameError::BadText),
         ("an outcome that does not exist", Frame::Welcome(welcome()), 0, 2, FrameError::Malformed),
         ("any lifetime in a welcome", Frame::Welcome(welcome()), 1, 0, FrameError::Malformed),
-        ("a durability that does not exist", Frame::Welcome(welcome()), 2, 3, FrameError::Malformed),
         ("a beat that does not exist", Frame::Beat(Beat::Beat), 0, 3, FrameError::Malformed),
         ("message number 0", Frame::Message { number: 1, payload: b"" }, 7, 0, FrameError::Malformed),
         (
@@ -246,4 +245,17 @@ proptest! {
             prop_assert_eq!(encoded(&frame), bytes);
         }
     }
+}
+
+#[test]
+fn a_durability_that_is_not_known_is_passed_on_as_a_number() {
+    for code in 0..=u8::MAX {
+        assert_eq!(Durability::from_code(code).code(), code);
+    }
+    let mut bytes = Vec::new();
+    Frame::Welcome(Welcome { durability: Durability::Other(7), ..welcome() }).encode(&mut bytes);
+    let (header, body) = bytes.split_first_chunk::<HEADER_BYTES>().expect("a header");
+    let frame = Frame::decode(Header::decode(*header), body).expect("a frame");
+    assert!(matches!(frame, Some(Frame::Welcome(welcome)) if welcome.durability == Durability::Other(7)));
+    assert_eq!(Durability::Other(7).to_string(), "at durability 7");
 }

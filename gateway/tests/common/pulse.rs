@@ -215,7 +215,7 @@ fn kept(event: PulseEvent<'_>) -> Option<Seen> {
     Some(match event {
         PulseEvent::Welcome(welcome) => Seen::Welcome(Welcomed {
             resumed: welcome.resumed,
-            durability: welcome.durability as u8,
+            durability: welcome.durability.code(),
             interval_ms: welcome.beat_interval_ms,
             timeout_ms: welcome.beat_timeout_ms,
             remaining_ms: welcome.remaining_ms,

@@ -45,6 +45,7 @@ impl Told {
             Durability::None => "none",
             Durability::Os => "os",
             Durability::Synced => "synced",
+            Durability::Other(_) => "other",
         }
     }
 }
