@@ -3,6 +3,7 @@
 //! not know: the gateway's configuration, or how the server decides.
 
 mod dial;
+mod input;
 mod journal;
 mod lines;
 mod plan;
@@ -21,7 +22,7 @@ const EXAMPLES: &str = "\
 Examples:
   pulsegate connect 127.0.0.1:7373 --id sensor-7
       Each line of the input becomes a message. The client says when it is sent,
-      received (the gateway has committed it) and confirmed (the gateway knows
+      received (the gateway has committed it, in its memory or on its disk) and confirmed (the gateway knows
       that we know), and what the gateway sends. It comes back by itself and
       goes on, and at the end of the input it waits until all is settled.
   pulsegate connect 127.0.0.1:7373 --id sensor-7 --outbox sensor-7.outbox
@@ -30,8 +31,8 @@ Examples:
       Ten messages, 24 s of silence, and the same again. A gateway with a
       heartbeat timeout of 5 s ends the connection 5 s after the tenth.
 
-Exit codes: 0 everything was sent (with --id: and committed); 1 no connection; 2 wrong arguments;
-3 the server ended the connection before, or a message was not committed; 130 interrupted.";
+Exit codes: 0 everything was sent (with --id: and committed); 1 no connection, or no gateway of the pulse
+protocol at its other end; 2 wrong arguments; 3 the server ended the connection before, or a message was not committed; 130 interrupted.";
 
 /// The arguments of `pulsegate connect`.
 #[derive(clap::Args)]

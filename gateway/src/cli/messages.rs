@@ -3,7 +3,7 @@
 
 use anyhow::Context;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use pulsegate::text::{hex, readable};
+use pulsegate::text::{hex, json_line, readable, utc};
 use pulsegate_store::{ReadError, Reader, StoredMessage};
 use std::io::{self, BufWriter, Stdout, Write};
 use std::os::fd::AsFd;
@@ -19,8 +19,6 @@ use tokio::sync::oneshot;
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 /// How long an output that takes nothing is waited for at the end.
 const LAST_WORDS_WITHIN: Duration = Duration::from_millis(500);
-/// The last moment that can be written with a year of four digits, in milliseconds since 1970-01-01 UTC.
-const TIME_MS_MAX: u64 = 253_402_300_799_999;
 
 const EXAMPLES: &str = "\
 A line has the message's id, when it arrived, its client, session/number
@@ -163,7 +161,7 @@ impl Show {
             if self.is_done() {
                 break;
             }
-            let line = if self.args.json { json_line(message) } else { human_line(message) };
+            let line = if self.args.json { json_of(message) } else { human_line(message) };
             writeln!(self.out, "{line}")?;
             (self.last, self.left, self.is_awaited) = (message.id, self.left - 1, true);
         }
@@ -234,20 +232,18 @@ fn human_line(message: &StoredMessage) -> String {
     format!("{id}  {}  {client}  {session}/{number}  {text}", time(message.received_at_ms))
 }
 
-fn json_line(message: &StoredMessage) -> String {
+fn json_of(message: &StoredMessage) -> String {
     let StoredMessage { id, session, client, number, received_at_ms, payload } = message;
     let (key, payload) = match std::str::from_utf8(payload) {
         Ok(text) => ("text", text.to_owned()),
         Err(_) => ("hex", hex(payload)),
     };
-    serde_json::json!({
+    json_line(&serde_json::json!({
         "id": id, "session": session, "client": client, "number": number,
         "received_at": time(*received_at_ms), "received_at_ms": received_at_ms, key: payload,
-    })
-    .to_string()
+    }))
 }
 
 fn time(ms: u64) -> String {
-    let time = SystemTime::UNIX_EPOCH + Duration::from_millis(ms.min(TIME_MS_MAX));
-    humantime::format_rfc3339_millis(time).to_string()
+    utc(SystemTime::UNIX_EPOCH + Duration::from_millis(ms)).to_string()
 }

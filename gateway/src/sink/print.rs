@@ -4,7 +4,7 @@
 use crate::config::PrintFormat;
 use crate::handle::Handle;
 use crate::sink::{Ended, Sink, SinkError};
-use crate::text::{hex, readable};
+use crate::text::{hex, json_line, readable, utc};
 use std::io::{BufWriter, Write};
 use std::time::SystemTime;
 
@@ -55,25 +55,23 @@ fn message_line(
     number: u64,
     payload: &[u8],
 ) -> String {
-    let time = humantime::format_rfc3339_millis(time);
+    let time = utc(time);
     let (peer, connection) = (connection.peer(), connection.number());
     match (format, std::str::from_utf8(payload)) {
         (PrintFormat::Human, _) => format!("{time}  {peer}  #{connection}  {}", readable(payload)),
-        (PrintFormat::Json, Ok(text)) => serde_json::json!({
+        (PrintFormat::Json, Ok(text)) => json_line(&serde_json::json!({
             "time": time.to_string(), "event": "message", "connection": connection,
             "peer": peer.to_string(), "message": number, "text": text,
-        })
-        .to_string(),
-        (PrintFormat::Json, Err(_)) => serde_json::json!({
+        })),
+        (PrintFormat::Json, Err(_)) => json_line(&serde_json::json!({
             "time": time.to_string(), "event": "message", "connection": connection,
             "peer": peer.to_string(), "message": number, "hex": hex(payload),
-        })
-        .to_string(),
+        })),
     }
 }
 
 fn closed_line(format: PrintFormat, time: SystemTime, connection: &Handle, ended: &Ended) -> String {
-    let time = humantime::format_rfc3339_millis(time);
+    let time = utc(time);
     let (peer, connection) = (connection.peer(), connection.number());
     let Ended { reason, age, totals } = ended;
     match format {
@@ -124,6 +122,26 @@ mod tests {
         let line = message_line(PrintFormat::Json, SystemTime::UNIX_EPOCH, &handle(), 2, b"\xff\x00");
         let value: serde_json::Value = serde_json::from_str(&line).expect("an object");
         assert_eq!((&value["hex"], &value["message"]), (&"ff00".into(), &2.into()));
+    }
+
+    #[test]
+    fn json_drives_no_terminal_either() {
+        let text = "\u{9b}1m\u{7f}\u{202e}";
+        let line = message_line(PrintFormat::Json, SystemTime::UNIX_EPOCH, &handle(), 2, text.as_bytes());
+        assert!(line.is_ascii(), "{line}");
+        let value: serde_json::Value = serde_json::from_str(&line).expect("an object");
+        assert_eq!(value["text"], text);
+    }
+
+    #[test]
+    fn a_clock_that_is_wrong_by_ages_fails_nothing() {
+        let ages = [
+            SystemTime::UNIX_EPOCH - Duration::from_secs(1),
+            SystemTime::UNIX_EPOCH + Duration::from_secs(1 << 40),
+        ];
+        for (time, year) in ages.into_iter().zip(["1970-", "9999-"]) {
+            assert!(message_line(PrintFormat::Human, time, &handle(), 1, b"x").starts_with(year));
+        }
     }
 
     #[test]

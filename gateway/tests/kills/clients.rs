@@ -156,7 +156,7 @@ impl Lives {
         }
     }
 
-    /// It says `N sent` only of what is on disk, and `N received (committed)`; N counts what the file has accepted.
+    /// It says `N sent` only of what is on disk, and `N received (committed, ..)`; N counts what the file has accepted.
     /// What was accepted is stored in this order and nothing of it refused, so the Nth that is stored is message N.
     fn check_connect(&self, rows: &[Row]) {
         let mut highest = 0;
@@ -168,7 +168,7 @@ impl Lives {
                 let id = |word: usize| words[word].parse::<u64>().unwrap();
                 match words[..] {
                     ["message", _, "goes", "on", ..] => drop(restored.insert(id(1))),
-                    [_, "sent"] | [_, "received", "(committed)"] => {
+                    [_, "sent"] | [_, "received", ..] => {
                         let id = id(0);
                         highest = highest.max(id);
                         let row = rows.get(id as usize - 1);

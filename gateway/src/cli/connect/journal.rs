@@ -2,6 +2,7 @@
 //! what the lines are about.
 
 use anyhow::Context;
+use pulsegate::text::utc;
 use std::fmt;
 use std::io::Write;
 use std::time::{Duration, SystemTime};
@@ -11,7 +12,7 @@ use std::time::{Duration, SystemTime};
 /// # Errors
 /// When stdout can't be written to.
 pub(super) fn say(what: fmt::Arguments<'_>) -> anyhow::Result<()> {
-    let now = humantime::format_rfc3339_millis(SystemTime::now());
+    let now = utc(SystemTime::now());
     let line = format!("{now} {what}\n");
     std::io::stdout().lock().write_all(line.as_bytes()).context("standard output can't be written to")
 }

@@ -1,18 +1,24 @@
 //! A client of the pulse protocol for people: lines from stdin become messages, and each step of each message is
 //! told. Must not know: frames, numbers in flight, or when to come back; the client's library does.
 
+use super::input::{Input, Line};
 use super::journal::{say, seconds};
 use super::play::{EXIT_ENDED, EXIT_INTERRUPTED};
+use anyhow::Context;
 use pulsegate::text::readable;
 use pulsegate_client::{Client, Closed, Delivery, Event, Events, Message, Options, Reason, SendError};
 use std::path::PathBuf;
 use std::process::ExitCode;
-use tokio::io::{AsyncBufReadExt, BufReader, Lines, Stdin};
+use tokio::io::{BufReader, Stdin};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinSet;
 
 /// So many steps may wait to be written, before the oldest are left out: stdout may be slow.
 const EVENTS_MAX: usize = 65_536;
+/// Longer lines are not sent, in bytes: no gateway takes them.
+const LINE_BYTES_MAX: usize = 16_000_000;
+/// After so many connections that were ended without a byte it is told what is wrong: somebody waits for it.
+const UNANSWERED_MAX: u32 = 3;
 
 /// What became of the messages.
 #[derive(Clone, Copy, Debug, Default)]
@@ -28,11 +34,12 @@ struct Tally {
 pub(super) async fn run(address: &str, id: String, outbox: Option<PathBuf>) -> anyhow::Result<ExitCode> {
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
-    let options = Options { outbox, events_max: EVENTS_MAX, ..Options::new(id) };
+    let options =
+        Options { outbox, events_max: EVENTS_MAX, unanswered_max: UNANSWERED_MAX, ..Options::new(id) };
     let client = Client::start(address, options).await?;
     let mut events = client.events();
-    let mut session =
-        Conversation { client, lines: BufReader::new(tokio::io::stdin()).lines(), outcomes: JoinSet::new() };
+    let input = Input::new(BufReader::new(tokio::io::stdin()), LINE_BYTES_MAX);
+    let mut session = Conversation { client, input, outcomes: JoinSet::new(), unsent: 0, fault: None };
     for delivery in session.client.restored() {
         say(format_args!("message {} goes on from the outbox", delivery.id()))?;
         session.outcomes.spawn(delivery);
@@ -43,8 +50,12 @@ pub(super) async fn run(address: &str, id: String, outbox: Option<PathBuf>) -> a
 
 struct Conversation {
     client: Client,
-    lines: Lines<BufReader<Stdin>>,
+    input: Input<BufReader<Stdin>>,
     outcomes: JoinSet<<Delivery as Future>::Output>,
+    /// Lines that were never given to the client.
+    unsent: u64,
+    /// Why the input could not be read to its end.
+    fault: Option<std::io::Error>,
 }
 
 impl Conversation {
@@ -65,20 +76,31 @@ impl Conversation {
                     None => return Ok(false),
                 },
                 Some(message) = self.client.recv() => tell_message(message)?,
-                line = self.lines.next_line() => match line? {
-                    Some(line) => {
+                line = self.input.next() => match line {
+                    Ok(Some(Line::Whole(line))) => {
                         if !self.send(line, events).await? {
                             return Ok(false);
                         }
                     }
-                    None => return Ok(false),
+                    Ok(Some(Line::TooLong(bytes))) => {
+                        self.unsent += 1;
+                        say(format_args!(
+                            "not sent: the line has {bytes} bytes and may have {LINE_BYTES_MAX}"
+                        ))?;
+                    }
+                    Ok(None) => return Ok(false),
+                    // What was read before is settled all the same.
+                    Err(error) => {
+                        self.fault = Some(error);
+                        return Ok(false);
+                    }
                 },
             }
         }
     }
 
     /// Waits for room, and goes on telling meanwhile. Returns whether more may be sent.
-    async fn send(&mut self, line: String, events: &mut Events) -> anyhow::Result<bool> {
+    async fn send(&mut self, line: Vec<u8>, events: &mut Events) -> anyhow::Result<bool> {
         let client = self.client.clone();
         let mut push = std::pin::pin!(client.push(line));
         loop {
@@ -129,12 +151,18 @@ impl Conversation {
                 Ok(Err(_)) | Err(_) => tally.others += 1,
             }
         }
+        tally.others += self.unsent;
         let Tally { committed, others } = tally;
-        say(format_args!("{closed}: {committed} messages committed, {others} not"))?;
-        Ok(match (is_interrupted, closed.reason == Reason::Done && others == 0) {
+        let closed_in_words = readable(closed.to_string().as_bytes());
+        say(format_args!("{closed_in_words}: {committed} messages committed, {others} not"))?;
+        if let Some(fault) = self.fault {
+            return Err(fault).context("standard input could not be read to its end");
+        }
+        Ok(match (is_interrupted, closed.reason) {
             (true, _) => EXIT_INTERRUPTED.into(),
-            (false, true) => ExitCode::SUCCESS,
-            (false, false) => EXIT_ENDED.into(),
+            (false, Reason::NotPulse) => ExitCode::FAILURE,
+            (false, Reason::Done) if others == 0 => ExitCode::SUCCESS,
+            (false, _) => EXIT_ENDED.into(),
         })
     }
 }
@@ -158,13 +186,17 @@ fn tell(event: &Event) -> anyhow::Result<()> {
                 "connected: session {session} {how}, a heartbeat every {beat}, timeout {timeout}"
             ))
         }
-        Event::Disconnected(closed) => say(format_args!("disconnected: {closed}")),
+        Event::Disconnected(closed) => {
+            say(format_args!("disconnected: {}", readable(closed.to_string().as_bytes())))
+        }
         Event::Reconnecting { after, .. } => say(format_args!("coming back in {}", seconds(*after))),
         Event::Notice { code, within, text } => {
             say(format_args!("notice {code}, in {}: {}", seconds(*within), readable(text.as_bytes())))
         }
         Event::Sent { id, .. } => say(format_args!("{id} sent")),
-        Event::Committed { id, .. } => say(format_args!("{id} received (committed)")),
+        Event::Committed { id, durability, .. } => {
+            say(format_args!("{id} received (committed, {durability})"))
+        }
         Event::Confirmed { id, .. } => say(format_args!("{id} confirmed")),
         Event::Refused { id, code, text, .. } => {
             say(format_args!("{id} not accepted (code {code}): {}", readable(text.as_bytes())))

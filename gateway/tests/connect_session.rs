@@ -1,0 +1,125 @@
+//! `pulsegate connect --id` as people run it: what it sends of its input, what it says, how it ends.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod common;
+
+use common::PATIENCE;
+use common::program::{Ended, Program};
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::process::Command;
+use std::thread::JoinHandle;
+
+/// `connect --id` with what a line of shell makes for its input.
+fn connect(address: SocketAddr, made_by: &str, more: &[&str]) -> Ended {
+    let mut command = Command::new("sh");
+    command.args(["-c", &format!("{{ {made_by}; }} | exec \"$0\" \"$@\"")]);
+    command.arg(env!("CARGO_BIN_EXE_pulsegate"));
+    command.args(["connect", &address.to_string(), "--id", "x"]).args(more);
+    Program::start(command).finish(PATIENCE)
+}
+
+#[track_caller]
+fn assert_said(ended: &Ended, words: &str) {
+    assert!(ended.said.iter().any(|line| line.contains(words)), "no {words:?} in {ended:#?}");
+}
+
+/// A server that does the same with each connection. It ends with the test's process.
+fn server(behave: impl Fn(TcpStream) + Send + 'static) -> (SocketAddr, JoinHandle<()>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    (address, std::thread::spawn(move || listener.incoming().for_each(|stream| behave(stream.unwrap()))))
+}
+
+/// Answers the greeting, ends the stream in good order and waits for its other end.
+fn answer(mut stream: TcpStream, answer: &[u8]) {
+    let mut input = [0; 1024];
+    let _ = stream.read(&mut input);
+    let _ = stream.write_all(answer);
+    let _ = stream.shutdown(std::net::Shutdown::Write);
+    while matches!(stream.read(&mut input), Ok(1..)) {}
+}
+
+#[test]
+fn lines_that_are_not_text_take_no_others_along() {
+    let (gateway, address) = Program::serve(&["--protocol", "pulse", "--sink", "print"]);
+    let ended = connect(address, r"printf 'one\n\377\376\nthree\n'", &[]);
+    assert_eq!(ended.code, Some(0), "{ended:#?}");
+    assert_said(&ended, "3 messages committed, 0 not");
+    for text in ["  one", "  \\xff\\xfe", "  three"] {
+        assert!(gateway.heard(PATIENCE, |line| line.ends_with(text)), "no {text:?}: {}", gateway.stdout());
+    }
+}
+
+#[test]
+fn a_line_that_the_gateway_does_not_take_is_told_and_shows_in_the_exit_code() {
+    let (_gateway, address) = Program::serve(&["--protocol", "pulse", "--sink", "discard"]);
+    // Before the limit is known, and after.
+    for wait in ["true", "sleep 1"] {
+        let lines = format!("{wait}; echo one; head -c 71680 /dev/zero | tr '\\0' x; echo; echo three");
+        let ended = connect(address, &lines, &[]);
+        assert_eq!(ended.code, Some(3), "{ended:#?}");
+        assert_said(&ended, "not sent: ");
+        assert_said(&ended, "71680 bytes and may have 65536");
+        assert_said(&ended, "2 messages committed, 1 not");
+    }
+    let ended = connect(address, "head -c 16000001 /dev/zero; echo; echo two", &[]);
+    assert_eq!(ended.code, Some(3), "{ended:#?}");
+    assert_said(&ended, "not sent: the line has 16000001 bytes and may have 16000000");
+}
+
+#[test]
+fn an_input_that_fails_is_told_after_what_came_before_is_settled() {
+    let (_gateway, address) = Program::serve(&["--protocol", "pulse", "--sink", "discard"]);
+    let mut command = Command::new("sh");
+    command.args(["-c", "exec \"$0\" \"$@\" < /", env!("CARGO_BIN_EXE_pulsegate")]);
+    command.args(["connect", &address.to_string(), "--id", "x"]);
+    let ended = Program::start(command).finish(PATIENCE);
+    assert_eq!(ended.code, Some(1), "{ended:#?}");
+    assert_said(&ended, "0 messages committed, 0 not");
+    assert!(ended.complaints[0].contains("standard input could not be read"), "{ended:#?}");
+}
+
+#[test]
+fn what_committed_means_is_said() {
+    let (_gateway, address) = Program::serve(&["--protocol", "pulse", "--sink", "discard"]);
+    assert_said(&connect(address, "echo one", &[]), "1 received (committed, in memory only)");
+    let directory = tempfile::TempDir::new().unwrap();
+    let data = directory.path().to_str().unwrap();
+    let store = ["--protocol", "pulse", "--sink", "store", "--data-dir", data, "--durability"];
+    for (durability, words) in [("os", "with the operating system"), ("synced", "synced to disk")] {
+        let (_gateway, address) = Program::serve(&[&store[..], &[durability]].concat());
+        assert_said(&connect(address, "echo one", &[]), &format!("1 received (committed, {words})"));
+    }
+}
+
+#[test]
+fn a_raw_listener_ends_it_with_a_sentence() {
+    let (_gateway, echo) = Program::serve(&["--protocol", "raw", "--sink", "echo"]);
+    let (mute, _serving) = server(|stream| answer(stream, b""));
+    for (address, words) in
+        [(echo, "not a frame"), (mute, "3 connections in a row were ended without a byte")]
+    {
+        let ended = connect(address, "echo one", &[]);
+        assert_eq!(ended.code, Some(1), "{ended:#?}");
+        assert_said(&ended, words);
+        assert_said(&ended, "protocol auto or pulse");
+        assert_said(&ended, "0 messages committed, 1 not");
+    }
+}
+
+#[test]
+fn what_a_gateway_says_cannot_drive_the_terminal() {
+    let (address, _serving) = server(|stream| {
+        let text = "\u{1b}[2J\u{9b}1m\u{202e}\u{61c}\u{e0041}";
+        let mut bye = vec![9, 0, 0, 16 + u8::try_from(text.len()).unwrap()];
+        bye.extend([3, 231, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
+        bye.extend(text.as_bytes());
+        answer(stream, &bye);
+    });
+    let ended = connect(address, "echo one", &[]);
+    assert_eq!(ended.code, Some(3), "{ended:#?}");
+    assert_said(&ended, r"unknown code: \u{1b}[2J\u{9b}1m\u{202e}\u{61c}\u{e0041}");
+    assert!(ended.said.iter().all(|line| line.is_ascii()), "{ended:#?}");
+}
