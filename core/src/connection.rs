@@ -44,6 +44,15 @@ pub enum Event<'a> {
     TokenUsed,
     /// The client has committed or refused our messages up to this number.
     Settled(u64),
+    /// The client's window has room for messages that its owner keeps and [`Connection::load`] has not brought yet.
+    Room {
+        /// The session, and the epoch of this connection.
+        attachment: Attachment,
+        /// Those with numbers above this one.
+        above: u64,
+        /// As many as have about so many bytes.
+        bytes: u32,
+    },
     /// The client has not accepted one of our messages; [`Settled`](Self::Settled) will cover it.
     Refused {
         /// Its number.

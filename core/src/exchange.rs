@@ -85,6 +85,22 @@ impl<P: AsRef<[u8]>> Sending<P> {
         self.settled + self.kept.len() as u64
     }
 
+    /// How many bytes more would leave at once: if everything that was given a number has left, and at most half of
+    /// the window is taken.
+    #[must_use]
+    pub fn room(&self) -> Option<u32> {
+        let has_room = self.sent == self.last()
+            && self.kept.len() <= self.window.messages as usize / 2
+            && self.bytes_in_flight <= self.window.bytes / 2;
+        has_room.then(|| self.window.bytes - self.bytes_in_flight)
+    }
+
+    /// Whether something that was given a number has yet to leave.
+    #[must_use]
+    pub fn is_waiting(&self) -> bool {
+        self.sent < self.last()
+    }
+
     /// Whether everything that was given a number has been settled, and confirmed as such.
     #[must_use]
     pub fn is_settled(&self) -> bool {

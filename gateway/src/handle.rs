@@ -24,12 +24,22 @@ pub struct Handle {
 /// the sink learns of each end by [`Sink::handle_closed`](crate::Sink::handle_closed).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum HandleError {
-    /// The shard has more than 16 MiB of commands waiting: try again later.
+    /// The shard has more than 16 MiB of commands waiting, or of messages that a store takes no more of: try again
+    /// later.
     #[error("the connection's shard has too much waiting; try again later")]
     Busy,
     /// The gateway has stopped.
     #[error("the gateway has stopped")]
     Stopped,
+}
+
+impl From<Refused> for HandleError {
+    fn from(refused: Refused) -> Self {
+        match refused {
+            Refused::Full => Self::Busy,
+            Refused::Gone => Self::Stopped,
+        }
+    }
 }
 
 impl Handle {
@@ -52,7 +62,7 @@ impl Handle {
     /// # Errors
     /// See [`HandleError`].
     pub fn send(&self, bytes: impl Into<Box<[u8]>>) -> Result<(), HandleError> {
-        self.post(Command::Send(self.id, bytes.into()))
+        self.mailbox.offer(Command::Send(self.id, bytes.into())).map_err(HandleError::from)
     }
 
     /// Ends the connection as soon as everything is sent, within the listener's limits.
@@ -104,9 +114,6 @@ impl Handle {
     }
 
     fn post(&self, command: Command) -> Result<(), HandleError> {
-        self.mailbox.post(command).map_err(|refused| match refused {
-            Refused::Full => HandleError::Busy,
-            Refused::Gone => HandleError::Stopped,
-        })
+        self.mailbox.post(command).map_err(HandleError::from)
     }
 }

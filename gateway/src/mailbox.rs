@@ -1,11 +1,11 @@
 //! The one way into a shard from other threads: a bounded queue of commands and a waker.
 
 use crate::id::ConnectionId;
-use parking_lot::Mutex;
+use parking_lot::{Condvar, Mutex};
 use pulsegate_core::lifetime::Direction;
 use pulsegate_core::time::Instant;
 use pulsegate_store::Reply;
-use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed, Ordering::SeqCst};
 use std::time::Duration;
 
 /// The most that may wait in a mailbox, in bytes; a command counts its payload and [`COMMAND_BYTES`].
@@ -43,7 +43,7 @@ impl Command {
             Self::Finish(_) | Self::Close(_) | Self::SetDeadline(..) => COMMAND_BYTES,
             // Few by nature, and never to be refused.
             Self::SinkReady | Self::Replaced(_) | Self::Drain(_) | Self::Stop => 0,
-            // Bounded by what the store's queue holds.
+            // Counted by themselves: their sender waits.
             Self::Replies(..) => 0,
         }
     }
@@ -62,19 +62,60 @@ pub(crate) struct Mailbox {
     /// Whether the shard has been woken and has not looked yet, so that it isn't woken twice.
     woken: AtomicBool,
     wake: Box<dyn Fn() + Send + Sync>,
+    /// Wakes stores that wait until their replies are taken.
+    taken: Condvar,
+    /// What its shard has taken to send and can't pass on, in bytes.
+    held_up: AtomicUsize,
 }
 
 #[derive(Default)]
 struct Queue {
     commands: Vec<Command>,
     bytes: usize,
+    reply_bytes: usize,
     closed: bool,
 }
 
 impl Mailbox {
     /// An empty mailbox; `wake` makes its shard look into it.
     pub(crate) fn new(wake: impl Fn() + Send + Sync + 'static) -> Self {
-        Self { queue: Mutex::default(), woken: AtomicBool::new(false), wake: Box::new(wake) }
+        Self {
+            queue: Mutex::default(),
+            woken: AtomicBool::new(false),
+            wake: Box::new(wake),
+            taken: Condvar::new(),
+            held_up: AtomicUsize::new(0),
+        }
+    }
+
+    /// Puts in what the shard may have to hold back: it is refused while too much is held back already.
+    pub(crate) fn offer(&self, command: Command) -> Result<(), Refused> {
+        if self.held_up.load(Relaxed) + command.bytes() > BYTES_MAX {
+            return Err(Refused::Full);
+        }
+        self.post(command)
+    }
+
+    /// The shard holds back so many bytes of what it was to send.
+    pub(crate) fn set_held_up(&self, bytes: usize) {
+        self.held_up.store(bytes, Relaxed);
+    }
+
+    /// Puts a store's replies in, and waits while too many of them have not been taken: else a store that is faster
+    /// than a shard would fill the memory. A shard takes them with each turn, and waits for no store.
+    pub(crate) fn post_replies(&self, ledger: usize, replies: Vec<Reply>) {
+        let bytes: usize = replies.iter().map(Reply::bytes).sum();
+        let mut queue = self.queue.lock();
+        while !queue.closed && queue.reply_bytes > 0 && queue.reply_bytes + bytes > BYTES_MAX {
+            self.taken.wait(&mut queue);
+        }
+        if queue.closed {
+            return;
+        }
+        queue.reply_bytes += bytes;
+        queue.commands.push(Command::Replies(ledger, replies));
+        drop(queue);
+        self.wake();
     }
 
     /// Puts a command in.
@@ -91,10 +132,14 @@ impl Mailbox {
             queue.bytes += bytes;
             queue.commands.push(command);
         }
+        self.wake();
+        Ok(())
+    }
+
+    fn wake(&self) {
         if !self.woken.swap(true, SeqCst) {
             (self.wake)();
         }
-        Ok(())
     }
 
     /// Takes all commands; `into` is empty before, and keeps its memory from turn to turn.
@@ -107,6 +152,9 @@ impl Mailbox {
         let mut queue = self.queue.lock();
         queue.bytes = 0;
         std::mem::swap(&mut queue.commands, into);
+        if std::mem::take(&mut queue.reply_bytes) > 0 {
+            self.taken.notify_all();
+        }
     }
 
     /// The shard has ended: nothing is taken any more.
@@ -114,6 +162,7 @@ impl Mailbox {
         let mut queue = self.queue.lock();
         queue.closed = true;
         queue.commands = Vec::new();
+        self.taken.notify_all();
     }
 }
 
@@ -149,5 +198,45 @@ mod tests {
         assert_eq!(wakes.load(SeqCst), 2);
         mailbox.close();
         assert_eq!(mailbox.post(Command::Stop), Err(Refused::Gone));
+    }
+
+    #[test]
+    fn what_its_shard_holds_back_counts_for_what_is_to_be_sent_and_for_nothing_else() {
+        let mailbox = Mailbox::new(|| {});
+        let id = ConnectionId::new(1, 1);
+        let send = || Command::Send(id, vec![0; BYTES_MAX / 2].into());
+        mailbox.set_held_up(BYTES_MAX);
+        assert_eq!((mailbox.offer(send()), mailbox.post(Command::Close(id))), (Err(Refused::Full), Ok(())));
+        mailbox.set_held_up(0);
+        assert_eq!(mailbox.offer(send()), Ok(()));
+    }
+
+    #[test]
+    fn a_store_waits_until_its_replies_are_taken_or_nobody_is_left_to_take_them() {
+        let mailbox = Arc::new(Mailbox::new(|| {}));
+        let pushed = || {
+            let payload = vec![0; BYTES_MAX].into();
+            vec![Reply::Pushed { ticket: 1, session: 1, epoch: 1, connection: None, number: 1, payload }]
+        };
+        mailbox.post_replies(0, pushed());
+        let (posted, store) = (Arc::new(AtomicUsize::new(0)), Arc::clone(&mailbox));
+        let count = Arc::clone(&posted);
+        let store = std::thread::spawn(move || {
+            for _ in 0..3 {
+                store.post_replies(0, pushed());
+                count.fetch_add(1, SeqCst);
+            }
+        });
+        for taken in 1..=3 {
+            assert!(posted.load(SeqCst) < taken, "it is at most one ahead");
+            let mut commands = Vec::new();
+            while commands.is_empty() {
+                mailbox.take(&mut commands);
+                std::thread::yield_now();
+            }
+            assert_eq!(commands.len(), 1);
+        }
+        mailbox.close();
+        store.join().unwrap();
     }
 }

@@ -253,15 +253,18 @@ impl<R: Rim> Shard<R> {
 
     /// Hands over what the turn has gathered for stores. From one that has died nothing more will come.
     fn submit(&mut self) {
+        let mut held_up = 0;
         for place in 0..self.ledgers.len() {
             let ledger = &mut self.ledgers[place];
             let had_failed = ledger.has_failed();
             self.lanes_free |= ledger.submit();
+            held_up += ledger.bytes();
             if ledger.has_failed() && !had_failed {
                 ledger.held.release_all(&mut self.lanes);
                 self.sweep(Errand::Purge);
             }
         }
+        self.mailbox.set_held_up(held_up);
     }
 
     /// When the next turn is due though nothing becomes ready: now if work is left, `None` if nothing is

@@ -85,8 +85,7 @@ impl Post {
         }
         for (mailbox, replies) in self.mailboxes.iter().zip(of_shards) {
             if !replies.is_empty() {
-                // A shard that has ended waits for nothing.
-                let _ = mailbox.post(Command::Replies(self.ledger, replies));
+                mailbox.post_replies(self.ledger, replies);
             }
         }
     }
@@ -106,6 +105,7 @@ impl Post {
             | Reply::Committed { ticket, .. }
             | Reply::Refused { ticket, .. }
             | Reply::Ended { ticket, .. }
+            | Reply::Loaded { ticket, .. }
             | Reply::Detached { ticket, .. } => Some(*ticket),
             Reply::Pushed { ticket, connection, session, number, .. } => {
                 self.awaited.tell(*ticket, Ok((*session, *number)));

@@ -3,10 +3,11 @@
 
 mod common;
 
+use common::pulse::PulseClient;
 use common::{
-    PATIENCE, RECORDER, Running, hear_out, hear_text, is_quiet, listener, long, millis, wait_until,
+    PATIENCE, RECORDER, Running, hear_out, hear_text, is_quiet, listener, long, millis, one_shard, wait_until,
 };
-use pulsegate::{CloseReason, Gateway, Handle, HandleError};
+use pulsegate::{CloseReason, Framing, Gateway, Handle, HandleError, Protocol, Recipient, SendError};
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::thread::{scope, sleep};
@@ -107,7 +108,7 @@ fn a_write_deadline_ends_only_who_has_something_to_take() {
 
 #[test]
 fn a_handle_that_outlives_its_connection_touches_no_other() {
-    let gateway = Running::start_with(common::one_shard(vec![listener(|_| {})]));
+    let gateway = Running::start_with(one_shard(vec![listener(|_| {})]));
     let (client, stale) = known(&gateway);
     drop(client);
     gateway.recorder.ended(stale.number());
@@ -199,4 +200,42 @@ fn after_the_gateway_was_dropped_a_handle_says_so_and_the_sink_has_heard_of_ever
         wait_until("the handle knows", || refused(&handle));
         drop(client);
     }
+}
+
+#[test]
+fn while_its_store_is_held_up_a_client_is_sent_no_more_than_fits_and_senders_hear_that_it_is_busy() {
+    let mut config = one_shard(vec![listener(|listener| {
+        listener.policy.protocol = Protocol::Pulse;
+        listener.policy.framing = Framing::Chunks;
+    })]);
+    config.sink_queue_bytes_max = 64 * 1024;
+    (config.store.outgoing_messages_max, config.store.outgoing_bytes_max) = (1_000_000, 1 << 30);
+    let gateway = Running::start_with(config);
+    let (mut client, welcomed) = PulseClient::attached(gateway.address(), "a");
+    gateway.recorder.block();
+    // What is in the sink's hands, what fills its queue, what the store then waits with.
+    for number in 1..=3 {
+        client.send(&[7; 60_000]);
+        if number < 3 {
+            client.settled(number);
+        }
+    }
+    let handle = gateway.recorder.handle(1);
+    let (mut taken, mut refused) = (0, 0);
+    while refused < 100 {
+        match handle.send([7; 60_000]) {
+            Ok(()) => (taken, refused) = (taken + 60_000, 0),
+            Err(HandleError::Busy) => {
+                refused += 1;
+                sleep(millis(2));
+            }
+            Err(error) => panic!("{error}"),
+        }
+        assert!(taken < 100_000_000, "it would take all the memory there is");
+    }
+    let to = Recipient::Session(welcomed.session);
+    assert_eq!(gateway.control.send(to, [7; 60_000], |_| ()), Err(SendError::Busy));
+    gateway.recorder.unblock();
+    wait_until("there is room again", || handle.send(*b"again").is_ok());
+    gateway.stop().unwrap();
 }

@@ -275,6 +275,9 @@ impl<'c> Batch<'c> {
             Request::Push { ticket, ref to, now_ms, ref payload } => {
                 self.handle_push(ticket, to, now_ms, payload)
             }
+            Request::Load { ticket, session, epoch, above, bytes_max } => {
+                self.handle_load(From { ticket, session, epoch }, above, bytes_max)
+            }
             Request::OutReceipt { session, epoch, committed } => {
                 self.handle_out_receipt(session, epoch, committed)
             }

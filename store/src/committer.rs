@@ -9,10 +9,12 @@
 use crate::batch::{self, Done, Failure, State};
 use crate::config::StoreConfig;
 use crate::database::{self, Database, DatabaseError, Incarnation};
+use crate::figures::Figures;
 use crate::files::Files;
+use crate::forwarded::Forwarded;
 use crate::lock::Lock;
 use crate::queue::Queue;
-use crate::request::{Figures, Forwarded, Moment, Reply, Request};
+use crate::request::{Moment, Reply, Request};
 use crate::tickets::Tickets;
 use crate::unjudged::Unjudged;
 use parking_lot::Mutex;

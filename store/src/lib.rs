@@ -18,13 +18,16 @@
 //! place is not noticed.
 //!
 //! Modules, each using only those after it: `store`, `committer`, `queue`, `batch`, `unjudged`, `tickets`,
-//! `sessions`, `reader`, `database`, `migration`, `schema`, `lock`, `files`, `token`, `request`, `config`.
+//! `sessions`, `reader`, `database`, `migration`, `schema`, `lock`, `files`, `token`, `forwarded`, `request`,
+//! `figures`, `config`.
 
 mod batch;
 mod committer;
 mod config;
 mod database;
+mod figures;
 mod files;
+mod forwarded;
 mod lock;
 mod migration;
 mod queue;
@@ -38,11 +41,13 @@ mod token;
 mod unjudged;
 
 pub use config::{ConfigError, Quota, StoreConfig};
+pub use figures::Figures;
+pub use forwarded::Forwarded;
 pub use pulsegate_core::frame::Durability;
 pub use pulsegate_core::policy::SecondConnection;
 pub use reader::{ReadError, Reader, StoredMessage};
 pub use request::{
-    Attach, AttachRefusal, Attached, EndReason, Figures, Forwarded, Moment, Outcome, Outgoing, PushRefusal,
+    Attach, AttachRefusal, Attached, EndReason, LOAD_BYTES_MAX, Moment, Outcome, Outgoing, PushRefusal,
     Recipient, Refusal, RefusalCode, Reply, Request, Resume, SubmitError, Ticket, Token,
 };
 pub use schema::{SCHEMA, SCHEMA_VERSION};

@@ -12,6 +12,9 @@ pub type Token = [u8; 16];
 /// hands it back, remembers that of each session's connection, and does nothing else with it.
 pub type Ticket = u128;
 
+/// The most that one [`Request::Load`] brings, in bytes, overrun by one message.
+pub const LOAD_BYTES_MAX: u32 = 64 * 1024;
+
 /// What a request counts in the queue beside what it carries.
 pub(crate) const REQUEST_BYTES: usize = 128;
 
@@ -93,6 +96,21 @@ pub enum Request {
         now_ms: u64,
         /// What it says.
         payload: Box<[u8]>,
+    },
+    /// A connection's window has room for messages to its client. Answered by [`Reply::Loaded`] unless the connection has
+    /// been replaced.
+    Load {
+        /// Handed back.
+        ticket: Ticket,
+        /// The session
+        session: u64,
+        /// and the epoch of the connection.
+        epoch: u64,
+        /// Those with numbers above this one,
+        above: u64,
+        /// as many as have so many bytes of payload, but one at least and [`LOAD_BYTES_MAX`](crate::LOAD_BYTES_MAX) at
+        /// most; each counts 64 beside its payload.
+        bytes_max: u32,
     },
     /// The client has committed or refused our messages up to `committed`: they are forgotten. Not answered.
     OutReceipt {
@@ -219,13 +237,26 @@ pub enum Reply {
         session: u64,
         /// and the epoch of its connection.
         epoch: u64,
-        /// Where it goes now: the ticket of that connection's [`Attach`]. Without one the next [`Attached`] brings
-        /// the message.
+        /// Where it goes now: the ticket of that connection's [`Attach`]. Without one [`Request::Load`] brings it to the
+        /// next.
         connection: Option<Ticket>,
         /// The number that it was given.
         number: u64,
         /// What it says.
         payload: Box<[u8]>,
+    },
+    /// Messages to a client, in order and without gaps.
+    Loaded {
+        /// As given.
+        ticket: Ticket,
+        /// The session
+        session: u64,
+        /// and the epoch of the connection.
+        epoch: u64,
+        /// Those that were asked for.
+        messages: Vec<Outgoing>,
+        /// There are more above them.
+        has_more: bool,
     },
     /// A message to a client was not stored.
     PushRefused {
@@ -289,8 +320,8 @@ pub struct Attached {
     /// Refusals that the client may not have got, lowest first. WELCOME names them (PROTOCOL.md section 5.7);
     /// otherwise the client would take these messages for committed.
     pub refused: Vec<Refusal>,
-    /// Our messages above `acknowledged`, without gaps.
-    pub outgoing: Vec<Outgoing>,
+    /// There are messages of ours above `acknowledged`; [`Request::Load`] brings them.
+    pub is_behind: bool,
 }
 
 /// Which session a connection got.
@@ -375,6 +406,31 @@ pub enum EndReason {
     Unconfirmed,
 }
 
+impl Reply {
+    /// What it takes until its receiver has taken it, in bytes.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        let carried = match self {
+            Self::Attached(attached) => size_of::<Attached>() + attached.refused.len() * size_of::<Refusal>(),
+            Self::Pushed { payload, .. } => payload.len(),
+            Self::Loaded { messages, .. } => {
+                messages.iter().map(|message| size_of::<Outgoing>() + message.payload.len()).sum()
+            }
+            Self::AttachRefused { .. }
+            | Self::Committed { .. }
+            | Self::Refused { .. }
+            | Self::Ended { .. }
+            | Self::PushRefused { .. }
+            | Self::Detached { .. }
+            | Self::Expired { .. }
+            | Self::Ready
+            | Self::Stopped { .. }
+            | Self::GoesOn => 0,
+        };
+        size_of::<Self>() + carried
+    }
+}
+
 impl Request {
     /// What it counts in the queue.
     pub(crate) fn bytes(&self) -> usize {
@@ -387,6 +443,8 @@ impl Request {
                 Self::Append { client, payload, .. } => payload.len() + client.len(),
                 Self::TokenUsed { .. } | Self::Confirm { .. } => 0,
                 Self::OutReceipt { .. } | Self::Detach { .. } => 0,
+                // Its reply is what takes room.
+                Self::Load { bytes_max, .. } => (*bytes_max).min(LOAD_BYTES_MAX) as usize,
             }
     }
 
@@ -406,35 +464,6 @@ impl Request {
     }
 }
 
-/// A committed message of a store in memory, on its way to where it goes.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Forwarded {
-    /// That of the [`Request::Message`].
-    pub ticket: Ticket,
-    /// The session on which it came,
-    pub session: u64,
-    /// and the epoch of the connection.
-    pub epoch: u64,
-    /// Its number.
-    pub number: u64,
-    /// When it arrived, in milliseconds since 1970-01-01 UTC.
-    pub received_at_ms: u64,
-    /// What it says.
-    pub payload: Box<[u8]>,
-}
-
-impl Forwarded {
-    /// Takes the message out of a request, which is of no use then.
-    pub(crate) fn take_from(request: &mut Request) -> Option<Self> {
-        let Request::Message { ticket, session, epoch, number, received_at_ms, payload } = request else {
-            return None;
-        };
-        let payload = std::mem::take(payload);
-        let (ticket, session, epoch) = (*ticket, *session, *epoch);
-        Some(Self { ticket, session, epoch, number: *number, received_at_ms: *received_at_ms, payload })
-    }
-}
-
 /// Why requests were not taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SubmitError {
@@ -447,22 +476,3 @@ pub enum SubmitError {
 }
 
 const _: () = assert!(size_of::<Request>() <= REQUEST_BYTES);
-
-/// What a store holds, as of its last commit.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Figures {
-    /// Sessions.
-    pub sessions: u64,
-    /// Those of them that have a connection.
-    pub attached: u64,
-    /// Messages; none in memory, where they go on.
-    pub messages: u64,
-    /// Their bytes; each counts 64 beside its payload and its client's id.
-    pub message_bytes: u64,
-    /// How many [`Request::Append`]s were not stored since the store was opened, because they can't be.
-    pub appends_refused: u64,
-    /// What waits for the committer, in bytes, what it is working on included.
-    pub queue_bytes: usize,
-    /// Whether nothing can be committed.
-    pub stopped: bool,
-}

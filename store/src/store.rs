@@ -3,10 +3,12 @@
 use crate::committer::{Committer, Deliver, Phase, Place, Working};
 use crate::config::{ConfigError, StoreConfig};
 use crate::database::{Database, DatabaseError};
+use crate::figures::Figures;
 use crate::files::Files;
+use crate::forwarded::Forwarded;
 use crate::lock::{Lock, LockError};
 use crate::queue::Queue;
-use crate::request::{Figures, Forwarded, Moment, Reply, Request, SubmitError};
+use crate::request::{Moment, Reply, Request, SubmitError};
 use crate::tickets::Tickets;
 use crate::unjudged::Unjudged;
 use parking_lot::Mutex;

@@ -107,6 +107,7 @@ impl Unjudged {
                 | Request::Append { .. }
                 | Request::TokenUsed { .. }
                 | Request::Push { .. }
+                | Request::Load { .. }
                 | Request::OutReceipt { .. } => {}
             }
         }

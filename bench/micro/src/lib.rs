@@ -162,7 +162,7 @@ impl Attached {
         let mut input = PREFACE.to_vec();
         Frame::Hello(hello()).encode(&mut input);
         connection.handle_input(now, &policy, &input, &mut output);
-        connection.welcome(now, &policy, &admission(), [], &mut output);
+        connection.welcome(now, &policy, &admission(), &mut output);
         let mut attached = Self { connection, policy, output, now: now.instant, input };
         attached.write();
         attached
@@ -236,6 +236,7 @@ const fn admission() -> Admission<'static> {
         committed: 0,
         floor: 0,
         acknowledged: 0,
+        is_behind: false,
         lost: None,
         refused: Refusals::EMPTY,
         server_time_ms: 0,

@@ -52,12 +52,21 @@ pub struct Admission<'a> {
     pub floor: u64,
     /// The highest of our messages that is settled.
     pub acknowledged: u64,
+    /// There are messages above that one: [`Event::Room`] asks for them.
+    pub is_behind: bool,
     /// The first and the last of the client's messages that are lost.
     pub lost: Option<(u64, u64)>,
     /// Refusals that the client may not have got.
     pub refused: Refusals<'a>,
     /// Milliseconds since 1970-01-01 UTC.
     pub server_time_ms: u64,
+}
+
+/// Whether a client that has said BYE means to come back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Goodbye {
+    ForGood,
+    ForNow,
 }
 
 /// One connection of the pulse protocol, with what its end needs to know.
@@ -70,14 +79,18 @@ pub(super) struct Dialogue {
     timeout_ms: u32,
     /// When the peer was asked whether it lives, in own time.
     asked: Option<Instant>,
-    /// The code of the peer's BYE.
-    goodbye: Option<u16>,
+    /// What the peer's BYE says.
+    goodbye: Option<Goodbye>,
     /// As much waits as may: until some of it has left, nothing can be said.
     is_full: bool,
     /// The peer has been told that the planned end is near.
     noticed: bool,
     resumed: bool,
     token_used: bool,
+    /// The owner has messages above those that are kept here.
+    is_behind: bool,
+    /// It has been asked for them.
+    is_loading: bool,
 }
 
 /// Every idle session has one: with what the allocator adds, 192 bytes.
@@ -97,6 +110,8 @@ impl Dialogue {
             noticed: false,
             resumed: false,
             token_used: false,
+            is_behind: false,
+            is_loading: false,
         }
     }
 
@@ -107,7 +122,7 @@ impl Dialogue {
     /// The client has said so, or nothing has ever come from it in the session that it got.
     pub(super) fn is_over_for_good(&self) -> bool {
         match self.goodbye {
-            Some(code) => code == GOODBYE_FOR_GOOD,
+            Some(goodbye) => goodbye == Goodbye::ForGood,
             None => !(self.resumed || self.token_used),
         }
     }
@@ -216,7 +231,8 @@ impl Connection {
                     output.handle_event(Event::Refused { number, code, text });
                 }
                 PulseEvent::Confirmed { floor } => output.handle_event(Event::Confirmed(floor)),
-                PulseEvent::Bye(bye) => *goodbye = Some(bye.code),
+                PulseEvent::Bye(bye) if bye.code == GOODBYE_FOR_GOOD => *goodbye = Some(Goodbye::ForGood),
+                PulseEvent::Bye(_) => *goodbye = Some(Goodbye::ForNow),
                 // A gateway is told neither of these by anybody.
                 PulseEvent::Welcome(_) | PulseEvent::Notice { .. } | PulseEvent::Alive => {}
             }
@@ -254,23 +270,22 @@ impl Connection {
         }
     }
 
-    /// Lets the client in that has said HELLO. `outgoing` are our messages above `acknowledged`, in order.
+    /// Lets the client in that has said HELLO.
     pub fn welcome(
         &mut self,
         now: Now,
         policy: &Policy,
         admission: &Admission<'_>,
-        outgoing: impl IntoIterator<Item = Box<[u8]>>,
         output: &mut impl Output,
     ) {
         let remaining = self.lifetime.age_limit(policy).0.since(now.instant);
         let Some(dialogue) = self.dialogue_mut() else { return };
-        let outgoing: Vec<Box<[u8]>> = outgoing.into_iter().collect();
-        let last = admission.acknowledged + outgoing.len() as u64;
-        let sending = Sending::restore(admission.acknowledged, last, outgoing, policy.pulse.window);
+        let settled = admission.acknowledged;
+        let sending = Sending::restore(settled, settled, [], policy.pulse.window);
         let receiving = Receiving::restore(admission.committed, admission.floor);
         let welcome = dialogue.answer(policy, admission, remaining);
         dialogue.resumed = admission.resumed;
+        dialogue.is_behind = admission.is_behind;
         dialogue.attachment = admission.attachment;
         if let Err(reason) = dialogue.pulse.welcome(&welcome, sending, receiving) {
             return self.close(now, policy, reason, output);
@@ -294,7 +309,8 @@ impl Connection {
         }
     }
 
-    /// A message for the client. Its number is the next one.
+    /// A message for the client, which its owner keeps under this number. If it can't leave soon it is not kept here as
+    /// well: [`Event::Room`] asks for it when it can.
     ///
     /// # Errors
     /// [`Ended`] if the connection isn't attached to a session.
@@ -302,14 +318,35 @@ impl Connection {
         &mut self,
         now: Now,
         policy: &Policy,
+        number: u64,
         payload: Box<[u8]>,
         output: &mut impl Output,
-    ) -> Result<u64, Ended> {
+    ) -> Result<(), Ended> {
         let attached = |dialogue: &&mut Dialogue| dialogue.pulse.is_attached();
         let dialogue = self.dialogue_mut().filter(attached).ok_or(Ended)?;
-        let number = dialogue.pulse.push(payload);
+        let sending = dialogue.pulse.sending();
+        if number > sending.last() + 1 || number > sending.last() && sending.is_waiting() {
+            dialogue.is_behind = true;
+            return Ok(());
+        }
+        dialogue.keep(number, payload);
         self.speak(now, policy, output);
-        Ok(number)
+        Ok(())
+    }
+
+    /// The answer to [`Event::Room`]: messages with their numbers, in order, and whether there are more above them.
+    pub fn load(
+        &mut self,
+        now: Now,
+        policy: &Policy,
+        messages: impl IntoIterator<Item = (u64, Box<[u8]>)>,
+        has_more: bool,
+        output: &mut impl Output,
+    ) {
+        let Some(dialogue) = self.dialogue_mut() else { return };
+        (dialogue.is_loading, dialogue.is_behind) = (false, has_more);
+        messages.into_iter().for_each(|(number, payload)| dialogue.keep(number, payload));
+        self.speak(now, policy, output);
     }
 
     /// Tells a client of the pulse protocol something (PROTOCOL.md section 8.1).
@@ -375,6 +412,9 @@ impl Connection {
         let bytes_max = if waiting == 0 { TRANSMIT_BYTES.min(policy.output_bytes_max) } else { 0 };
         let before = output.transmit().len();
         dialogue.pulse.poll_transmit(now.instant, bytes_max, output.transmit());
+        if let Some(event) = dialogue.poll_room() {
+            output.handle_event(event);
+        }
         let has_confirm = dialogue.pulse.poll_timeout().is_some();
         if has_confirm {
             self.lifetime.mark_earlier();
@@ -387,6 +427,25 @@ impl Connection {
 }
 
 impl Dialogue {
+    /// Keeps a message if it is the next one: it may have come in both ways, pushed and loaded.
+    fn keep(&mut self, number: u64, payload: Box<[u8]>) {
+        if number == self.pulse.sending().last() + 1 {
+            self.pulse.push(payload);
+        }
+    }
+
+    /// The question for more messages, if there are more and they could leave.
+    fn poll_room(&mut self) -> Option<Event<'static>> {
+        if !self.is_behind || self.is_loading {
+            return None;
+        }
+        let attachment = self.attachment()?;
+        let sending = self.pulse.sending();
+        let (above, bytes) = (sending.last(), sending.room()?);
+        self.is_loading = true;
+        Some(Event::Room { attachment, above, bytes })
+    }
+
     fn answer<'a>(&self, policy: &Policy, admission: &Admission<'a>, remaining: Duration) -> Welcome<'a> {
         Welcome {
             resumed: admission.resumed,

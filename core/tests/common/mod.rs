@@ -33,6 +33,7 @@ pub(crate) fn admission() -> Admission<'static> {
         committed: 0,
         floor: 0,
         acknowledged: 0,
+        is_behind: false,
         lost: None,
         refused: Refusals::default(),
         server_time_ms: 1_700_000_000_000,

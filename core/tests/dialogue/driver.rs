@@ -9,6 +9,7 @@ use pulsegate_core::lifetime::{Direction, Pause, Phase};
 use pulsegate_core::policy::Policy;
 use pulsegate_core::time::{Instant, Now};
 use pulsegate_core::timer::{Before, Timer};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// When connections are accepted: not at the clock's origin, so that no rule works by accident of zero.
@@ -37,6 +38,8 @@ struct Recorder {
     waiting: usize,
     seen: Vec<Seen>,
     closed: bool,
+    /// The owner is asked for what it has above this number, as many as have so many bytes.
+    room: Option<(u64, u32)>,
 }
 
 impl Output for Recorder {
@@ -59,6 +62,10 @@ impl Output for Recorder {
             Event::Settled(last) => Seen::Settled(last),
             Event::Refused { number, code, .. } => Seen::Refused(number, code),
             Event::Confirmed(floor) => Seen::Confirmed(floor),
+            Event::Room { above, bytes, .. } => {
+                assert_eq!(self.room.replace((above, bytes)), None, "it asks once");
+                return;
+            }
             Event::Detached { for_good, .. } => Seen::Detached(for_good),
             Event::Closed(reason) => Seen::Closed(reason),
         });
@@ -82,6 +89,12 @@ pub(crate) struct Driver {
     /// What is said to a raw client.
     raw: Option<Vec<u8>>,
     totals: Totals,
+    /// What the owner keeps for the client, by number.
+    owned: BTreeMap<u64, Box<[u8]>>,
+    /// The last number that it gave.
+    last: u64,
+    /// How often it was asked for more.
+    pub(crate) loads: usize,
 }
 
 impl Driver {
@@ -100,6 +113,9 @@ impl Driver {
             heard: Vec::new(),
             raw: None,
             totals: Totals::default(),
+            owned: BTreeMap::new(),
+            last: 0,
+            loads: 0,
         }
     }
 
@@ -156,6 +172,7 @@ impl Driver {
 
     pub(crate) fn receive(&mut self, bytes: &[u8]) {
         self.call(|connection, now, policy, output| connection.handle_input(now, policy, bytes, output));
+        self.load();
     }
 
     pub(crate) fn end_input(&mut self) {
@@ -180,13 +197,40 @@ impl Driver {
     pub(crate) fn take(&mut self, bytes: usize) {
         self.room = bytes;
         self.write();
+        self.load();
     }
 
     pub(crate) fn welcome(&mut self, admission: &Admission<'_>, outgoing: &[&str]) {
-        let outgoing: Vec<Box<[u8]>> = outgoing.iter().map(|payload| payload.as_bytes().into()).collect();
-        self.call(|connection, now, policy, output| {
-            connection.welcome(now, policy, admission, outgoing, output);
-        });
+        self.last = admission.acknowledged;
+        outgoing.iter().for_each(|payload| self.own(payload.as_bytes()));
+        let admission = Admission { is_behind: !outgoing.is_empty(), ..admission.clone() };
+        self.call(|connection, now, policy, output| connection.welcome(now, policy, &admission, output));
+        self.load();
+    }
+
+    fn own(&mut self, payload: &[u8]) {
+        self.last += 1;
+        self.owned.insert(self.last, payload.into());
+    }
+
+    /// The owner answers if it has been asked for more.
+    fn load(&mut self) {
+        while let Some((above, bytes)) = self.output.room.take() {
+            self.loads += 1;
+            let mut messages = Vec::new();
+            let mut left = bytes as usize;
+            for (number, payload) in self.owned.range(above + 1..) {
+                if payload.len() > left && !messages.is_empty() {
+                    break;
+                }
+                left = left.saturating_sub(payload.len());
+                messages.push((*number, payload.clone()));
+            }
+            let has_more = messages.last().is_some_and(|(number, _)| *number < self.last);
+            self.call(|connection, now, policy, output| {
+                connection.load(now, policy, messages, has_more, output);
+            });
+        }
     }
 
     pub(crate) fn commit(&mut self, committed: u64) {
@@ -198,7 +242,15 @@ impl Driver {
     }
 
     pub(crate) fn push(&mut self, payload: &[u8]) -> Result<u64, Ended> {
-        self.call(|connection, now, policy, output| connection.push(now, policy, payload.into(), output))
+        let number = self.last + 1;
+        let payload: Box<[u8]> = payload.into();
+        let pushed = self.call(|connection, now, policy, output| {
+            connection.push(now, policy, number, payload.clone(), output)
+        });
+        pushed?;
+        self.own(&payload);
+        self.load();
+        Ok(number)
     }
 
     pub(crate) fn notify(&mut self, code: u16, within: Duration) {

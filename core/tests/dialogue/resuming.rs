@@ -39,11 +39,11 @@ fn what_hello_does_not_cover_is_sent_again_with_its_numbers() {
 fn what_hello_settles_is_not_sent_and_is_confirmed_in_time() {
     for settled in 1..=9 {
         let mut driver = Driver::greeted(patient(), hello_again(settled));
-        let outgoing = ["x"; 9];
-        driver.welcome(&admission_again(), &outgoing);
+        let outgoing = vec!["x"; 9 - settled as usize];
+        driver.welcome(&Admission { acknowledged: settled, ..admission_again() }, &outgoing);
         driver.pass_to(ms(20));
         let said = driver.said();
-        assert_eq!(said[0], welcome(true, 0, 0));
+        assert_eq!(said[0], welcome(true, 0, settled));
         assert!(said.contains(&Said::Confirm(settled)), "{settled}: {said:?}");
         let numbers: Vec<u64> = said
             .iter()
@@ -54,6 +54,49 @@ fn what_hello_settles_is_not_sent_and_is_confirmed_in_time() {
         driver.pass_to(ms(100));
         assert_eq!(driver.said(), [], "confirmed once");
     }
+}
+
+#[test]
+fn what_waits_is_loaded_in_pieces_as_the_window_has_room() {
+    let mut hello = hello_again(0);
+    (hello.window.messages, hello.window.bytes) = (100, hello.message_bytes_max);
+    let mut driver = Driver::greeted(patient(), hello);
+    let half = "x".repeat(hello.message_bytes_max as usize / 2);
+    driver.welcome(&admission_again(), &[half.as_str(); 9]);
+    let (mut got, mut loads) = (0, 0);
+    while got < 9 {
+        let sent = driver.said().iter().filter(|said| matches!(said, Said::Message(..))).count();
+        assert!((1..=2).contains(&sent), "{got}: {sent}");
+        got += sent as u64;
+        loads += 1;
+        assert_eq!(driver.loads, loads, "one question for each piece");
+        driver.receive(&bytes(&[Frame::Receipt { committed: got }]));
+    }
+    assert_eq!((got, driver.loads), (9, 5));
+    assert_eq!(driver.push(b"ten"), Ok(10));
+    assert!(driver.said().contains(&Said::message(10, "ten")), "in their order, without another question");
+    assert_eq!(driver.loads, 5);
+}
+
+#[test]
+fn what_can_not_leave_at_once_is_loaded_when_it_can() {
+    let mut hello = hello_again(0);
+    hello.window.messages = 4;
+    let mut driver = Driver::greeted(patient(), hello);
+    driver.welcome(&admission_again(), &[]);
+    (1..=9).for_each(|number| assert_eq!(driver.push(&[number]), Ok(number.into())));
+    let mut numbers = Vec::new();
+    while numbers.len() < 9 {
+        let before = numbers.len();
+        for said in driver.said() {
+            if let Said::Message(number, payload) = said {
+                numbers.push((number, payload));
+            }
+        }
+        assert!((before + 1..=before + 4).contains(&numbers.len()), "{numbers:?}");
+        driver.receive(&bytes(&[Frame::Receipt { committed: numbers.len() as u64 }]));
+    }
+    assert!(numbers.into_iter().eq((1..=9).map(|number| (number, vec![number as u8]))));
 }
 
 #[test]

@@ -49,7 +49,7 @@ fn attach(connection: &mut Connection, policy: &Policy, peer: &mut Peer) {
     connection.handle_input(at(1), policy, &PREFACE[..5], peer);
     connection.handle_input(at(1), policy, &PREFACE[5..], peer);
     connection.handle_input(at(1), policy, &bytes(&[Frame::Hello(hello())]), peer);
-    connection.welcome(at(2), policy, &admission(), [], peer);
+    connection.welcome(at(2), policy, &admission(), peer);
     write(connection, 2, policy, peer);
     assert!(connection.attachment().is_some());
 }
@@ -64,8 +64,8 @@ fn talk(connection: &mut Connection, policy: &Policy, peer: &mut Peer) {
     connection.handle_input(at(10), policy, &sent[777..], peer);
     connection.refuse(5, 3, "no");
     connection.commit(at(11), policy, 5, peer);
-    for _ in 0..15 {
-        connection.push(at(12), policy, payload.into(), peer).expect("it is attached");
+    for number in 1..=15 {
+        connection.push(at(12), policy, number, payload.into(), peer).expect("it is attached");
     }
     let waiting = peer.transmit.len();
     peer.transmit.clear();
@@ -75,6 +75,8 @@ fn talk(connection: &mut Connection, policy: &Policy, peer: &mut Peer) {
         let receipt =
             [Frame::Receipt { committed }, Frame::Confirm { floor: 5 }, Frame::Beat(Beat::Question)];
         connection.handle_input(at(13), policy, &bytes(&receipt), peer);
+        let rest = (committed + 1..=15).map(|number| (number, payload.into()));
+        connection.load(at(13), policy, rest, false, peer);
     }
     connection.handle_timeout(at(40), policy, peer);
     write(connection, 40, policy, peer);

@@ -79,6 +79,7 @@ impl Output for Recorder {
             | Event::Settled(_)
             | Event::Refused { .. }
             | Event::Confirmed(_)
+            | Event::Room { .. }
             | Event::Detached { .. } => panic!("{event:?} on a raw connection"),
         });
     }

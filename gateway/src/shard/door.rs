@@ -141,6 +141,12 @@ impl Output for Courier<'_> {
             Event::Confirmed(floor) => {
                 self.request(|session, epoch| Request::Confirm { session, epoch, floor });
             }
+            Event::Room { attachment: Attachment { session, epoch }, above, bytes } => {
+                if let Some(desk) = &mut self.sessions {
+                    let (ticket, bytes_max) = (desk.ticket, bytes);
+                    desk.ledger.request(Request::Load { ticket, session, epoch, above, bytes_max });
+                }
+            }
             Event::Refused { number, code, text } => {
                 let client = self.from.peer.address();
                 tracing::debug!(peer = %client, number, code, text, "the client has not accepted a message");

@@ -72,6 +72,11 @@ impl Ledger {
         (self.bytes >= BACKLOG_BYTES_MAX).then_some(CloseReason::SinkStalled)
     }
 
+    /// What the store has yet to take, in bytes.
+    pub(crate) const fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     /// Whether its thread has died.
     pub(crate) const fn has_failed(&self) -> bool {
         self.closed
@@ -109,6 +114,7 @@ fn bytes(request: &Request) -> usize {
         Request::Attach(_)
         | Request::TokenUsed { .. }
         | Request::Confirm { .. }
+        | Request::Load { .. }
         | Request::OutReceipt { .. }
         | Request::Detach { .. } => 0,
     };

@@ -100,12 +100,21 @@ impl<R: Rim> Shard<R> {
                     self.end_of(now, ticket, end_reason(why));
                 }
             }
-            Reply::Pushed { connection, session, epoch, payload, .. } => {
+            Reply::Pushed { connection, session, epoch, number, payload, .. } => {
                 let attachment = Attachment { session, epoch };
                 if let Some(key) = connection.and_then(|ticket| self.attached(ticket, attachment)) {
                     self.act(key, now, |connection, policy, courier| {
                         // One that ends just now gets it when it comes back.
-                        let _ = connection.push(now, policy, payload, courier);
+                        let _ = connection.push(now, policy, number, payload, courier);
+                    });
+                    self.settle(key, now);
+                }
+            }
+            Reply::Loaded { ticket, session, epoch, messages, has_more } => {
+                if let Some(key) = self.attached(ticket, Attachment { session, epoch }) {
+                    let messages = messages.into_iter().map(|message| (message.number, message.payload));
+                    self.act(key, now, |connection, policy, courier| {
+                        connection.load(now, policy, messages, has_more, courier);
                     });
                     self.settle(key, now);
                 }
@@ -157,14 +166,14 @@ impl<R: Rim> Shard<R> {
             committed: attached.committed,
             floor: attached.floor,
             acknowledged: attached.acknowledged,
+            is_behind: attached.is_behind,
             lost: attached.lost,
             // The store keeps at most as many as a frame holds, in their order, up to its cursor.
             refused: Refusals::read(&refused, attached.committed).unwrap_or_default(),
             server_time_ms: self.wall_ms,
         };
-        let outgoing = attached.outgoing.into_iter().map(|message| message.payload);
         self.act(key, now, |connection, policy, courier| {
-            connection.welcome(now, policy, &admission, outgoing, courier);
+            connection.welcome(now, policy, &admission, courier);
         });
         self.settle(key, now);
     }

@@ -3,7 +3,7 @@
 use super::outgoing::delete_outgoing;
 use super::{Batch, From, NUMBER_MAX};
 use crate::config::{CLIENT_BYTES_MAX, millis};
-use crate::request::{Attach, AttachRefusal, Attached, Moment, Outcome, Outgoing, Reply, Resume, Token};
+use crate::request::{Attach, AttachRefusal, Attached, Moment, Outcome, Reply, Resume, Token};
 use crate::sessions::refusals;
 use crate::token;
 use pulsegate_core::policy::SecondConnection;
@@ -66,7 +66,7 @@ impl Batch<'_> {
             acknowledged: 0,
             lost: None,
             refused: Vec::new(),
-            outgoing: Vec::new(),
+            is_behind: false,
         }))
     }
 
@@ -140,7 +140,7 @@ impl Batch<'_> {
             acknowledged: session.out_committed,
             lost,
             refused: refusals(self.connection, id, session.floor)?,
-            outgoing: outgoing(self.connection, id, session.out_committed)?,
+            is_behind: session.out_committed < session.out_last,
         };
         held.mark();
         Ok(Ok(attached))
@@ -218,11 +218,4 @@ fn tokens(connection: &Connection, id: u64) -> rusqlite::Result<Option<Tokens>> 
         .prepare_cached("SELECT token, previous_token FROM sessions WHERE id = ?1")?
         .query_row([id], |row| Ok(Tokens { newest: row.get(0)?, previous: row.get(1)? }))
         .optional()
-}
-
-fn outgoing(connection: &Connection, id: u64, above: u64) -> rusqlite::Result<Vec<Outgoing>> {
-    let mut select = connection.prepare_cached(
-        "SELECT number, payload FROM outgoing WHERE session = ?1 AND number > ?2 ORDER BY number",
-    )?;
-    select.query_map([id, above], |row| Ok(Outgoing { number: row.get(0)?, payload: row.get(1)? }))?.collect()
 }

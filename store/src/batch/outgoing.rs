@@ -1,7 +1,7 @@
 //! What goes to clients: stored until their receipt, within limits. Knows no connection but its ticket.
 
-use super::Batch;
-use crate::request::{PushRefusal, Recipient, Reply, Ticket};
+use super::{Batch, From, MESSAGE_BYTES};
+use crate::request::{LOAD_BYTES_MAX, Outgoing, PushRefusal, Recipient, Reply, Ticket};
 use rusqlite::{Connection, OptionalExtension};
 
 impl Batch<'_> {
@@ -60,6 +60,35 @@ impl Batch<'_> {
             payload: payload.into(),
         });
         held.mark();
+        Ok(())
+    }
+
+    /// Reads the next messages to a client. Only the newest connection of a session is answered: whoever attaches many
+    /// times gets them once.
+    pub(super) fn handle_load(&mut self, from: From, above: u64, bytes_max: u32) -> rusqlite::Result<()> {
+        let From { ticket, session: id, epoch } = from;
+        let held = self.state.sessions.load(self.connection, id)?;
+        let (Some(_), Ok(above)) =
+            (held.filter(|held| held.session.cursor.epoch == epoch), i64::try_from(above))
+        else {
+            return Ok(());
+        };
+        let bytes_max = u64::from(bytes_max.min(LOAD_BYTES_MAX));
+        let mut select = self.connection.prepare_cached(
+            "SELECT number, payload FROM outgoing WHERE session = ?1 AND number > ?2 ORDER BY number",
+        )?;
+        let mut rows = select.query((id, above))?;
+        let (mut messages, mut bytes, mut has_more) = (Vec::new(), 0, false);
+        while let Some(row) = rows.next()? {
+            let message = Outgoing { number: row.get(0)?, payload: row.get(1)? };
+            bytes += message.payload.len() as u64 + MESSAGE_BYTES;
+            if bytes > bytes_max && !messages.is_empty() {
+                has_more = true;
+                break;
+            }
+            messages.push(message);
+        }
+        self.done.replies.push(Reply::Loaded { ticket, session: id, epoch, messages, has_more });
         Ok(())
     }
 

@@ -1,8 +1,8 @@
 //! Asks a store and waits for its replies.
 
 use pulsegate_store::{
-    Attach, Attached, Forwarded, Moment, OpenError, Recipient, Reply, Request, Resume, SecondConnection,
-    Store, StoreConfig, StoredMessage, Ticket, Token,
+    Attach, Attached, Forwarded, Moment, OpenError, Outgoing, Recipient, Reply, Request, Resume,
+    SecondConnection, Store, StoreConfig, StoredMessage, Ticket, Token,
 };
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
@@ -114,6 +114,21 @@ impl Driver {
         }
     }
 
+    /// All messages to a client above a number, in the pieces in which they come.
+    pub(crate) fn load(&mut self, session: u64, epoch: u64, mut above: u64) -> Vec<Outgoing> {
+        let mut all = Vec::new();
+        loop {
+            let mut replies = self.ask([load(session, epoch, above)]);
+            assert_eq!(replies.len(), 1, "{replies:?}");
+            let Reply::Loaded { messages, has_more, .. } = replies.remove(0) else { panic!("{replies:?}") };
+            above += messages.len() as u64;
+            all.extend(messages);
+            if !has_more {
+                return all;
+            }
+        }
+    }
+
     /// A new session, with this token.
     pub(crate) fn begin(&mut self, client: &str, token: u8) -> Attached {
         self.attach(newcomer(client, token, self.now)).unwrap()
@@ -195,6 +210,10 @@ pub(crate) fn append(client: &str, number: u64, payload: &[u8]) -> Request {
 
 pub(crate) fn push(ticket: Ticket, to: Recipient, payload: &[u8]) -> Request {
     Request::Push { ticket, to, now_ms: 1_800_000_000_000, payload: payload.into() }
+}
+
+pub(crate) fn load(session: u64, epoch: u64, above: u64) -> Request {
+    Request::Load { ticket: 7, session, epoch, above, bytes_max: u32::MAX }
 }
 
 pub(crate) fn committed(session: u64, epoch: u64, committed: u64) -> Reply {

@@ -1,6 +1,6 @@
 //! Messages to clients: stored until their receipt, within limits, brought by the next attach.
 
-use crate::driver::{Driver, TTL, detach, newcomer, push, returner};
+use crate::driver::{Driver, TTL, detach, load, newcomer, push, returner};
 use pulsegate_store::{Attach, Outgoing, PushRefusal, Recipient, Reply, Request, StoreConfig, Ticket};
 
 const TOO_LARGE: PushRefusal = PushRefusal::TooLarge;
@@ -24,19 +24,36 @@ fn a_message_to_a_client_is_kept_until_its_receipt() {
     let mut driver = Driver::open(directory.path());
     let attached = driver.attach(returner("a", session, 2, 3, now)).unwrap();
     let outgoing = |number, payload: &[u8]| Outgoing { number, payload: payload.into() };
-    assert_eq!(
-        (attached.acknowledged, attached.outgoing),
-        (1, vec![outgoing(2, b"two"), outgoing(3, b"three")])
-    );
+    assert_eq!((attached.acknowledged, attached.is_behind), (1, true));
+    assert_eq!(driver.load(session, 2, 1), [outgoing(2, b"two"), outgoing(3, b"three")]);
     let mut attach = returner("a", session, 3, 4, now);
     if let Some(resume) = &mut attach.resume {
         resume.committed = 2;
     }
     let attached = driver.attach(attach).unwrap();
-    assert_eq!((attached.acknowledged, attached.outgoing), (2, vec![outgoing(3, b"three")]));
+    assert_eq!((attached.acknowledged, attached.is_behind), (2, true));
+    assert_eq!(driver.load(session, 3, 2), [outgoing(3, b"three")]);
     driver.ask([Request::OutReceipt { session, epoch: 3, committed: 3 }]);
     let replies = driver.ask([detach(session, 3, true, now)]);
     assert_eq!(replies, [Reply::Detached { ticket: 9, session, epoch: 3, forgotten: true }]);
+}
+
+#[test]
+fn however_often_a_session_is_resumed_what_waits_is_read_for_the_newest_connection_alone() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut driver = Driver::open(directory.path());
+    let (session, now) = (driver.begin("a", 1).session, driver.now);
+    driver.ask((0..15).map(|_| push(1, Recipient::Session(session), &[7; 64 * 1024])));
+    let attach = || Request::Attach(Box::new(returner("a", session, 1, 2, now)));
+    let mut replies = driver.ask((0..500).map(|_| attach()));
+    for epochs in (2..=501).collect::<Vec<_>>().chunks(100) {
+        replies.extend(driver.ask(epochs.iter().map(|epoch| load(session, *epoch, 0))));
+    }
+    let bytes: usize = replies.iter().map(Reply::bytes).sum();
+    assert_eq!(replies.len(), 501);
+    assert!(bytes < 501 * 400 + 128 * 1024, "{bytes}");
+    let loaded = driver.load(session, 501, 0);
+    assert!(loaded.iter().map(|message| message.number).eq(1..=15), "in pieces, in order, without gaps");
 }
 
 #[test]

@@ -288,8 +288,10 @@ impl World {
         let refused = (model.floor + 1..=model.committed).filter(|number| !model.stored.contains(number));
         assert!(attached.refused.iter().map(|refusal| refusal.number).eq(refused));
         assert_eq!(attached.acknowledged, model.out_committed);
-        let outgoing = attached.outgoing.iter().map(|message| message.number);
-        assert!(outgoing.eq(model.out_committed + 1..=model.out_last));
+        let (epoch, above, last) = (model.epoch, model.out_committed, model.out_last);
+        assert_eq!(attached.is_behind, above < last);
+        let outgoing = self.driver.load(id, epoch, above);
+        assert!(outgoing.iter().map(|message| message.number).eq(above + 1..=last));
     }
 
     fn push(&mut self, which: usize) {

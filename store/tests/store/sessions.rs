@@ -167,7 +167,8 @@ fn a_store_of_the_first_version_goes_on_with_its_sessions() {
     let attached = driver.attach(returner("ada", 1, 1, 2, driver.now)).unwrap();
     assert_eq!((attached.committed, attached.refused.len()), (22, 1));
     let attached = driver.attach(returner("bob", 2, 1, 2, driver.now)).unwrap();
-    let outgoing: Vec<_> = attached.outgoing.iter().map(|message| message.number).collect();
+    let outgoing: Vec<_> =
+        driver.load(2, attached.epoch, attached.acknowledged).iter().map(|message| message.number).collect();
     assert_eq!((attached.committed, outgoing), (20, vec![2, 3]));
     assert_eq!(driver.ask([message(2, 2, 21, b"2/21")]), [committed(2, 2, 21)]);
     assert_eq!(driver.stored().last().map(|message| (message.id, message.number)), Some((63, 21)));

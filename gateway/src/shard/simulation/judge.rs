@@ -15,6 +15,8 @@ use std::sync::Arc;
 
 /// So few that it is busy at times.
 const REQUESTS_MAX: usize = 24;
+/// So few messages to a client come at once.
+const LOADED_MESSAGES: usize = 2;
 
 /// What has come of a session, also after it was forgotten.
 #[derive(Debug, Default)]
@@ -160,6 +162,7 @@ impl Books {
                 }
             }
             Request::Push { ticket, to, payload, .. } => self.push(ticket, &to, payload),
+            Request::Load { ticket, session, epoch, above, .. } => self.load(ticket, session, epoch, above),
             Request::OutReceipt { session, epoch, committed } => {
                 let pushed = self.stories.get(&session).map_or(0, |story| story.pushed.len() as u64);
                 if let Some(session) = self.present(session, epoch) {
@@ -208,8 +211,6 @@ impl Books {
         }
         session.cursor.epoch += 1;
         session.receipt = None;
-        let outgoing =
-            (session.acknowledged + 1..).zip(story.pushed.iter().skip(session.acknowledged as usize));
         self.replies.push(Reply::Attached(Box::new(Attached {
             ticket,
             session: number,
@@ -222,9 +223,7 @@ impl Books {
             acknowledged: session.acknowledged,
             lost: None,
             refused: Vec::new(),
-            outgoing: outgoing
-                .map(|(number, payload)| Outgoing { number, payload: payload.clone() })
-                .collect(),
+            is_behind: session.acknowledged < story.pushed.len() as u64,
         })));
     }
 
@@ -265,6 +264,21 @@ impl Books {
             number: story.pushed.len() as u64,
             payload,
         });
+    }
+
+    /// Brings a few at a time, so that the next question always has something to ask for.
+    fn load(&mut self, ticket: Ticket, session: u64, epoch: u64, above: u64) {
+        if self.present(session, epoch).is_none() {
+            return;
+        }
+        let pushed = self.stories.get(&session).map_or(&[][..], |story| &story.pushed);
+        let rest = (above + 1..).zip(pushed.iter().skip(above as usize));
+        let messages: Vec<_> = rest
+            .map(|(number, payload)| Outgoing { number, payload: payload.clone() })
+            .take(LOADED_MESSAGES)
+            .collect();
+        let has_more = above + (messages.len() as u64) < pushed.len() as u64;
+        self.replies.push(Reply::Loaded { ticket, session, epoch, messages, has_more });
     }
 
     fn detach(&mut self, ticket: Ticket, number: u64, epoch: u64, for_good: bool) {
