@@ -6,18 +6,24 @@
             print(message.number, message.payload)
 
 One background thread does all the network I/O. It reconnects, resumes the session and sends again what the gateway
-has not committed. With an outbox file all of this outlives the process, however it ends. Numbers of sections in
-comments are those of PROTOCOL.md. Frames carry milliseconds, as the protocol does; everything else is in seconds.
+has not committed. With an outbox file all of this outlives the process, however it ends. What goes wrong meanwhile is
+said through `logging`, by the logger "pulsegate". Numbers of sections in comments are those of PROTOCOL.md. Frames
+carry milliseconds, as the protocol does; everything else is in seconds.
 """
 
 from __future__ import annotations
 
 import argparse
+import atexit
 import collections
+import contextlib
+import io
 import itertools
+import logging
 import os
 import random
 import selectors
+import shutil
 import socket
 import sqlite3
 import struct
@@ -25,10 +31,12 @@ import sys
 import threading
 import time
 import traceback
+import unicodedata
 from dataclasses import dataclass, field, replace
-from typing import Any, Callable, ClassVar, Deque, Dict, Iterator, List, Optional, Tuple, Type, Union
+from typing import Any, Callable, ClassVar, Deque, Dict, Iterator, List, Optional, Set, Tuple, Type, Union
 
 PREFACE = b"PULSE\x00\x01\n"
+CURSOR_MAX = (1 << 63) - 1               # the highest cursor in HELLO and WELCOME (9)
 BODY_MAX = 1024                          # bytes: every body but that of MESSAGE (3.3)
 TEXT_MAX = 512                           # bytes (9)
 REFUSED_MAX = 64                         # refusals in HELLO and WELCOME (5.7)
@@ -39,8 +47,12 @@ CODES: Dict[str, Tuple[int, int]] = {
     "frame out of place": (35, NEVER), "sequence gap": (37, NEVER), "window exceeded": (38, NEVER),
     "text is not utf-8": (39, NEVER), "truncated frame": (40, NOW), "peer closed": (90, NOW),
     "peer vanished": (92, NOW), "socket error": (93, NOW)}
-REFUSED_BECAUSE = {1: "too large for the destination", 2: "over quota", 3: "not wanted"}   # 7.3
+REFUSED_BECAUSE = {1: "too large for the destination", 2: "over quota", 3: "not wanted", 4: "the store is full",
+                   5: "the share of this address is used up", 6: "not authorized"}   # 7.3
+DURABILITY = {0: "in memory only", 1: "with the operating system", 2: "synced to disk"}   # 5.2
+RECEIPTS_STOPPED, RECEIPTS_GO_ON = 3, 4  # NOTICE codes (8.1); 1 and 2 announce an end
 NO_TOKEN = bytes(16)
+_log = logging.getLogger("pulsegate")
 
 Refused = Tuple[Tuple[int, int], ...]    # a number and a code each (5.7)
 
@@ -100,8 +112,14 @@ class Frame:
     @classmethod
     def parse(cls, body: bytes) -> Frame:
         make: Callable[..., Frame] = cls
-        values = cls.FIXED.unpack_from(body)
-        return make(*values, cls.tail(body[cls.FIXED.size:])) if cls.ROOM else make(*values)
+        values, size = cls.FIXED.unpack_from(body), cls.FIXED.size
+        if not cls.ROOM:
+            return make(*values)
+        if cls.tail is not bytes:   # fields are looked at in the order in which they stand (3.1)
+            head = make(*values, cls.tail(b""))
+            if not head.sound() or head.body() != body[:size]:
+                raise ProtocolError("malformed frame", repr(head)[:80])
+        return make(*values, cls.tail(body[size:]))
 
     def sound(self) -> bool:
         """Whether all fields are in their ranges."""
@@ -129,6 +147,7 @@ class Hello(Frame, type=1, fixed=">BxHIIIIIQ16sQQ", room=128 + 10 * REFUSED_MAX)
 
     def sound(self) -> bool:
         return (self.lifetime <= 2 and 1 <= len(_pack(self.id)) <= 128 and self.window_messages >= 1
+                and self.beat_min <= self.beat_max and max(self.committed, self.acknowledged) <= CURSOR_MAX
                 and 1 <= self.message_max <= min(16_000_000, self.window_bytes)
                 and (self.session > 0 or (self.token, self.committed, self.acknowledged) == (NO_TOKEN, 0, 0))
                 and _in_order(self.refused, self.committed))
@@ -146,8 +165,9 @@ class Welcome(Frame, type=2, fixed=">BBBxIIIIIIIQQ16sQQQQ", room=10 * REFUSED_MA
     refused: Refused = ()
 
     def sound(self) -> bool:   # with a window of nothing, nothing could ever be sent
-        return (self.outcome <= 1 <= self.lifetime <= 2 and self.durability <= 2 and self.session != 0
-                and self.window_messages >= 1 and 1 <= self.message_max <= self.window_bytes
+        return (self.outcome <= 1 <= self.lifetime <= 2 and self.session != 0
+                and self.window_messages >= 1 and 1 <= self.message_max <= min(16_000_000, self.window_bytes)
+                and max(self.committed, self.acknowledged) <= CURSOR_MAX
                 and self.lost_from <= self.lost_to and (self.lost_from > 0 or self.lost_to == 0)
                 and (self.outcome == 1 or self.committed == self.acknowledged == self.lost_to == 0)
                 and _in_order(self.refused, self.committed))
@@ -168,6 +188,9 @@ class Message(Frame, type=4, fixed=">Q", room=0xFFFFFF - 8):
     number: int
     payload: bytes
 
+    def sound(self) -> bool:
+        return self.number > 0
+
 
 @dataclass(frozen=True)
 class Receipt(Frame, type=5, fixed=">Q"):
@@ -181,6 +204,9 @@ class Refuse(Frame, type=6, fixed=">QH", room=TEXT_MAX, tail=_text):
     number: int
     code: int
     text: str = ""
+
+    def sound(self) -> bool:
+        return self.number > 0
 
 
 @dataclass(frozen=True)
@@ -269,10 +295,13 @@ class FrameReader:
 @dataclass(frozen=True)
 class Outcome:
     """How a message ended (7.5): "committed", "not accepted" (with the code of 7.3, or 0 if it was never sent) or
-    "unknown". "kept" is no end: the client stopped, and the outbox file has the message for the next one."""
+    "unknown". "kept" is no end: the client stopped, and the outbox file has the message for the next one.
+    `durability` is what committed means (5.2), `text` says it: 0 "in memory only", 1 "with the operating system",
+    2 "synced to disk", or a number that this client doesn't know."""
     kind: str
     code: int = 0
     text: str = ""
+    durability: Optional[int] = None
 
 
 @dataclass(frozen=True)
@@ -289,21 +318,96 @@ class Ended(Exception):
 
 
 class Full(Exception):
-    """The outbox holds as much as it may."""
+    """The outbox holds as much as it may, or can't be written now."""
+
+
+class Unsettled(TimeoutError):
+    """A message has not ended in the time that `send` was given. It goes on: `ticket` waits for it."""
+
+    def __init__(self, words: str, ticket: Ticket) -> None:
+        super().__init__(words)
+        self.ticket = ticket
+
+
+class OutboxError(OSError):
+    """The outbox file can't be used; the words say which path, and what is missing for whom."""
+
+
+class _Lock(threading.Condition):
+    """Guards the outbox, the inbox, and how a client ends. Every wait of an application is one of these."""
+    io_thread: Optional[threading.Thread] = None   # who does what others wait for, so it must not wait itself
+
+    def wait_until(self, what: str, true: Callable[[], Any], timeout: Optional[float]) -> bool:
+        """Whether it is true within `timeout` seconds; None waits for ever. For whoever holds this lock."""
+        timeout = _patience(timeout)
+        if timeout != 0 and not true():
+            self.refuse_io_thread(what)
+        return bool(self.wait_for(true, timeout))
+
+    def refuse_io_thread(self, what: str) -> None:
+        if threading.current_thread() is self.io_thread:
+            raise RuntimeError(f"{what} would wait for ever: on_event is called in the thread that it waits for; "
+                               "use send_nowait() there, or call it in another thread")
+
+
+def _patience(timeout: Optional[float]) -> Optional[float]:
+    """A time-out that threading understands: one that is too long is the longest, one below 0 is over."""
+    if timeout is not None and timeout != timeout:
+        raise ValueError("a time-out is a number of seconds, or None to wait for ever; it was nan")
+    return None if timeout is None else min(max(0.0, timeout), threading.TIMEOUT_MAX)
 
 
 class Ticket:
     """A message on its way. `number` is None until it is sent, `outcome` until it has ended."""
 
-    def __init__(self, condition: threading.Condition, key: int, number: Optional[int], size: int) -> None:
-        self._condition, self.key, self.number, self.size = condition, key, number, size
+    def __init__(self, lock: _Lock, key: int, number: Optional[int], size: int) -> None:
+        self._lock, self.key, self.number, self.size = lock, key, number, size
         self.outcome: Optional[Outcome] = None
+        self.told: Optional[Outcome] = None   # to on_event; it is forgotten next, and that may have to wait
 
     def wait(self, timeout: Optional[float] = None) -> Optional[Outcome]:
         """The outcome, or None if there is none within `timeout` seconds."""
-        with self._condition:
-            self._condition.wait_for(lambda: self.outcome is not None, timeout)
+        with self._lock:
+            self._lock.wait_until("wait()", lambda: self.outcome is not None, timeout)
             return self.outcome
+
+
+def _who() -> str:
+    try:
+        import pwd
+        return f"user {pwd.getpwuid(os.geteuid()).pw_name}, uid {os.geteuid()}"
+    except (ImportError, KeyError):
+        return f"uid {os.geteuid()}" if hasattr(os, "geteuid") else "this user"
+
+
+def _unusable(path: str, error: Exception) -> str:
+    """Why an outbox can't be used, and what to do. SQLite says "unable to open database file" of everything."""
+    path = os.path.abspath(path)
+    folder = os.path.dirname(path)
+    effective = {"effective_ids": True} if os.access in os.supports_effective_ids else {}
+
+    def may(what: str, mode: int) -> bool:
+        return os.access(what, mode, **effective)
+
+    why = str(error)
+    if not os.path.isdir(folder):
+        while not os.path.lexists(folder) and folder != os.path.dirname(folder):
+            folder = os.path.dirname(folder)
+        why = (f"no permission to search {folder} ({_who()})" if os.path.isdir(folder) and not may(folder, os.X_OK)
+               else f"there is no folder {os.path.dirname(path)}: create it")
+    elif not may(folder, os.X_OK):
+        why = f"no permission to search the folder {folder} ({_who()})"
+    elif os.path.isdir(path):
+        why = "it is a folder: name a file"
+    elif os.path.exists(path) and not may(path, os.R_OK | os.W_OK):
+        why = f"no permission to {'write' if may(path, os.R_OK) else 'read'} the file ({_who()})"
+    elif not may(folder, os.W_OK):
+        why = f"no permission to create files in the folder {folder} ({_who()})"
+    elif "locked" in why:
+        why = "another client has it open: give each client a file of its own"
+    elif "not a database" in why:
+        why = "it is a file of another kind: name another one"
+    return f"the outbox {path} can't be used: {why}"
 
 
 class _Outbox:
@@ -314,10 +418,19 @@ class _Outbox:
     mirrors the rows without their payloads. Whoever uses this holds the client's lock.
     """
 
+    RESERVE = 1 << 18   # bytes of the disk that new messages leave free
     ENTRY = 256   # bytes that each message counts besides its payload, so that empty ones are bounded too
 
-    def __init__(self, path: Optional[str], client_id: str, condition: threading.Condition) -> None:
-        self._db = db = sqlite3.connect(path or ":memory:", timeout=1.0, check_same_thread=False)
+    def __init__(self, path: Optional[str], client_id: str, lock: _Lock) -> None:
+        self.path, self.lock = path, lock
+        try:
+            self._db = sqlite3.connect(path or ":memory:", timeout=1.0, check_same_thread=False)
+            self._open(client_id)
+        except sqlite3.Error as error:
+            raise OutboxError(_unusable(path or ":memory:", error)) from None
+
+    def _open(self, client_id: str) -> None:
+        db = self._db
         try:
             for pragma in ("locking_mode=EXCLUSIVE", "journal_mode=WAL", "synchronous=FULL"):
                 db.execute("PRAGMA " + pragma)
@@ -328,14 +441,15 @@ class _Outbox:
                            (client_id, NO_TOKEN))
             stored, session, self.token, settled, cursor = db.execute("SELECT * FROM state").fetchone()
             if stored != client_id:
-                raise ValueError(f"the outbox {path} belongs to the client {stored!r}")
+                raise ValueError(f"the outbox {self.path} belongs to the client {stored!r}")
             rows = db.execute("SELECT key, number, length(payload) FROM outbox ORDER BY key").fetchall()
         except BaseException:
             db.close()
             raise
         self.close = db.close
         self.session, self.settled, self.cursor = int(session), int(settled), int(cursor)
-        self.queue: Deque[Ticket] = collections.deque(Ticket(condition, *row) for row in rows)
+        self.queue: Deque[Ticket] = collections.deque(Ticket(self.lock, *row) for row in rows)
+        self.largest = max((ticket.size for ticket in self.queue), default=0)   # that there was here
         self.bytes = sum(ticket.size + self.ENTRY for ticket in self.queue)
         self.highest = self.settled + len(self.in_flight())   # the highest number that may have been sent
 
@@ -345,8 +459,52 @@ class _Outbox:
     def payload(self, ticket: Ticket) -> bytes:
         return bytes(self._db.execute("SELECT payload FROM outbox WHERE key = ?", (ticket.key,)).fetchone()[0])
 
+    @contextlib.contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        """What is kept in memory changes only after this, so what has failed can be tried again."""
+        try:
+            with self._db:
+                yield self._db
+        finally:   # older versions of sqlite3 leave it open if the commit fails
+            if self._db.in_transaction:
+                self._db.rollback()
+
+    def make_room(self) -> None:
+        """Empties the write-ahead log, which grows with deletions too."""
+        with contextlib.suppress(sqlite3.OperationalError):
+            self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+
+    def probe(self) -> None:
+        """Writes something that changes nothing."""
+        with self._transaction() as db:
+            db.execute("UPDATE state SET id = id")
+
+    def _has_room(self, size: int) -> bool:
+        """Whether the disk takes more, and then still whatever it takes to send and to delete it."""
+        if not self.path:
+            return True
+        with contextlib.suppress(OSError):   # of such a file system nothing is known
+            log = os.stat(self.path + "-wal").st_size
+            free = shutil.disk_usage(os.path.dirname(os.path.abspath(self.path))).free
+            need = log + 2 * size + 2 * self.largest + self.RESERVE
+            if free < need:   # what was deleted leaves room within the file
+                pages, = self._db.execute("PRAGMA freelist_count").fetchone()
+                within, = self._db.execute("PRAGMA page_size").fetchone()
+                return bool(free >= need - self.RESERVE // 2 and free + pages * within >= need)
+        return True
+
+    def few(self, tickets: List[Ticket]) -> List[Ticket]:
+        """As many of the first ones as fit into a quarter of the reserve when they are changed; at least one."""
+        ends = itertools.accumulate(ticket.size + self.ENTRY for ticket in tickets)
+        return tickets[:max(1, sum(1 for end in ends if end <= self.RESERVE // 4))]
+
     def append(self, ticket: Ticket, payload: bytes) -> None:
-        with self._db as db:
+        if not self._has_room(len(payload)):
+            self.make_room()
+            if not self._has_room(len(payload)):
+                raise sqlite3.OperationalError("the disk is full, but for what is needed to send what it holds")
+        self.largest = max(self.largest, len(payload))
+        with self._transaction() as db:
             ticket.key = db.execute("INSERT INTO outbox (payload) VALUES (?)", (payload,)).lastrowid or 0
         self.queue.append(ticket)
         self.bytes += ticket.size + self.ENTRY
@@ -355,7 +513,7 @@ class _Outbox:
         """Gives numbers to those that have none."""
         fresh = [ticket for ticket in tickets if ticket.number is None]
         if fresh:
-            with self._db as db:
+            with self._transaction() as db:
                 db.executemany("UPDATE outbox SET number = ? WHERE key = ?",
                                [(self.highest + i, ticket.key) for i, ticket in enumerate(fresh, 1)])
         for ticket in fresh:
@@ -363,7 +521,7 @@ class _Outbox:
 
     def remove(self, tickets: List[Ticket], **state: Any) -> None:
         """Forgets messages, in one transaction with what that changes of the state."""
-        with self._db as db:
+        with self._transaction() as db:
             db.executemany("DELETE FROM outbox WHERE key = ?", [(ticket.key,) for ticket in tickets])
             for name, value in state.items():
                 db.execute(f"UPDATE state SET {name} = ?", (value if name == "token" else str(value),))
@@ -379,7 +537,35 @@ PATIENCE = 10.0              # seconds for a connect, and for WELCOME (4)
 LINGER = 1.0                 # seconds that the sender of BYE reads on (8.2)
 CONFIRM_AFTER = 0.010        # seconds; 20 ms is the latest (7.4)
 CONFIRM_COUNT = 8            # 7.4
-STEADY = 30.0                # seconds attached after which the back-off counts from 0 again (8.2)
+MUTE_MAX = 10                # connections in a row that end without a byte: no gateway of this protocol (8.2)
+DISK_AGAIN = 0.5             # seconds between attempts to write an outbox that can't be written
+WARN_AGAIN = 30.0            # seconds between warnings of one kind
+REPLACED, DRAIN = 51, 70     # codes with a meaning of their own for the back-off (8.2)
+NO_GATEWAY = ("there is no gateway of the pulse protocol at {}:{}, or its listener is for raw clients only: "
+              "check the address, and set protocol = \"pulse\" or \"auto\" for that listener")
+
+
+def _millis(name: str, seconds: float) -> int:
+    if not 0 <= seconds <= 4_294_967.295:   # which nan is not
+        raise ValueError(f"{name} is 0 to 4294967.295 seconds, not {seconds}")
+    return round(seconds * 1000)
+
+
+def readable(text: Union[str, bytes]) -> str:
+    """What a stranger sent, made harmless for a terminal: control and format characters are escaped, and backslashes,
+    so that nothing looks like an escape that is none."""
+    if isinstance(text, bytes):
+        text = text.decode("utf-8", "surrogateescape")
+    return "".join(_escaped(each) if each == "\\" or unicodedata.category(each) in HIDDEN else each for each in text)
+
+
+HIDDEN = ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp")   # categories of characters that drive a terminal, or can't be seen
+
+
+def _escaped(each: str) -> str:
+    if "\udc80" <= each <= "\udcff":   # a byte that is not UTF-8
+        return f"\\x{ord(each) - 0xDC00:02x}"
+    return each.encode("unicode_escape").decode("ascii")
 
 
 def _closed(reason: str, text: str) -> Closed:
@@ -414,6 +600,11 @@ class _Link:
     asked: Optional[float] = None      # when the question went out that has no answer
     parted: Optional[float] = None     # when it was left; nothing is said after that
     end: Optional[Closed] = None       # how it ends, once left
+    attached_at: float = 0.0           # when WELCOME came
+    said_bye: bool = False             # whether the gateway did
+    settled: bool = False              # whether a receipt has settled something here
+    announced: bool = False            # whether the gateway said that this connection will end
+    mute: bool = True                  # whether nothing has come yet
     closed: Optional[Closed] = None    # how it has ended
 
 
@@ -428,39 +619,72 @@ class Client:
     outbox: path of an sqlite3 file; without it, what is not settled lives in memory only.
     outbox_bytes_max: how much may wait unsettled, in bytes; a message counts its payload and 256 bytes.
     reconnect: False ends the client with its first connection.
-    on_event: called in the I/O thread with a kind and a detail, so it must not wait for what that thread does:
-        "connected" (address), "new session", "resumed" (its number), "sent", "sent again", "committed", "confirmed",
-        "unknown" (number), "refused" (number or 0, code, text), "lost", "lost incoming" (first, last number),
-        "notice" (a Notice), "bye", "disconnected" (a Closed), "reconnecting" (seconds).
+    backoff_first, backoff_longest, steady: how long the random wait before a reconnect is at first and at most, and
+        after how many seconds attached it begins anew (8.2).
+    mute_max: how many connections in a row may end without a single byte, before there was a session, until this
+        client takes it that no gateway of this protocol is there.
+    exit_wait: how long the interpreter's exit waits for messages that have not ended, if `close` was not called, in
+        seconds. What has not ended then is said in a warning.
+    on_event: called in the I/O thread with a kind and a detail. It must not wait for what that thread does, so
+        `send`, `receive` and `wait` refuse to wait in it, and `close` doesn't wait; `send_nowait` is for it.
+        "connected" (address), "new session", "resumed" (its number), "sent", "sent again", "confirmed", "unknown"
+        (number), "committed" (number, durability), "refused" (number or 0, code, text), "lost", "lost incoming"
+        (first, last number), "notice" (a Notice), "bye", "disconnected" (a Closed), "reconnecting" (seconds).
         The end of a message is told before the outbox forgets it: a crash can repeat it, but never swallow it.
 
     `closed` is None while the client lives. `restored` has the tickets of what a former client left in the outbox.
+    `durability` is what committed means at this gateway (5.2), None before it is known.
     This client refuses nothing: what it doesn't want it can take and throw away.
+
+    While the outbox can't be written (a full disk), nothing new is accepted, sent or settled; the connection is kept,
+    and all goes on once there is room.
     """
 
     def __init__(self, host: str, port: int, id: str, *, lifetime: str = "any", beat_min: float = 0.0,
                  beat_max: float = 0.0, window_messages: int = 64, window_bytes: int = 1 << 20,
                  message_max: int = 1 << 18, outbox: Optional[str] = None, outbox_bytes_max: int = 8 << 20,
-                 reconnect: bool = True, on_event: Optional[Callable[[str, Any], None]] = None) -> None:
-        self._hello = Hello(["any", "short", "long"].index(lifetime), round(beat_min * 1000), round(beat_max * 1000),
+                 reconnect: bool = True, backoff_first: float = 0.1, backoff_longest: float = 60.0,
+                 steady: float = 30.0, mute_max: int = MUTE_MAX, exit_wait: float = 5.0,
+                 on_event: Optional[Callable[[str, Any], None]] = None) -> None:
+        if not isinstance(host, str) or not isinstance(id, str):
+            raise TypeError("host and id are text (str)")
+        if not isinstance(port, int) or not 0 < port < 65536:
+            raise ValueError(f"port is a number from 1 to 65535, not {port!r}")
+        if lifetime not in ("any", "short", "long"):
+            raise ValueError(f"lifetime is \"any\", \"short\" or \"long\", not {lifetime!r}")
+        if not 0 < window_messages < 1 << 32 or not 0 < window_bytes < 1 << 32:
+            raise ValueError("window_messages and window_bytes are 1 to 4294967295")
+        millis = [_millis(name, seconds) for name, seconds in [
+            ("beat_min", beat_min), ("beat_max", beat_max), ("backoff_first", backoff_first),
+            ("backoff_longest", backoff_longest), ("steady", steady), ("exit_wait", exit_wait)]]
+        if beat_min > beat_max:
+            raise ValueError("beat_max is at least beat_min, or both are 0 for no wish")
+        self._hello = Hello(["any", "short", "long"].index(lifetime), millis[0], millis[1],
                             window_messages, window_bytes, message_max, 0, NO_TOKEN, 0, 0, id)
         if not self._hello.sound():
             raise ValueError("id has 1 to 128 bytes, message_max is 1 to 16,000,000 and at most window_bytes")
-        encode(self._hello)   # complains now about what doesn't fit its field
         self._address, self._reconnect, self._on_event = (host, port), reconnect, on_event
-        self._condition = threading.Condition(threading.RLock())   # guards the outbox, the inbox, and how it ends
-        self._outbox = _Outbox(outbox, id, self._condition)
+        self._first, self._longest, self._steady = backoff_first, backoff_longest, steady
+        self._mute_max, self._exit_wait = mute_max, exit_wait
+        self._lock = _Lock(threading.RLock())   # guards the outbox, the inbox, and how it ends
+        self._outbox = _Outbox(outbox, id, self._lock)
         self._durable, self._bytes_max = outbox is not None, outbox_bytes_max
         self._inbox: Deque[Message] = collections.deque()   # came on the newest connection, and is not taken
         self._message_max = Message.ROOM                    # what the gateway takes, once that is known
         self._closing: Optional[str] = None                 # or "done", or "back"
+        self._away = "it is not connected yet"              # why, while it isn't attached
+        self._full = ""                                     # why the outbox can't be written, if it can't
+        self._full_until = 0.0                              # when the I/O thread tries again
+        self._warned: Dict[str, float] = {}                 # when it was last warned of each kind of thing
         self.restored: List[Ticket] = list(self._outbox.queue)
         self.closed: Optional[Closed] = None
+        self.durability: Optional[int] = None
         self._waker, self._woken = socket.socketpair()
         self._waker.setblocking(False)
         self._selector = selectors.DefaultSelector()
         self._selector.register(self._woken, selectors.EVENT_READ)
-        self._thread = threading.Thread(target=self._run, name=f"pulse {id}", daemon=True)
+        self._thread = self._lock.io_thread = threading.Thread(target=self._run, name=f"pulse {id}", daemon=True)
+        _living.add(self)
         self._thread.start()
 
     def __enter__(self) -> Client:
@@ -469,43 +693,70 @@ class Client:
     def __exit__(self, kind: Any, value: Any, trace: Any) -> None:
         self.close(done=kind is None)
 
-    def send(self, payload: bytes, timeout: Optional[float] = None) -> Outcome:
-        """Sends a message and waits for its end. TimeoutError after `timeout` seconds; the message goes on."""
-        began = time.monotonic()
+    def send(self, payload: bytes, timeout: Optional[float] = 30.0) -> Outcome:
+        """Sends a message and waits for its end. Unsettled, a TimeoutError with the `ticket`, after `timeout` seconds:
+        the message goes on, so don't send it again, but wait for its ticket. None waits for ever."""
+        began, timeout = time.monotonic(), _patience(timeout)
+        self._lock.refuse_io_thread("send()")   # before the message is accepted
         ticket = self.send_nowait(payload, timeout)
-        outcome = ticket.wait(None if timeout is None else max(0.0, began + timeout - time.monotonic()))
+        outcome = ticket.wait(None if timeout is None else began + timeout - time.monotonic())
         if outcome is None:
-            raise TimeoutError("the message has not ended yet")
+            why = self._full or self._away
+            raise Unsettled(f"the message has not ended within {timeout:g} s{why and f' ({why})'}; it goes on, and "
+                            "this exception's ticket waits for it", ticket)
         return outcome
 
     def send_nowait(self, payload: bytes, wait_for_room: Optional[float] = 0.0) -> Ticket:
         """Accepts a message (with an outbox file: it is on disk when this returns). Full, if there is no room within
         `wait_for_room` seconds; None waits for ever."""
-        box, size = self._outbox, len(payload) + _Outbox.ENTRY
-        with self._condition:
-            if size > self._bytes_max or len(payload) > self._message_max:
-                raise ValueError("the message is longer than the outbox, or what the gateway takes")
-            if not self._condition.wait_for(
-                    lambda: self.closed or self._closing or box.bytes + size <= self._bytes_max, wait_for_room):
-                raise Full(f"{box.bytes} bytes wait for the gateway")
-            if self.closed or self._closing:
-                raise Ended(self.closed or Closed(DONE, NEVER, 0.0, "the client is closing"))
-            ticket = Ticket(self._condition, 0, None, len(payload))
-            box.append(ticket, bytes(payload))
+        if not isinstance(payload, (bytes, bytearray, memoryview)):
+            hint = ": encode it, as in text.encode()" if isinstance(payload, str) else ""
+            raise TypeError(f"a payload is bytes, not {type(payload).__name__}{hint}")
+        box, payload = self._outbox, bytes(payload)
+        size, patience = len(payload) + _Outbox.ENTRY, _patience(wait_for_room)
+        until = None if patience is None else time.monotonic() + patience
+        with self._lock:
+            ticket = Ticket(self._lock, 0, None, len(payload))
+            while True:
+                if size > self._bytes_max or len(payload) > self._message_max:
+                    raise ValueError("the message is longer than the outbox, or what the gateway takes: it has "
+                                     f"{len(payload)} bytes, outbox_bytes_max is {self._bytes_max} and counts 256 "
+                                     f"more for each message, and the gateway takes {self._message_max}")
+                left = None if until is None else max(0.0, until - time.monotonic())
+                if not self._lock.wait_until("send_nowait()", lambda: (
+                        self.closed or self._closing or box.bytes + size <= self._bytes_max), left):
+                    raise Full(f"{box.bytes} bytes wait for the gateway{self._away and f' ({self._away})'}")
+                if self.closed or self._closing:
+                    raise Ended(self.closed or Closed(DONE, NEVER, 0.0, "the client is closing"))
+                if self._on_disk(lambda: box.append(ticket, payload)):
+                    break
+                if left == 0 or threading.current_thread() is self._thread:
+                    raise Full(self._full)
+                self._lock.wait(DISK_AGAIN if left is None else min(left, DISK_AGAIN))
         self._wake()
         return ticket
 
     def receive(self, timeout: Optional[float] = None) -> Optional[Message]:
         """The next message from the gateway, which is thereby committed; None after `timeout` seconds. Raises Ended
         once the client has ended."""
-        with self._condition:
-            self._condition.wait_for(lambda: self._inbox or self.closed, timeout)
-            if self.closed:
-                raise Ended(self.closed)
-            if not self._inbox:
-                return None
-            self._outbox.remove([], cursor=self._inbox[0].number)   # before the RECEIPT (5.8)
-            message = self._inbox.popleft()
+        patience = _patience(timeout)
+        until = None if patience is None else time.monotonic() + patience
+        with self._lock:
+            while True:
+                left = None if until is None else max(0.0, until - time.monotonic())
+                self._lock.wait_until("receive()", lambda: self._inbox or self.closed, left)
+                if self.closed:
+                    raise Ended(self.closed)
+                if self._inbox:
+                    message = self._inbox[0]   # its cursor moves before the RECEIPT (5.8)
+                    if self._on_disk(lambda: self._outbox.remove([], cursor=message.number)):
+                        self._inbox.popleft()
+                        break
+                    if threading.current_thread() is self._thread:
+                        raise Full(self._full)
+                    self._lock.wait(DISK_AGAIN if left is None else min(left, DISK_AGAIN))
+                if left == 0:
+                    return None
         self._wake()
         return message
 
@@ -523,21 +774,74 @@ class Client:
         """Ends the client and returns how it ended. With `done` it waits until every message has ended and says that
         it is done for good; without, or after `timeout` seconds, it says that it means to come back.
         A connect that is under way may hold this up for 10 s."""
-        with self._condition:
-            self._closing = "done" if done and self._closing != "back" else "back"
-            self._condition.notify_all()
-        self._wake()
+        timeout = _patience(timeout)
+        self._close("done" if done else "back")
         if threading.current_thread() is not self._thread:
             self._thread.join(timeout if done else None)
             if self._thread.is_alive():
                 return self.close(done=False)
         return self.closed
 
+    def _close(self, how: str) -> None:
+        with self._lock:
+            self._closing = how if self._closing != "back" else "back"
+            self._lock.notify_all()
+        self._wake()
+
+    def _exit(self, began: float) -> None:
+        """The interpreter ends, and nobody has called `close`."""
+        if not self._thread.is_alive():   # it has ended, or this is a fork, which has no such thread
+            return
+        with self._lock:
+            with contextlib.suppress(KeyboardInterrupt):   # whoever interrupts this has waited long enough
+                self._lock.wait_for(lambda: self.closed or not self._outbox.queue,
+                                    max(0.0, began + self._exit_wait - time.monotonic()))
+            left = 0 if self.closed else len(self._outbox.queue)
+        if left:
+            fate = f"are kept in the outbox {self._outbox.path}" if self._durable else "may be lost"
+            self._warn("exit", f"the program ends without close(): {left} message{'s' * (left > 1)} that "
+                               f"{'have' if left > 1 else 'has'} not ended {fate}")
+        self._close("back")
+        with contextlib.suppress(KeyboardInterrupt):
+            self._thread.join(LINGER + 0.5)
+
     def _wake(self) -> None:
         try:
             self._waker.send(b"\0")
         except OSError:
             pass   # full, so it will wake; or closed, so nothing is left to do
+
+    def _warn(self, kind: str, text: str) -> None:
+        """Warns, but not of the same kind of thing again and again."""
+        now = time.monotonic()
+        if now >= self._warned.get(kind, -WARN_AGAIN) + WARN_AGAIN:
+            self._warned[kind] = now
+            _log.warning("%s: %s", readable(self._hello.id), readable(text))
+
+    def _on_disk(self, work: Callable[[], None]) -> bool:
+        """Does what writes to the outbox, and says whether that has worked. A full disk is no end: who asked for the
+        work keeps it, and asks again. For whoever holds the lock."""
+        in_thread, now = threading.current_thread() is self._thread, time.monotonic()
+        if in_thread and self._full and now < self._full_until:
+            return False
+        try:
+            try:
+                work()
+            except sqlite3.OperationalError:
+                self._outbox.make_room()
+                work()
+        except sqlite3.OperationalError as error:
+            path = self._outbox.path
+            self._full = (_unusable(path, error) if path and not os.access(path, os.W_OK)
+                          else f"the outbox {path or 'in memory'} can't be written: {error}")
+            self._full_until = now + DISK_AGAIN if in_thread else self._full_until
+            self._warn("outbox", self._full + "; nothing is lost, and this goes on once it can be written")
+            return False
+        if self._full:
+            self._full = ""
+            self._warn("outbox again", "the outbox can be written again")
+            self._lock.notify_all()
+        return True
 
     # ---- the I/O thread
 
@@ -554,51 +858,88 @@ class Client:
         except Exception as error:   # such as a full disk: whoever waits for an outcome must hear of it
             traceback.print_exc()
             closed = Closed(93, NEVER, 0.0, f"the client failed: {error!r}")
-        with self._condition:
+        with self._lock:
             self.closed = closed
             for ticket in self._outbox.queue:
                 kind = "kept" if self._durable else "not accepted" if ticket.number is None else "unknown"
-                ticket.outcome = Outcome(kind, 0, closed.text)
-            self._condition.notify_all()
-            self._outbox.close()
+                ticket.outcome = ticket.told or Outcome(kind, 0, closed.text)
+            self._lock.notify_all()
+            with contextlib.suppress(sqlite3.Error):   # what is committed stays, whatever closing makes of it
+                self._outbox.close()
             for each in (self._selector, self._waker, self._woken):
                 each.close()
+        _living.discard(self)
 
     def _connections(self) -> Closed:
         """One connection after the other, until one is the last. Returns how that ended."""
-        failed = 0
+        failed = mute = 0
         while True:
             link: Optional[_Link] = None
+            began = time.monotonic()
             try:
                 link = self._open()
                 self._emit("connected", self._address)
                 closed = self._serve(link)
-            except OSError as error:
-                closed = _closed("socket error", f"no connection: {error}")
+            except (OSError, UnicodeError) as error:   # the latter of a name that can't be one
+                closed = _closed("socket error", f"no connection to {self._address[0]}:{self._address[1]}: {error}")
             finally:
                 if link:
                     self._selector.unregister(link.sock)
                     link.sock.close()
+            self._away = closed.text
+            mute = self._count_mute(mute, link, closed)
+            if mute >= self._mute_max:
+                closed = replace(closed, retry=NEVER, text=NO_GATEWAY.format(*self._address))
             self._emit("disconnected", closed)
             if closed.code == BAD_TOKEN and link and link.hello.session:
-                self._give_up_session(0, NO_TOKEN)   # this session is out of reach, but a new one is not (5.3)
+                # this session is out of reach, but a new one is not (5.3)
+                self._until(lambda: self._give_up_session(0, NO_TOKEN))
                 closed = replace(closed, retry=NOW)
             if closed.retry == NEVER or not self._reconnect:
                 return closed
-            if link and link.welcome and time.monotonic() - link.began >= STEADY:
-                failed = 0
-            wait = closed.delay + random.uniform(0.0, min(60.0, 0.1 * 2 ** min(failed, 10)))   # 8.2
-            failed += 1
+            failed = self._failures(failed, link, closed)
+            wait = closed.delay + random.uniform(0.0, min(self._longest, self._first * 2 ** min(failed, 40)))   # 8.2
+            wait = max(wait, began + self._first - time.monotonic())
+            if not (link and link.welcome) and not self._leaving():
+                waiting = len(self._outbox.queue)
+                self._warn("away", closed.text + (f"; {waiting} message{'s' * (waiting > 1)} not sent or not receipted"
+                                                  if waiting else "") + "; it tries again and again")
             self._emit("reconnecting", wait)
             until = time.monotonic() + wait
-            while time.monotonic() < until and not self._leaving():
-                self._select(until - time.monotonic())
+            self._until(lambda: time.monotonic() >= until, until)
+            self._until(lambda: not self._full or self._store(self._outbox.probe))   # it couldn't be attached anyway
             if self._leaving():
                 return Closed(DONE if self._closing == "done" else BACK_SOON, NEVER, 0.0, "closed without connection")
 
+    def _until(self, true: Callable[[], bool], until: Optional[float] = None) -> None:
+        """Waits without a connection until something is true, or this client leaves."""
+        while not self._leaving() and not true():
+            self._select(DISK_AGAIN if until is None else until - time.monotonic())
+
+    def _store(self, work: Callable[[], None]) -> bool:
+        with self._lock:
+            return self._on_disk(work)
+
+    def _failures(self, before: int, link: Optional[_Link], closed: Closed) -> int:
+        """The n of 8.2, after a connection or an attempt has ended."""
+        attached = link is not None and link.welcome is not None
+        if link and attached and time.monotonic() - link.attached_at >= self._steady:
+            return 0
+        if closed.code == REPLACED:
+            return before + 1
+        if link and link.settled:
+            return 0
+        announced = link is not None and attached and (link.announced or (link.said_bye and closed.retry == NOW))
+        return before if announced or (link and link.said_bye and closed.code == DRAIN) else before + 1
+
+    def _count_mute(self, before: int, link: Optional[_Link], closed: Closed) -> int:
+        """How many connections in a row were taken, and ended without an error and without a byte (8.2)."""
+        at_end = link is not None and link.mute and closed.code == CODES["peer closed"][0]
+        return before + 1 if at_end and not self._outbox.session else 0
+
     def _leaving(self) -> bool:
         """Whether a close has nothing more to wait for."""
-        with self._condition:
+        with self._lock:
             return self._closing == "back" or (self._closing == "done" and not self._outbox.queue)
 
     def _select(self, timeout: float) -> int:
@@ -612,12 +953,21 @@ class Client:
         return ready
 
     def _open(self) -> _Link:
-        sock = socket.create_connection(self._address, PATIENCE)
+        sock = self._connect()
+        try:
+            return self._greet(sock)
+        except BaseException:
+            sock.close()
+            raise
+
+    def _greet(self, sock: socket.socket) -> _Link:
         sock.setblocking(False)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         # What waits in the kernel waits before an answer or a question: on a slow link that should be little.
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 16)
-        with self._condition:   # in one step, for what is in the inbox comes again: `committed` doesn't cover it
+        if hasattr(socket, "TCP_NOTSENT_LOWAT"):
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, 1 << 14)
+        with self._lock:   # in one step, for what is in the inbox comes again: `committed` doesn't cover it
             self._inbox.clear()
             box = self._outbox
             hello = replace(self._hello, session=box.session, token=box.token, committed=box.cursor,
@@ -625,6 +975,23 @@ class Client:
         self._selector.register(sock, selectors.EVENT_READ)
         now = time.monotonic()
         return _Link(sock, FrameReader(hello.message_max), hello, memoryview(PREFACE + encode(hello)), now, now, now)
+
+    def _connect(self) -> socket.socket:
+        """Tries one address after the other, each for its share of the time that is left."""
+        until, fault = time.monotonic() + PATIENCE, OSError("the name has no address")
+        addresses = socket.getaddrinfo(*self._address, type=socket.SOCK_STREAM)
+        for i, (family, kind, protocol, _, address) in enumerate(addresses):
+            sock = None
+            try:
+                sock = socket.socket(family, kind, protocol)
+                sock.settimeout(max(0.01, (until - time.monotonic()) / (len(addresses) - i)))
+                sock.connect(address)
+                return sock
+            except OSError as error:
+                fault = error
+                if sock:
+                    sock.close()
+        raise fault
 
     def _serve(self, link: _Link) -> Closed:
         """The loop of one connection."""
@@ -636,18 +1003,21 @@ class Client:
                     self._read(link)
                 self._look_at_clock(link)
             except ProtocolError as error:
-                self._part(link, _closed(error.reason, f"the gateway broke the protocol: {error}"))
+                is_no_frame = error.reason in ("unknown frame", "frame too large", "malformed frame")
+                hint = f"; perhaps {NO_GATEWAY.format(*self._address)}" if is_no_frame and not link.welcome else ""
+                self._part(link, _closed(error.reason, f"the gateway broke the protocol: {error}{hint}"), str(error))
         return link.closed
 
-    def _part(self, link: _Link, end: Closed) -> None:
+    def _part(self, link: _Link, end: Closed, text: str = "") -> None:
         """Says BYE behind what is being written, and then reads until the other side ends too (8.2)."""
         if link.parted is None:
             link.parted, link.end = time.monotonic(), end
-            text = end.text if end.code > BACK_SOON else ""
             link.out = memoryview(bytes(link.out) + encode(Bye(end.code, NEVER, 0, self._outbox.cursor, text[:120])))
 
     def _look_at_clock(self, link: _Link) -> None:
         now, vanished = time.monotonic(), ""
+        if self._full and link.welcome and self._store(self._outbox.probe):
+            self._settle(link)   # what could not be written then
         if link.parted is not None:
             if now >= link.parted + LINGER:
                 link.closed = link.closed or link.end
@@ -684,7 +1054,7 @@ class Client:
             break
         else:
             return 0.0
-        if link.welcome is None or link.parted is not None:
+        if link.welcome is None or link.parted is not None or self._full:
             return 0.1
         return CONFIRM_AFTER / 2 if self._outbox.settled > link.confirmed else min(link.interval, link.timeout) / 8
 
@@ -722,20 +1092,23 @@ class Client:
 
     def _next_message(self, link: _Link, welcome: Welcome) -> Optional[Message]:
         box, flight = self._outbox, 0
-        with self._condition:
+        with self._lock:
             if not link.ready and link.sent < min(len(box.queue), welcome.window_messages):
+                batch: List[Ticket] = []
                 for i, ticket in enumerate(itertools.islice(box.queue, welcome.window_messages)):
                     flight += ticket.size
                     if flight > welcome.window_bytes:
                         break
                     if i >= link.sent:
-                        link.ready.append(ticket)
-                link.sent += len(link.ready)
-                box.assign(list(link.ready))
-            if not link.ready:
+                        batch.append(ticket)
+                batch = box.few(batch)
+                if batch and self._on_disk(lambda: box.assign(batch)):
+                    link.ready.extend(batch)
+                    link.sent += len(batch)
+            read: List[bytes] = []
+            if not link.ready or not self._on_disk(lambda: read.append(box.payload(link.ready[0]))):
                 return None
-            ticket = link.ready.popleft()
-            payload = box.payload(ticket)
+            ticket, payload = link.ready.popleft(), read[0]
         assert ticket.number
         link.written = ticket.number
         self._emit("sent again" if ticket.number <= link.former else "sent", ticket.number)
@@ -753,7 +1126,9 @@ class Client:
             if link.reader.inside and not link.end:
                 raise ProtocolError("truncated frame", "the stream ended inside it")
             link.closed = link.end or _closed("peer closed", "the gateway closed the connection without a word")
-        elif link.end is None or link.end.code <= BACK_SOON:   # else it broke a rule, and what it says is void
+            return
+        link.mute = False
+        if link.end is None or link.end.code <= BACK_SOON:   # else it broke a rule, and what it says is void
             link.reader.feed(data)
             proofs = link.reader.proofs
             try:
@@ -771,7 +1146,7 @@ class Client:
             delay = frame.delay / 1000 if frame.retry == LATER else 0.0
             closed = Closed(frame.code, frame.retry, delay, frame.text or f"code {frame.code}, without a sentence")
             self._emit("bye", closed)
-            link.closed = link.end or closed
+            link.closed, link.said_bye = link.end or closed, link.end is None
         elif link.parted is not None and not isinstance(frame, (Receipt, Refuse)):
             pass   # 4: after our BYE only receipts count
         elif isinstance(frame, Welcome) and link.welcome is None:
@@ -781,10 +1156,14 @@ class Client:
         elif isinstance(frame, Beat):
             link.answer_due = link.answer_due or frame.kind == 1
         elif isinstance(frame, Notice):
+            link.announced = link.announced or frame.code in (1, 2)
+            if frame.code == RECEIPTS_STOPPED:
+                self._warn("receipts", f"the gateway gives no receipts for now: {frame.text}")
             self._emit("notice", frame)
         elif isinstance(frame, Message):
             self._incoming(link, frame)
         elif isinstance(frame, Receipt) and link.receipted <= frame.committed <= link.written:
+            link.settled = link.settled or frame.committed > link.receipted
             link.receipted = frame.committed
         elif (isinstance(frame, Refuse) and link.receipted < frame.number <= link.written
               and len(link.refusals) < REFUSED_MAX):
@@ -798,43 +1177,50 @@ class Client:
         if message.number != link.received + 1:
             raise ProtocolError("sequence gap", f"{message.number} after {link.received}")
         link.received = message.number
-        with self._condition:
+        with self._lock:
             self._inbox.append(message)
             if (len(self._inbox) > link.hello.window_messages
                     or sum(len(each.payload) for each in self._inbox) > link.hello.window_bytes):
                 raise ProtocolError("window exceeded", f"{len(self._inbox)} messages")
-            self._condition.notify_all()
+            self._lock.notify_all()
 
     def _welcome(self, link: _Link, welcome: Welcome) -> None:
         """5.3 and 5.5."""
         hello, box = link.hello, self._outbox
         if welcome.outcome == 0:
-            self._give_up_session(welcome.session, welcome.token)
-        elif welcome.session != hello.session or welcome.committed < hello.acknowledged:
-            raise ProtocolError("malformed frame", "WELCOME resumes what HELLO did not name")
+            stored = self._give_up_session(welcome.session, welcome.token)
+        elif welcome.session != hello.session:
+            raise ProtocolError("frame out of place", "WELCOME resumes a session that HELLO did not name")
+        elif welcome.committed < hello.acknowledged or welcome.lost_to not in (0, hello.acknowledged):
+            raise ProtocolError("malformed frame", "WELCOME doesn't cover what HELLO says was acknowledged")
         elif welcome.committed > box.highest:   # what is stored here is older than what was sent (5.5)
-            self._give_up_session(0, NO_TOKEN)
-            self._part(link, Closed(BACK_SOON, NOW, 0.0, "this client is older than what it has sent: a new session"))
-            return
+            if self._give_up_session(0, NO_TOKEN):
+                text = "this client is older than what it has sent: a new session"
+                self._part(link, Closed(BACK_SOON, NOW, 0.0, text))
+                return
+            stored = False
         else:
-            with self._condition:
-                cursor = max(box.cursor, welcome.acknowledged)
-                box.remove([], token=welcome.token, cursor=cursor)
+            cursor = max(box.cursor, welcome.acknowledged)
+            stored = self._store(lambda: box.remove([], token=welcome.token, cursor=cursor))
+        too_long = [(ticket, Outcome("not accepted", 1, f"the gateway takes {welcome.message_max} bytes"))
+                    for ticket in box.queue if ticket.number is None and ticket.size > welcome.message_max]
+        if not stored or not self._finish(too_long):   # a frame must not go out before that is stored (5.8)
+            self._part(link, Closed(BACK_SOON, LATER, DISK_AGAIN, self._full))
+            return
+        if welcome.outcome:
             if welcome.acknowledged > hello.committed:
                 self._emit("lost incoming", (hello.committed + 1, welcome.acknowledged))
             if welcome.lost_to:
                 self._emit("lost", (welcome.lost_from, welcome.lost_to))
         link.welcome, link.reader.opened, link.is_new = welcome, True, welcome.outcome == 0
+        link.attached_at, self._away, self.durability = time.monotonic(), "", welcome.durability
         # A beat takes time on its way. Never less than 50 ms, so that a gateway can't keep this thread busy.
         link.interval = max(50, welcome.beat_interval) * 0.00075
         link.timeout = max(50, welcome.beat_interval, welcome.beat_timeout) * 0.001
         self._emit("resumed" if welcome.outcome else "new session", welcome.session)
-        with self._condition:
+        with self._lock:
             link.received = link.acknowledged = box.cursor
-            too_long = [(ticket, Outcome("not accepted", 1, f"the gateway takes {welcome.message_max} bytes"))
-                        for ticket in box.queue if ticket.number is None and ticket.size > welcome.message_max]
             self._message_max = welcome.message_max
-        self._finish(too_long)
         link.confirmed, link.former = box.settled, box.highest   # HELLO has told what was settled
         link.written = link.receipted = welcome.committed
         link.refusals = {number: Refuse(number, code, REFUSED_BECAUSE.get(code, ""))
@@ -844,58 +1230,99 @@ class Client:
     def _settle(self, link: _Link) -> None:
         """Ends everything up to the last receipt: refused if that was said, else committed (5.3, 7.3)."""
         done: List[Tuple[Ticket, Outcome]] = []
-        with self._condition:
+        assert link.welcome or not link.receipted
+        durability = link.welcome.durability if link.welcome else 0
+        committed = Outcome("committed", 0, DURABILITY.get(durability, f"durability {durability}"), durability)
+        with self._lock:
             in_flight = self._outbox.in_flight()
         for ticket in in_flight:
             if (ticket.number or 0) > link.receipted:
                 break
-            refuse = link.refusals.pop(ticket.number or 0, None)
-            done.append((ticket, Outcome("not accepted", refuse.code, refuse.text) if refuse else Outcome("committed")))
-        if done:
-            if self._outbox.settled <= link.confirmed:
-                link.settled_at = time.monotonic()
-            self._finish(done, settled=link.receipted)
-            link.sent = max(0, link.sent - len(done))
+            refuse = link.refusals.get(ticket.number or 0)
+            done.append((ticket, Outcome("not accepted", refuse.code, refuse.text) if refuse else committed))
+        while done:
+            first = self._outbox.settled <= link.confirmed
+            few = len(self._outbox.few([ticket for ticket, _ in done]))
+            part, done = done[:few], done[few:]
+            settled = (part[-1][0].number or 0) if done else link.receipted
+            if not self._finish(part, settled=settled):
+                return
+            link.settled_at = time.monotonic() if first else link.settled_at
+            link.refusals = {number: refuse for number, refuse in link.refusals.items() if number > settled}
+            link.sent = max(0, link.sent - len(part))
 
-    def _finish(self, done: List[Tuple[Ticket, Outcome]], **state: Any) -> None:
-        """Tells how messages ended, and only then forgets them, so that a crash in between can't swallow it."""
+    def _finish(self, done: List[Tuple[Ticket, Outcome]], **state: Any) -> bool:
+        """Tells how messages ended, and only then forgets them, so that a crash in between can't swallow it. False
+        if the outbox can't be written; then they have not ended, and are not told again."""
+        done = [(ticket, ticket.told or outcome) for ticket, outcome in done]
         for ticket, outcome in done:
-            if outcome.kind == "not accepted":
-                self._emit("refused", (ticket.number or 0, outcome.code, outcome.text))
-            else:
-                self._emit(outcome.kind, ticket.number)
-        with self._condition:
-            self._outbox.remove([ticket for ticket, _ in done], **state)
+            if ticket.told is None:
+                ticket.told = outcome
+                if outcome.kind == "not accepted":
+                    self._emit("refused", (ticket.number or 0, outcome.code, outcome.text))
+                elif outcome.kind == "committed":
+                    self._emit("committed", (ticket.number, outcome.durability))
+                else:
+                    self._emit(outcome.kind, ticket.number)
+        with self._lock:
+            if not self._on_disk(lambda: self._outbox.remove([ticket for ticket, _ in done], **state)):
+                return False
             for ticket, outcome in done:
                 ticket.outcome = outcome
-            self._condition.notify_all()
+            self._lock.notify_all()
+        return True
 
-    def _give_up_session(self, session: int, token: bytes) -> None:
+    def _give_up_session(self, session: int, token: bytes) -> bool:
         """What was sent and has not ended is unknown; what was never sent goes into the next session (5.3)."""
         unknown = Outcome("unknown", 0, "the session ended before the receipt came")
-        with self._condition:
+        with self._lock:
             done = [(ticket, unknown) for ticket in self._outbox.in_flight()]
-        self._finish(done, session=session, token=token, settled=0, cursor=0)
+        if not self._finish(done, session=session, token=token, settled=0, cursor=0):
+            return False
         self._outbox.highest = 0
+        return True
+
+
+_living: Set[Client] = set()   # those that nobody has closed
+
+
+def _exit_all() -> None:
+    began = time.monotonic()
+    for client in list(_living):
+        client._exit(began)
+
+
+atexit.register(_exit_all)
 
 
 # ---- the command line
 
-def _say(line: str) -> None:
+def _say(*words: Any) -> None:
+    line = " ".join(readable(each if isinstance(each, bytes) else str(each)) for each in words)
     try:
-        sys.stdout.write(line.replace("\n", "\\n") + "\n")   # in one piece, because two threads do
+        sys.stdout.write(line + "\n")   # in one piece, because two threads do
         sys.stdout.flush()
     except BrokenPipeError:   # nobody listens; what the outbox has goes on next time
         os._exit(1)
 
 
-def _say_event(kind: str, detail: Any) -> None:
-    if isinstance(detail, (Closed, Notice)):
-        detail = (detail.code, detail.text)
-    elif isinstance(detail, float):
-        detail = f"in {detail:.1f} s"
-    words = detail if isinstance(detail, tuple) else (detail,)
-    _say(" ".join(str(each) for each in ("received" if kind == "committed" else kind, *words)))
+class _Events:
+    """Says what happens, and counts what was not committed."""
+
+    def __init__(self) -> None:
+        self.failed = 0
+
+    def __call__(self, kind: str, detail: Any) -> None:
+        self.failed += kind in ("refused", "unknown")
+        if kind == "committed":
+            number, durability = detail
+            promise = [] if durability in (1, 2) else [f"({DURABILITY.get(durability, f'durability {durability}')})"]
+            return _say("received", number, *promise)
+        if isinstance(detail, (Closed, Notice)):
+            detail = (detail.code, detail.text)
+        elif isinstance(detail, float):
+            detail = f"in {detail:.1f} s"
+        _say(kind, *(detail if isinstance(detail, tuple) else (detail,)))
 
 
 def _send_lines(client: Client) -> None:
@@ -916,8 +1343,12 @@ def _send_lines(client: Client) -> None:
     except Ended:
         pass
     except (OSError, ValueError) as error:
-        print(f"pulsegate: {error}", file=sys.stderr)
+        _complain(str(error))
         client.close(done=False)
+
+
+def _complain(text: str) -> None:
+    print(f"pulsegate: {readable(text)}", file=sys.stderr)
 
 
 def main() -> int:
@@ -926,24 +1357,32 @@ def main() -> int:
     parser.add_argument("--id", required=True, help="who this client is")
     parser.add_argument("--outbox", metavar="FILE", help="keep what has not ended in this file")
     options = parser.parse_args()
+    for stream in (sys.stdout, sys.stderr):   # whatever the locale is
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+    logging.basicConfig(format="pulsegate: %(message)s")
+    events = _Events()
     host, _, port = options.address.rpartition(":")
     try:
         if not host or not 0 < int(port) < 65536:
             raise ValueError("the address is HOST:PORT")
-        client = Client(host.strip("[]"), int(port), options.id, outbox=options.outbox, on_event=_say_event)
-    except (ValueError, sqlite3.Error) as error:
+        client = Client(host.strip("[]"), int(port), options.id, outbox=options.outbox, mute_max=3,
+                        on_event=events)
+    except (ValueError, OSError) as error:
         parser.error(str(error))
     threading.Thread(target=_send_lines, args=(client,), daemon=True).start()
     try:
         for message in client.messages():
-            _say(f"message {message.number} {message.payload.decode('utf-8', 'backslashreplace')}")
+            _say("message", message.number, message.payload)
     except KeyboardInterrupt:
         client.close(done=False)
         return 130
     assert client.closed
+    if events.failed:
+        _complain(f"{events.failed} message{'s' * (events.failed > 1)} not committed")
     if client.closed.code in (DONE, BACK_SOON):   # the latter after an error of stdin
-        return client.closed.code
-    print(f"pulsegate: it has ended for good: {client.closed.text}", file=sys.stderr)
+        return 1 if events.failed else client.closed.code
+    _complain(f"it has ended for good: {client.closed.text}")
     return 3
 
 
