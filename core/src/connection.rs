@@ -13,7 +13,7 @@ mod raw;
 mod speech;
 
 pub use dialogue::{Admission, Attachment, append_bye};
-pub use raw::farewell_line;
+pub use raw::{farewell_line, reply_bytes_max};
 
 use crate::close::CloseReason;
 use crate::frame::Hello;

@@ -8,6 +8,11 @@ use crate::lines::Lines;
 use crate::policy::{Framing, Heartbeat, Policy};
 use crate::time::Now;
 
+/// What stands for the number of the message in a reply.
+const NUMBER: &str = "{n}";
+/// The digits of the highest number.
+const NUMBER_DIGITS_MAX: usize = 20;
+
 impl Connection {
     pub(super) fn handle_raw(&mut self, now: Now, policy: &Policy, input: &[u8], output: &mut impl Output) {
         if policy.heartbeat == Heartbeat::Any {
@@ -61,9 +66,15 @@ impl Connection {
         let number = self.totals.messages;
         output.handle_event(Event::Message { number, payload });
         if let Some(reply) = &policy.reply {
-            append_line(output.transmit(), &reply.replace("{n}", &number.to_string()));
+            append_line(output.transmit(), &reply.replace(NUMBER, &number.to_string()));
         }
     }
+}
+
+/// The longest that a reply can become, with its line end.
+#[must_use]
+pub fn reply_bytes_max(reply: &str) -> usize {
+    reply.len() + reply.matches(NUMBER).count() * NUMBER_DIGITS_MAX + 1
 }
 
 /// Says the farewell, if the listener has one.

@@ -2,20 +2,20 @@
 
 use crate::id::ConnectionId;
 use crate::shard::Shard;
-use crate::shard::door::Delivery;
+use crate::shard::door::{Delivery, Door};
 use crate::shard::rim::Rim;
 use pulsegate_core::close::CloseReason;
+use pulsegate_core::connection::reply_bytes_max;
 use pulsegate_core::lifetime::{Pause, Phase};
+use pulsegate_core::policy::Framing;
 use std::io::ErrorKind;
 
 /// How often one connection is read in one go; the rest waits for the next turn.
 const READS_AT_ONCE: usize = 4;
 /// How many connections of the list are read on in one turn.
 const LISTED_PER_TURN: usize = 256;
-/// The most that is read at once where each line is answered, so that many short lines can't make us hold
-/// many times more output than the limit.
-const READ_BYTES_ANSWERED: usize = 1024;
-
+/// Reading rests rather than go on in smaller pieces than this, until some of the output has left.
+const READ_BYTES_MIN: usize = 256;
 /// How far a connection is to be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Reach {
@@ -130,16 +130,19 @@ impl<R: Rim> Shard<R> {
             return usize::MAX;
         }
         let door = &self.shared.doors[usize::from(entry.listener)];
-        let answered = if door.policy.reply.is_some() { READ_BYTES_ANSWERED } else { usize::MAX };
         let is_pulse = entry.connection.is_pulse();
+        let is_answered = !is_pulse && entry.marks.void.is_none();
+        let waiting = entry.waiting.len();
+        let answerable = if is_answered { answerable(door, waiting) } else { usize::MAX };
+        if answerable < READ_BYTES_MIN && waiting > door.policy.output_bytes_max / 2 {
+            self.rest(key, Pause::Output);
+            return 0;
+        }
         match door.delivery {
-            Delivery::Echo(_) if !is_pulse && entry.marks.void.is_none() => {
-                answered.min(door.policy.output_bytes_max.saturating_sub(entry.waiting.len()))
-            }
-            Delivery::Echo(_) | Delivery::Discard if !is_pulse => answered,
+            Delivery::Echo(_) | Delivery::Discard if !is_pulse => answerable,
             Delivery::Echo(_) | Delivery::Discard | Delivery::Lane(_) | Delivery::Store => {
                 match self.obstacle_of(key) {
-                    None => answered,
+                    None => answerable,
                     Some(obstacle) => {
                         self.hold(key, obstacle);
                         0
@@ -155,10 +158,15 @@ impl<R: Rim> Shard<R> {
         if obstacle == CloseReason::SinkFailed {
             return self.end(key, now, obstacle);
         }
-        if let Some(entry) = self.table.at(key) {
-            entry.connection.pause(now, Pause::Sink);
-        }
         self.note_paused(key);
+        self.rest(key, Pause::Sink);
+    }
+
+    fn rest(&mut self, key: u32, why: Pause) {
+        let now = self.now();
+        if let Some(entry) = self.table.at(key) {
+            entry.connection.pause(now, why);
+        }
         self.settle(key, now);
     }
 
@@ -189,6 +197,24 @@ impl<R: Rim> Shard<R> {
         if let Some(entry) = self.table.at(key) {
             entry.marks.drained = true;
         }
+    }
+}
+
+/// How much may be read of a raw connection so that what it is answered stays within its output limit, but for the
+/// last answer, if so much waits already.
+fn answerable(door: &Door, waiting: usize) -> usize {
+    let policy = &door.policy;
+    let free = policy.output_bytes_max.saturating_sub(waiting);
+    let replied = policy.reply.as_ref().map_or(usize::MAX, |reply| {
+        let message_bytes_min = match policy.framing {
+            Framing::Chunks => policy.message_bytes_max,
+            Framing::Lines => 1,
+        };
+        (free / reply_bytes_max(reply)).max(1).saturating_mul(message_bytes_min)
+    });
+    match door.delivery {
+        Delivery::Echo(_) => free.min(replied),
+        Delivery::Discard | Delivery::Lane(_) | Delivery::Store => replied,
     }
 }
 

@@ -47,6 +47,8 @@ use world::{Link, Ready, SimulatedRim, World};
 const QUEUE_BYTES: usize = 8 * 1024;
 const CONNECTIONS_MAX: usize = 40;
 const DEVICES: usize = 6;
+/// The longest reply of any door.
+const REPLY_BYTES: usize = 32;
 /// How long a run is.
 const STEPS: u32 = 400;
 
@@ -193,8 +195,14 @@ impl Simulation {
         let mut from = 0;
         while let Some(key) = self.shard.table.next_key(from) {
             from = key + 1;
-            let phase = self.shard.table.at(key).map(|entry| entry.connection.lifetime().phase());
-            open += u64::from(phase == Some(Phase::Open));
+            let Some(entry) = self.shard.table.at(key) else { continue };
+            if entry.connection.lifetime().phase() != Phase::Open {
+                continue;
+            }
+            open += 1;
+            let most = self.shard.shared.doors[usize::from(entry.listener)].policy.output_bytes_max;
+            let waiting = entry.waiting.len();
+            assert!(entry.connection.is_pulse() || waiting <= most + REPLY_BYTES, "{waiting} bytes wait");
         }
         open
     }

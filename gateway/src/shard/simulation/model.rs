@@ -168,6 +168,7 @@ impl Model {
             0..8 => format!("{client} says {number}\n"),
             8..14 => "PING\n".to_owned(),
             14..18 => "drip".to_owned(),
+            18 if random.bool() => "\n".repeat(random.usize(1..3000)),
             18 => format!("{client} says {number}\n").repeat(random.usize(1..300)),
             _ => "x".repeat(random.usize(1..3000)),
         };
