@@ -86,12 +86,15 @@ impl<R: Rim> Shard<R> {
         match outcome {
             Ok(0) => {
                 self.mark_drained(key);
+                // After a reset that a write has found this is no end of the peer's making.
+                if self.give_up_void(key) {
+                    return false;
+                }
                 self.act(key, now, |connection, policy, courier| {
                     connection.handle_discarded(policy, None);
                     connection.handle_input_end(now, policy, courier);
                 });
                 self.settle(key, now);
-                self.give_up_void(key);
                 false
             }
             Ok(count) => {
@@ -178,11 +181,13 @@ impl<R: Rim> Shard<R> {
         }
     }
 
-    /// Writing has failed before, and now everything is read too.
-    fn give_up_void(&mut self, key: u32) {
-        if let Some(reason) = self.table.at(key).and_then(|entry| entry.marks.void) {
+    /// If writing has failed before: now everything is read too. Returns whether it has.
+    fn give_up_void(&mut self, key: u32) -> bool {
+        let void = self.table.at(key).and_then(|entry| entry.marks.void);
+        if let Some(reason) = void {
             self.fail(key, reason);
         }
+        void.is_some()
     }
 
     fn fail(&mut self, key: u32, reason: CloseReason) {

@@ -24,6 +24,8 @@ pub(crate) struct Link {
     pub(crate) fin: bool,
     /// The client has reset the connection.
     pub(crate) reset: bool,
+    /// That was told to whoever read, wrote or asked first; from then on reads find an end.
+    reset_told: bool,
     /// Sent by the gateway, not yet read by the client.
     pub(crate) outbound: Vec<u8>,
     /// All that the gateway has ever sent.
@@ -42,6 +44,11 @@ impl Link {
     /// The client doesn't read, and the kernel takes no more for it.
     fn is_stuck(&self) -> bool {
         self.outbound.len() >= SEND_BUFFER
+    }
+
+    /// Whether the connection was reset and nobody was told yet.
+    fn tell_reset(&mut self) -> bool {
+        self.reset && !std::mem::replace(&mut self.reset_told, self.reset)
     }
 }
 
@@ -154,7 +161,7 @@ impl Rim for SimulatedRim {
         self.0.borrow_mut().reads += 1;
         self.with(*stream, |link| {
             if link.reset {
-                return Err(ErrorKind::ConnectionReset.into());
+                return if link.tell_reset() { Err(ErrorKind::ConnectionReset.into()) } else { Ok(0) };
             }
             let before_mark = link.urgent.take().filter(|bytes| *bytes > 0);
             let count = link.inbound.len().min(buffer.len()).min(before_mark.unwrap_or(usize::MAX));
@@ -177,6 +184,7 @@ impl Rim for SimulatedRim {
     fn write(&mut self, stream: &mut usize, bytes: &[u8]) -> io::Result<usize> {
         self.with(*stream, |link| {
             if link.reset {
+                link.tell_reset();
                 return Err(ErrorKind::BrokenPipe.into());
             }
             let room = SEND_BUFFER.saturating_sub(link.outbound.len());
@@ -199,7 +207,7 @@ impl Rim for SimulatedRim {
     }
 
     fn failure(&mut self, stream: &usize) -> Option<io::Error> {
-        self.with(*stream, |link| link.reset.then(|| ErrorKind::ConnectionReset.into()))
+        self.with(*stream, |link| link.tell_reset().then(|| ErrorKind::ConnectionReset.into()))
     }
 
     fn close(&mut self, stream: usize, abort: bool) {
