@@ -87,7 +87,8 @@ struct Exceptions {
     sink_paused: Option<Instant>,
     /// When the peer was last told that we live though we don't read, in own time.
     assured: Option<Instant>,
-    output_paused: bool,
+    /// Own time.
+    output_paused: Option<Instant>,
     /// The last progress of waiting output, in own time.
     output_moved: Option<Instant>,
     /// Own time.
@@ -247,7 +248,9 @@ impl Lifetime {
             Pause::Sink => {
                 exceptions.sink_paused.get_or_insert(own);
             }
-            Pause::Output => exceptions.output_paused = true,
+            Pause::Output => {
+                exceptions.output_paused.get_or_insert(own);
+            }
         });
     }
 
@@ -261,7 +264,7 @@ impl Lifetime {
         self.change(|exceptions| {
             match why {
                 Pause::Sink => (exceptions.sink_paused, exceptions.assured) = (None, None),
-                Pause::Output => exceptions.output_paused = false,
+                Pause::Output => exceptions.output_paused = None,
             }
             if !exceptions.is_paused() && exceptions.rate_until.is_some() {
                 exceptions.rate_until = policy.minimum_rate.map(|rate| own.after(rate.grace));
@@ -413,6 +416,7 @@ impl Lifetime {
             (self.read_deadline(), Timer::ReadDeadline),
             (write_deadline, Timer::WriteDeadline),
             (exceptions.sink_paused.map(|since| real(since.after(policy.sink_stall))), Timer::SinkStall),
+            (exceptions.output_paused.map(|since| real(since.after(policy.sink_stall))), Timer::OutputRest),
             (exceptions.input_ended.map(|since| real(since.after(policy.half_close))), Timer::HalfClose),
             (exceptions.output_moved.map(|since| real(since.after(policy.write_stall))), Timer::WriteStall),
             (rate.map(real), Timer::MinimumRate),
@@ -433,7 +437,7 @@ impl Lifetime {
 
 impl Exceptions {
     const fn is_paused(&self) -> bool {
-        self.sink_paused.is_some() || self.output_paused
+        self.sink_paused.is_some() || self.output_paused.is_some()
     }
 }
 

@@ -78,7 +78,8 @@ pub struct Policy {
     pub write_stall: Duration,
     /// From the peer's end of input to the end of the connection, while there is something left to send.
     pub half_close: Duration,
-    /// How long reading may be stopped because the sink takes nothing.
+    /// How long reading may rest because the sink takes nothing, or because the peer takes less than half of what its
+    /// messages make us send.
     pub sink_stall: Duration,
     /// The least that the peer has to send, if there is a least.
     pub minimum_rate: Option<MinimumRate>,

@@ -34,6 +34,8 @@ pub enum Timer {
     HalfClose,
     /// How long our output may make no progress.
     WriteStall,
+    /// How long we may rest from reading because the peer doesn't take what its messages make us send.
+    OutputRest,
     /// From accept to the first complete message.
     FirstMessage,
     /// The longest silence.
@@ -67,6 +69,7 @@ impl Timer {
             Self::SinkStall => CloseReason::SinkStalled,
             Self::HalfClose => CloseReason::HalfCloseTimeout,
             Self::WriteStall => CloseReason::WriteStall,
+            Self::OutputRest => CloseReason::OutputFull,
             Self::FirstMessage => CloseReason::FirstMessageTimeout,
             Self::Heartbeat => CloseReason::HeartbeatTimeout,
             Self::MinimumRate => CloseReason::MinimumRate,
@@ -81,7 +84,7 @@ impl Timer {
     pub const fn before(self) -> Before {
         match self {
             Self::FirstMessage | Self::Heartbeat | Self::MinimumRate | Self::Question => Before::Reading,
-            Self::WriteStall => Before::Writing,
+            Self::WriteStall | Self::OutputRest => Before::Writing,
             Self::SinkStall => Before::Hearing,
             Self::ShortDeadline
             | Self::MaxAge

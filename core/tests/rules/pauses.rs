@@ -6,7 +6,7 @@ use pulsegate_core::close::CloseReason;
 use pulsegate_core::lifetime::Pause;
 use pulsegate_core::policy::{MinimumRate, Policy};
 use pulsegate_core::stall::{SLEEP_MAX, StallGuard};
-use pulsegate_core::timer::Timer;
+use pulsegate_core::timer::{Before, Timer};
 
 fn with_rate() -> Policy {
     Policy { minimum_rate: Some(MinimumRate { bytes_per_second: 10, grace: s(5) }), ..patient() }
@@ -63,12 +63,22 @@ fn each_pause_for_the_sink_has_its_own_limit() {
 }
 
 #[test]
-fn paused_for_output_has_nothing_to_do_with_the_sink() {
+fn paused_for_its_own_output_for_too_long_ends_it_however_much_trickles_out() {
     let mut driver = Driver::spoken(long(s(5), s(3_600)));
     driver.pause_at(s(4), Pause::Output);
-    driver.timeout_at(s(3_599));
-    assert!(driver.is_open());
-    driver.ends_exactly_at(s(3_600), CloseReason::MaxAge);
+    driver.pause_at(s(40), Pause::Output);
+    assert_eq!(driver.next(), Some((s(64), Timer::OutputRest)));
+    assert_eq!(Timer::OutputRest.before(), Before::Writing, "it may have made room meanwhile");
+    driver.ends_exactly_at(s(64), CloseReason::OutputFull);
+}
+
+#[test]
+fn each_pause_for_output_has_its_own_limit() {
+    let mut driver = Driver::spoken(patient());
+    driver.pause_at(s(4), Pause::Output);
+    driver.resume_at(s(63), Pause::Output);
+    driver.pause_at(s(64), Pause::Output);
+    driver.ends_exactly_at(s(124), CloseReason::OutputFull);
 }
 
 #[test]
@@ -109,8 +119,7 @@ fn resuming_the_wrong_cause_does_not_resume() {
     driver.pause_at(s(1), Pause::Output);
     driver.resume_at(s(2), Pause::Sink);
     assert!(!driver.wants_read());
-    driver.timeout_at(s(60));
-    assert!(driver.is_open());
+    driver.ends_exactly_at(s(61), CloseReason::OutputFull);
 }
 
 #[test]

@@ -84,9 +84,9 @@ fn a_rate_that_does_not_divide_a_second_earns_fractions() {
 fn resuming_starts_with_full_credit_however_little_was_left() {
     let mut driver = driver();
     driver.pause_at(GRACE - NANO, Pause::Output);
-    driver.timeout_at(s(100));
-    driver.resume_at(s(100), Pause::Output);
-    driver.ends_exactly_at(s(102), CloseReason::MinimumRate);
+    driver.timeout_at(s(60));
+    driver.resume_at(s(60), Pause::Output);
+    driver.ends_exactly_at(s(62), CloseReason::MinimumRate);
 }
 
 #[test]
