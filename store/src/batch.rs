@@ -63,6 +63,13 @@ pub(crate) struct State {
     expiry_due: bool,
     /// Messages may have to go.
     retention_due: bool,
+    /// For how long gateways have run on this store, in milliseconds. The age of messages and the periods of quotas
+    /// are counted on this clock: the wall clock may be wrong for a moment, and what was deleted stays deleted.
+    age_ms: u64,
+    /// On this clock: when it was last written down which message was the newest.
+    marked_ms: Option<u64>,
+    /// Up to which id messages are older than they are kept.
+    aged_to: u64,
 }
 
 impl State {
@@ -70,13 +77,14 @@ impl State {
     pub(crate) fn load(connection: &Connection, now: Moment) -> rusqlite::Result<Self> {
         let newest: Option<u64> =
             connection.query_row("SELECT max(id) FROM messages", [], |row| row.get(0))?;
-        let (totals, batch) = connection.query_row(
-            "SELECT messages, message_bytes, deleted_to, batch FROM totals",
+        let marked_ms = connection.query_row("SELECT max(age_ms) FROM ages", [], |row| row.get(0))?;
+        let (totals, batch, age_ms) = connection.query_row(
+            "SELECT messages, message_bytes, deleted_to, batch, age_ms FROM totals",
             [],
             |row| {
                 let (messages, message_bytes, deleted_to) = (row.get(0)?, row.get(1)?, row.get(2)?);
                 let next = newest.unwrap_or(0).max(deleted_to) + 1;
-                Ok((Totals { messages, message_bytes, deleted_to, next }, row.get(3)?))
+                Ok((Totals { messages, message_bytes, deleted_to, next }, row.get(3)?, row.get(4)?))
             },
         )?;
         let session_count = connection.query_row("SELECT count(*) FROM sessions", [], |row| row.get(0))?;
@@ -88,11 +96,15 @@ impl State {
             now,
             expiry_due: true,
             retention_due: true,
+            age_ms,
+            marked_ms,
+            aged_to: 0,
         })
     }
 
     /// Time has passed: look for what has to go.
     pub(crate) const fn handle_tick(&mut self, now: Moment) {
+        self.age_ms += now.uptime_ms.saturating_sub(self.now.uptime_ms);
         self.now = now;
         self.expiry_due = true;
         self.retention_due = true;
@@ -293,9 +305,9 @@ impl<'c> Batch<'c> {
         self.state.batch += 1;
         self.connection
             .prepare_cached(
-                "UPDATE totals SET messages = ?1, message_bytes = ?2, deleted_to = ?3, batch = ?4",
+                "UPDATE totals SET messages = ?1, message_bytes = ?2, deleted_to = ?3, batch = ?4, age_ms = ?5",
             )?
-            .execute((messages, message_bytes, deleted_to, self.state.batch))?;
+            .execute((messages, message_bytes, deleted_to, self.state.batch, self.state.age_ms))?;
         Ok(())
     }
 }

@@ -38,7 +38,8 @@ pub struct StoreConfig {
     /// The most bytes of messages, of all sessions together, that wait for their clients to confirm refusals; each
     /// counts 128 beside its payload. Above it those who wait for the longest time are ended.
     pub unjudged_bytes_max: usize,
-    /// How long messages are kept.
+    /// How long messages are kept, in time in which the store is open, whatever the wall clock says; up to a
+    /// 256th or a second longer.
     pub retention_age: Duration,
     /// How many bytes of messages are kept; each counts 64 beside its payload and its client's id.
     pub retention_bytes: u64,

@@ -21,10 +21,10 @@ pub(crate) const REQUEST_BYTES: usize = 128;
 /// An instant on both clocks of the gateway.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Moment {
-    /// Milliseconds since 1970-01-01 UTC. It may jump: only what people read and the age of messages use it.
+    /// Milliseconds since 1970-01-01 UTC. It may jump: only what people read uses it.
     pub wall_ms: u64,
     /// Milliseconds on a clock that never goes back and runs while the gateway does, from wherever it begins.
-    /// Sessions' times to live use it.
+    /// Sessions' times to live, the age of messages and the periods of quotas use it.
     pub uptime_ms: u64,
 }
 

@@ -1,7 +1,7 @@
 //! The tables, for anyone who opens the file with the sqlite3 tool. Knows no Rust types.
 
 /// The version of the schema, kept in `PRAGMA user_version`.
-pub const SCHEMA_VERSION: u32 = 2;
+pub const SCHEMA_VERSION: u32 = 3;
 
 /// What leads from each version to the next, beginning with version 1: SQL that runs in one transaction. Files of older
 /// versions get by them what [`SCHEMA`] gives to new ones, which a test compares. A column that a step adds stands last
@@ -13,6 +13,12 @@ pub(crate) const STEPS: [&str; SCHEMA_VERSION as usize - 1] = [
          incarnation BLOB    NOT NULL
      );
      INSERT INTO identity VALUES (1, randomblob(16));",
+    // To 3: messages get older while a gateway runs, whatever the wall clock says. What is there begins now.
+    "ALTER TABLE totals ADD COLUMN age_ms INTEGER NOT NULL DEFAULT 0;
+     CREATE TABLE ages (
+         age_ms   INTEGER PRIMARY KEY,
+         newest   INTEGER NOT NULL
+     );",
 ];
 
 /// The tables. Times ending in `_ms` are milliseconds since 1970-01-01 UTC, except where it says otherwise.
@@ -31,7 +37,7 @@ CREATE TABLE sessions (
     out_committed  INTEGER NOT NULL,                   -- ... and the client has them up to here
     out_bytes      INTEGER NOT NULL,                   -- payload of those between
     message_max    INTEGER NOT NULL,                   -- the longest payload that it takes, in bytes
-    quota_from_ms  INTEGER NOT NULL,                   -- since when its quota is counted
+    quota_from_ms  INTEGER NOT NULL,                   -- since when its quota is counted, as age_ms in totals
     quota_bytes    INTEGER NOT NULL,                   -- how much of it is used
     created_ms     INTEGER NOT NULL,
     last_seen_ms   INTEGER NOT NULL,
@@ -76,9 +82,16 @@ CREATE TABLE totals (
     messages      INTEGER NOT NULL,
     message_bytes INTEGER NOT NULL,                    -- each counts 64 beside its payload and its client's id
     deleted_to    INTEGER NOT NULL,
-    batch         INTEGER NOT NULL                     -- goes up by one with each transaction that changes anything
+    batch         INTEGER NOT NULL,                    -- goes up by one with each transaction that changes anything
+    age_ms        INTEGER NOT NULL DEFAULT 0           -- for how long gateways have run on this store
 );
-INSERT INTO totals VALUES (1, 0, 0, 0, 0);
+INSERT INTO totals VALUES (1, 0, 0, 0, 0, 0);
+
+-- How old messages are: when gateways had run for so long, they had committed these.
+CREATE TABLE ages (
+    age_ms   INTEGER PRIMARY KEY,                      -- as in totals
+    newest   INTEGER NOT NULL                          -- the highest id of a message
+);
 
 -- One row: which store this is, however its file is called and wherever it lies.
 CREATE TABLE identity (

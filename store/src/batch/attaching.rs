@@ -41,7 +41,7 @@ impl Batch<'_> {
             .prepare_cached(
                 "INSERT INTO sessions (client, token, epoch, committed, floor, out_last, out_committed, out_bytes,
                  message_max, quota_from_ms, quota_bytes, created_ms, last_seen_ms, ttl_ms)
-                 VALUES (?1, ?2, 1, 0, 0, 0, 0, 0, ?3, ?4, 0, ?4, ?4, ?5) RETURNING id",
+                 VALUES (?1, ?2, 1, 0, 0, 0, 0, 0, ?3, ?6, 0, ?4, ?4, ?5) RETURNING id",
             )?
             .query_row(
                 (
@@ -50,6 +50,7 @@ impl Batch<'_> {
                     attach.message_bytes_max,
                     attach.now.wall_ms,
                     ttl_ms(attach),
+                    self.state.age_ms,
                 ),
                 |row| row.get(0),
             )?;

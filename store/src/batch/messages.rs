@@ -35,7 +35,7 @@ impl Batch<'_> {
             Verdict::Known => {}
             Verdict::Commit => {
                 let session = &mut *held.session;
-                if let Some(code) = refuse(self.config, session, message) {
+                if let Some(code) = refuse(self.config, session, message, self.state.age_ms) {
                     if session.refusals >= REFUSALS_MAX {
                         session.forget_confirmed(self.connection, id)?;
                     }
@@ -109,11 +109,16 @@ const fn bytes(message: &Message<'_>) -> u64 {
 }
 
 /// Whether a message that is next is not accepted, and why.
-fn refuse(config: &StoreConfig, session: &mut Session, message: &Message<'_>) -> Option<RefusalCode> {
+fn refuse(
+    config: &StoreConfig,
+    session: &mut Session,
+    message: &Message<'_>,
+    now_ms: u64,
+) -> Option<RefusalCode> {
     if message.payload.len() > config.message_bytes_max {
         return Some(RefusalCode::TooLarge);
     }
-    let (now_ms, since) = (message.received_at_ms, session.quota_from_ms);
+    let since = session.quota_from_ms;
     if now_ms < since || now_ms - since >= millis(config.quota.every) {
         (session.quota_from_ms, session.quota_bytes) = (now_ms, 0);
     }

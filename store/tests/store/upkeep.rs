@@ -4,24 +4,36 @@ use crate::driver::{Driver, TTL, detach, message_at, newcomer};
 use pulsegate_store::{Attach, Reader, Reply, Request, SecondConnection, StoreConfig};
 use std::time::Duration;
 
+fn kept_for(age: Duration) -> StoreConfig {
+    StoreConfig { retention_age: age, ..StoreConfig::default() }
+}
+
+/// Which message is the oldest, after everything has been done that is due.
+fn oldest(driver: &mut Driver) -> Option<u64> {
+    // Pieces ride on batches: as many as there are.
+    for _ in 0..10 {
+        driver.ask([]);
+    }
+    driver.stored().first().map(|message| message.id)
+}
+
 #[test]
 fn messages_go_when_they_are_old() {
     let directory = tempfile::tempdir().unwrap();
-    let config = StoreConfig { retention_age: Duration::from_secs(100), ..StoreConfig::default() };
+    let config = kept_for(Duration::from_secs(100));
     let mut driver = Driver::open_with(directory.path(), config.clone());
     let (session, start) = (driver.begin("a", 1).session, driver.now.wall_ms);
-    driver.ask((1..=3000).map(|number| message_at(session, 1, number, b"x", start + number)));
-    driver.pass(Duration::from_millis(100_000 + 2_500));
-    let left = |driver: &mut Driver| {
-        // Pieces ride on batches: as many as there are.
-        for _ in 0..10 {
-            driver.ask([]);
-        }
-        driver.stored().first().map(|message| (message.id, message.number))
-    };
-    assert_eq!(left(&mut driver), Some((2500, 2500)));
-    driver.pass(Duration::from_secs(100));
-    assert_eq!(left(&mut driver), None);
+    driver.ask((1..=2500).map(|number| message_at(session, 1, number, b"x", start)));
+    driver.pass(Duration::from_secs(10));
+    driver.ask((2501..=3000).map(|number| message_at(session, 1, number, b"x", start)));
+    driver.pass(Duration::from_secs(1));
+    driver.pass(Duration::from_secs(88));
+    assert_eq!(oldest(&mut driver), Some(1));
+    // What came between two looks is as old as the second.
+    driver.pass(Duration::from_secs(11));
+    assert_eq!(oldest(&mut driver), Some(2501));
+    driver.pass(Duration::from_secs(2));
+    assert_eq!(oldest(&mut driver), None);
     let figures = driver.store.figures();
     assert_eq!((figures.messages, figures.message_bytes), (0, 0));
     drop(driver);
@@ -31,6 +43,67 @@ fn messages_go_when_they_are_old() {
     let session = driver.begin("b", 1).session;
     driver.ask([message_at(session, 1, 1, b"x", start + 300_000)]);
     assert_eq!(driver.stored()[0].id, 3001, "ids are never used again");
+}
+
+#[test]
+fn a_wall_clock_that_jumps_deletes_nothing() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut driver = Driver::open_with(directory.path(), kept_for(Duration::from_secs(100)));
+    let (session, start) = (driver.begin("a", 1).session, driver.now.wall_ms);
+    driver.ask([message_at(session, 1, 1, b"x", start)]);
+    for wall_ms in [start + 8 * 86_400_000, 0, u64::MAX >> 2, start] {
+        driver.now.wall_ms = wall_ms;
+        driver.pass(Duration::from_secs(1));
+        assert_eq!(oldest(&mut driver), Some(1), "at {wall_ms}");
+    }
+}
+
+#[test]
+fn messages_from_the_future_and_before_1970_go_with_the_others() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut driver = Driver::open_with(directory.path(), kept_for(Duration::from_secs(100)));
+    let (session, start) = (driver.begin("a", 1).session, driver.now.wall_ms);
+    let times = [start + 400 * 86_400_000, 0, start].into_iter().zip(1..);
+    driver.ask(times.map(|(time, number)| message_at(session, 1, number, b"x", time)));
+    driver.pass(Duration::from_secs(1));
+    driver.pass(Duration::from_secs(99));
+    assert_eq!(oldest(&mut driver), Some(1));
+    driver.pass(Duration::from_secs(1));
+    assert_eq!(oldest(&mut driver), None);
+}
+
+#[test]
+fn the_age_of_messages_outlives_gateways_and_rests_between_them() {
+    let directory = tempfile::tempdir().unwrap();
+    let config = kept_for(Duration::from_secs(100));
+    let mut driver = Driver::open_with(directory.path(), config.clone());
+    let session = driver.begin("a", 1).session;
+    driver.ask([message_at(session, 1, 1, b"x", 0)]);
+    driver.pass(Duration::from_secs(1));
+    for seconds in [40, 40, 19] {
+        driver.pass(Duration::from_secs(seconds));
+        drop(driver);
+        driver = Driver::open_with(directory.path(), config.clone());
+        driver.now.wall_ms += 30 * 86_400_000;
+        assert_eq!(oldest(&mut driver), Some(1));
+    }
+    driver.pass(Duration::from_secs(1));
+    assert_eq!(oldest(&mut driver), None);
+}
+
+#[test]
+fn how_old_messages_are_is_kept_in_few_rows() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut driver = Driver::open_with(directory.path(), kept_for(Duration::from_secs(1000)));
+    let session = driver.begin("a", 1).session;
+    for number in 1..=2000 {
+        driver.ask([message_at(session, 1, number, b"x", 0)]);
+        driver.pass(Duration::from_secs(2));
+    }
+    let file = rusqlite::Connection::open(directory.path().join("pulsegate.db")).unwrap();
+    let rows: u64 = file.query_row("SELECT count(*) FROM ages", [], |row| row.get(0)).unwrap();
+    assert!((200..=260).contains(&rows), "{rows}");
+    assert!((500..=504).contains(&driver.stored().len()), "up to a step longer than they have to be");
 }
 
 #[test]
