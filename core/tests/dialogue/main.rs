@@ -19,7 +19,10 @@ mod owed_welcome;
 mod preface;
 mod questions;
 mod random;
+#[path = "../common/vectors.rs"]
+mod read_vectors;
 mod resuming;
 mod tokens;
+mod vectors;
 mod violations;
 mod words;

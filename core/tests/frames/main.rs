@@ -1,5 +1,7 @@
 //! Frames: the test vectors that every implementation reads, limits before allocation, and no bytes that panic.
 
+#[path = "../common/vectors.rs"]
+mod read_vectors;
 mod reader;
 mod vectors;
 
