@@ -106,6 +106,7 @@ impl Post {
             | Reply::Refused { ticket, .. }
             | Reply::Ended { ticket, .. }
             | Reply::Loaded { ticket, .. }
+            | Reply::Orphaned { ticket, .. }
             | Reply::Detached { ticket, .. } => Some(*ticket),
             Reply::Pushed { ticket, connection, session, number, .. } => {
                 self.awaited.tell(*ticket, Ok((*session, *number)));

@@ -9,10 +9,10 @@ mod upkeep;
 use crate::config::StoreConfig;
 use crate::request::{Moment, Reply, Request, Ticket};
 use crate::sessions::Sessions;
-use crate::tickets::Tickets;
+use crate::tickets::{Present, Tickets};
 use pulsegate_core::frame::Durability;
 use rusqlite::{CachedStatement, Connection, Transaction, TransactionBehavior};
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 /// What a message counts beside its payload, in bytes.
 const MESSAGE_BYTES: u64 = 64;
@@ -175,23 +175,49 @@ pub(crate) fn commit(
 }
 
 /// Makes the tickets follow a database that has been opened anew. It may have lost what was committed, so that a
-/// connection is not attached there, or one is that has ended: that one's session would never expire.
+/// connection is not attached there, or one is that has ended: that one's session would never expire. Returns what the
+/// connections have to be told that are not attached any more.
+///
+/// Numbers and epochs that were given out are not given again, so that nothing such a connection has left behind is
+/// taken for another one's.
 pub(crate) fn follow_database(
     connection: &Connection,
     tickets: &mut Tickets,
     now: Moment,
-) -> rusqlite::Result<()> {
+) -> rusqlite::Result<Vec<Reply>> {
     let transaction = Transaction::new_unchecked(connection, TransactionBehavior::Immediate)?;
-    let attached: HashSet<u64> = connection
-        .prepare("SELECT id FROM sessions INDEXED BY sessions_attached WHERE expires_ms IS NULL")?
-        .query_map([], |row| row.get(0))?
+    let attached: HashMap<u64, u64> = connection
+        .prepare("SELECT id, epoch FROM sessions INDEXED BY sessions_attached WHERE expires_ms IS NULL")?
+        .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?
         .collect::<rusqlite::Result<_>>()?;
-    tickets.retain(&attached);
+    let gone = tickets.retain(&attached);
+    let mut raise = connection.prepare("UPDATE sessions SET epoch = ?2 WHERE id = ?1 AND epoch < ?2")?;
+    for (session, present) in &gone {
+        raise.execute((session, present.epoch))?;
+    }
     let mut end = connection.prepare("UPDATE sessions SET expires_ms = ?2 + ttl_ms WHERE id = ?1")?;
-    for session in attached.iter().filter(|session| tickets.of(**session).is_none()) {
+    for session in attached.keys().filter(|session| tickets.of(**session).is_none()) {
         end.execute((session, now.uptime_ms))?;
     }
-    transaction.commit()
+    begin_sessions_above(connection, tickets.session_max())?;
+    transaction.commit()?;
+    let orphan = |(session, present): (u64, Present)| Reply::Orphaned {
+        ticket: present.ticket,
+        session,
+        epoch: present.epoch,
+    };
+    Ok(gone.into_iter().map(orphan).collect())
+}
+
+/// No session gets a number up to this one any more.
+pub(crate) fn begin_sessions_above(connection: &Connection, number: u64) -> rusqlite::Result<()> {
+    connection.execute("UPDATE sqlite_sequence SET seq = max(seq, ?1) WHERE name = 'sessions'", [number])?;
+    connection.execute(
+        "INSERT INTO sqlite_sequence (name, seq) SELECT 'sessions', ?1
+         WHERE NOT EXISTS (SELECT 1 FROM sqlite_sequence WHERE name = 'sessions')",
+        [number],
+    )?;
+    Ok(())
 }
 
 struct Batch<'c> {
@@ -208,6 +234,8 @@ struct Batch<'c> {
     held: HashSet<(u64, u64)>,
     /// Connections that have to end: told last, so that each learns before what became of its messages.
     ended: Vec<Reply>,
+    /// Those of them of which nobody knows.
+    orphans: HashSet<(u64, u64)>,
 }
 
 /// Where a request comes from and where its reply goes.
@@ -247,6 +275,7 @@ impl<'c> Batch<'c> {
             receipts: Vec::new(),
             held: HashSet::new(),
             ended: Vec::new(),
+            orphans: HashSet::new(),
         })
     }
 

@@ -334,7 +334,14 @@ impl Committer {
         } else {
             self.tickets.handle_rollback();
         }
-        batch::follow_database(&working.database.connection, &mut self.tickets, self.now)?;
+        let gone = batch::follow_database(&working.database.connection, &mut self.tickets, self.now)?;
+        if !gone.is_empty() {
+            error!(
+                connections = gone.len(),
+                "the store does not know the sessions of connections any more, or not these connections; they are ended"
+            );
+            (self.deliver)(gone);
+        }
         Ok(working)
     }
 

@@ -37,7 +37,8 @@ pub enum Request {
     Attach(Box<Attach>),
     /// A client's message. Answered by [`Reply::Committed`], by [`Reply::Refused`] and [`Reply::Committed`], by
     /// [`Reply::Ended`], or not at all if the connection has been replaced. While 64 refusals of a session stand
-    /// unconfirmed, the next that would be refused waits, and all behind it, for a [`Request::Confirm`].
+    /// unconfirmed, the next that would be refused waits, and all behind it, for a [`Request::Confirm`]. If the session or
+    /// the connection is not known, answered by [`Reply::Orphaned`].
     Message {
         /// Handed back.
         ticket: Ticket,
@@ -228,6 +229,16 @@ pub enum Reply {
         number: u64,
         /// Why.
         why: EndReason,
+    },
+    /// The store does not know the session, or not that it has this connection: it has lost what it knew. The connection
+    /// has to end. Said to all of them after a fault, and to each that sends a message.
+    Orphaned {
+        /// As given, with the message or the [`Attach`].
+        ticket: Ticket,
+        /// The session
+        session: u64,
+        /// and the epoch of the connection.
+        epoch: u64,
     },
     /// A message to a client is stored, and may go out.
     Pushed {
@@ -420,6 +431,7 @@ impl Reply {
             | Self::Committed { .. }
             | Self::Refused { .. }
             | Self::Ended { .. }
+            | Self::Orphaned { .. }
             | Self::PushRefused { .. }
             | Self::Detached { .. }
             | Self::Expired { .. }

@@ -1,36 +1,46 @@
-//! Which connection each session has: its ticket. Kept in memory only, where it outlives the loss and the reopening of the
+//! Which connection each session has: its ticket and its epoch. Kept in memory only, where it outlives the loss and the reopening of the
 //! database, and follows what is committed there. Knows no session.
 
 use crate::request::Ticket;
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
 /// Below so many places the map is not made smaller.
 const PLACES_MIN: usize = 1024;
 
-/// A ticket in two halves: whole, each would be padded by 8 bytes.
-type Halves = [u64; 2];
+/// A connection of a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Present {
+    pub(crate) ticket: Ticket,
+    pub(crate) epoch: u64,
+}
+
+/// A ticket in two halves, and an epoch: whole, each would be padded by 8 bytes.
+type Parts = [u64; 3];
 
 /// The tickets of all sessions that have a connection.
 #[derive(Debug, Default)]
 pub(crate) struct Tickets {
-    committed: HashMap<u64, Halves>,
+    committed: HashMap<u64, Parts>,
     /// What the running transaction changes.
-    changed: HashMap<u64, Option<Ticket>>,
+    changed: HashMap<u64, Option<Present>>,
+    /// The highest number of a session that ever had a connection.
+    session_max: u64,
 }
 
 impl Tickets {
     /// The ticket of the session's connection, if it has one, as of the running transaction.
     pub(crate) fn of(&self, session: u64) -> Option<Ticket> {
         match self.changed.get(&session) {
-            Some(changed) => *changed,
-            None => self.committed.get(&session).map(whole),
+            Some(changed) => changed.map(|present| present.ticket),
+            None => self.committed.get(&session).map(|parts| whole(parts).ticket),
         }
     }
 
     /// The session has a new connection. Returns the ticket of the one that this replaces.
-    pub(crate) fn attach(&mut self, session: u64, ticket: Ticket) -> Option<Ticket> {
+    pub(crate) fn attach(&mut self, session: u64, epoch: u64, ticket: Ticket) -> Option<Ticket> {
         let replaced = self.of(session);
-        self.changed.insert(session, Some(ticket));
+        self.session_max = self.session_max.max(session);
+        self.changed.insert(session, Some(Present { ticket, epoch }));
         replaced
     }
 
@@ -41,9 +51,9 @@ impl Tickets {
 
     /// The transaction is committed.
     pub(crate) fn handle_commit(&mut self) {
-        for (session, ticket) in self.changed.drain() {
-            match ticket {
-                Some(ticket) => self.committed.insert(session, halves(ticket)),
+        for (session, present) in self.changed.drain() {
+            match present {
+                Some(present) => self.committed.insert(session, parts(present)),
                 None => self.committed.remove(&session),
             };
         }
@@ -58,9 +68,23 @@ impl Tickets {
         self.changed.clear();
     }
 
-    /// Only these sessions have a connection.
-    pub(crate) fn retain(&mut self, attached: &HashSet<u64>) {
-        self.committed.retain(|session, _| attached.contains(session));
+    /// Only these sessions have a connection, and it is that of the epoch. Returns those that have none any more.
+    pub(crate) fn retain(&mut self, attached: &HashMap<u64, u64>) -> Vec<(u64, Present)> {
+        let mut gone = Vec::new();
+        self.committed.retain(|session, present| {
+            let present = whole(present);
+            let stays = attached.get(session) == Some(&present.epoch);
+            if !stays {
+                gone.push((*session, present));
+            }
+            stays
+        });
+        gone
+    }
+
+    /// The highest number of a session that ever had a connection, in whatever became of the database since.
+    pub(crate) const fn session_max(&self) -> u64 {
+        self.session_max
     }
 
     /// How many sessions have a connection, as of the last commit.
@@ -69,12 +93,12 @@ impl Tickets {
     }
 }
 
-const fn halves(ticket: Ticket) -> Halves {
-    [(ticket >> 64) as u64, ticket as u64]
+const fn parts(Present { ticket, epoch }: Present) -> Parts {
+    [(ticket >> 64) as u64, ticket as u64, epoch]
 }
 
-const fn whole(halves: &Halves) -> Ticket {
-    (halves[0] as Ticket) << 64 | halves[1] as Ticket
+const fn whole(&[high, low, epoch]: &Parts) -> Present {
+    Present { ticket: (high as Ticket) << 64 | low as Ticket, epoch }
 }
 
 #[cfg(test)]
@@ -86,9 +110,9 @@ mod tests {
     #[test]
     fn a_rollback_brings_back_what_was_committed() {
         let mut tickets = Tickets::default();
-        assert_eq!((tickets.attach(1, TICKET), tickets.attach(2, 2)), (None, None));
+        assert_eq!((tickets.attach(1, 1, TICKET), tickets.attach(2, 1, 2)), (None, None));
         tickets.handle_commit();
-        assert_eq!((tickets.attach(1, 3), tickets.of(1)), (Some(TICKET), Some(3)));
+        assert_eq!((tickets.attach(1, 2, 3), tickets.of(1)), (Some(TICKET), Some(3)));
         tickets.detach(2);
         assert_eq!((tickets.of(2), tickets.committed()), (None, 2));
         tickets.handle_rollback();
@@ -96,9 +120,23 @@ mod tests {
     }
 
     #[test]
+    fn what_a_database_does_not_know_is_gone() {
+        let mut tickets = Tickets::default();
+        for (session, epoch) in [(1, 1), (2, 5), (3, 2)] {
+            tickets.attach(session, epoch, TICKET + Ticket::from(session));
+        }
+        tickets.handle_commit();
+        let mut gone = tickets.retain(&HashMap::from([(1, 1), (2, 4), (9, 1)]));
+        gone.sort_unstable_by_key(|(session, _)| *session);
+        let present = |session, epoch| (session, Present { ticket: TICKET + Ticket::from(session), epoch });
+        assert_eq!(gone, [present(2, 5), present(3, 2)]);
+        assert_eq!((tickets.committed(), tickets.of(1), tickets.session_max()), (1, Some(TICKET + 1), 3));
+    }
+
+    #[test]
     fn the_memory_of_a_crowd_is_given_back() {
         let mut tickets = Tickets::default();
-        (1..=100_000).for_each(|session| assert_eq!(tickets.attach(session, TICKET), None));
+        (1..=100_000).for_each(|session| assert_eq!(tickets.attach(session, 1, TICKET), None));
         tickets.handle_commit();
         (11..=100_000).for_each(|session| tickets.detach(session));
         tickets.handle_commit();

@@ -100,6 +100,12 @@ impl<R: Rim> Shard<R> {
                     self.end_of(now, ticket, end_reason(why));
                 }
             }
+            Reply::Orphaned { ticket, session, epoch } => {
+                if self.attached(ticket, Attachment { session, epoch }).is_some() {
+                    tracing::debug!(session, epoch, "the store has lost what it knew of this connection");
+                    self.end_of(now, ticket, CloseReason::SinkFailed);
+                }
+            }
             Reply::Pushed { connection, session, epoch, number, payload, .. } => {
                 let attachment = Attachment { session, epoch };
                 if let Some(key) = connection.and_then(|ticket| self.attached(ticket, attachment)) {

@@ -71,6 +71,8 @@ struct Simulation {
     diligence: usize,
     /// At which step the store dies, if it does.
     death: Option<u32>,
+    /// The store forgets a session now and then.
+    forgets: bool,
 }
 
 impl Simulation {
@@ -112,6 +114,7 @@ impl Simulation {
         let mut random = Rng::with_seed(seed);
         let (rush, diligence) = (random.u32(2..40), random.usize(1..4));
         let death = (random.u32(..20) == 0).then(|| random.u32(..STEPS));
+        let forgets = random.u32(..8) == 0;
         let clock = Clock::start();
         Self {
             random,
@@ -128,6 +131,7 @@ impl Simulation {
             rush,
             diligence,
             death,
+            forgets,
         }
     }
 
@@ -325,6 +329,11 @@ impl Simulation {
             if self.death == Some(step) {
                 self.judge.die();
                 self.model.handle_judge_death();
+            }
+            if self.forgets && self.random.u32(..20) == 0 {
+                let session = self.random.u64(..=self.judge.begun());
+                self.judge.forget(session);
+                self.model.handle_forgotten();
             }
             self.step();
         }

@@ -59,7 +59,7 @@ impl Batch<'_> {
             ticket: attach.ticket,
             session,
             epoch: 1,
-            replaced: self.tickets.attach(session, attach.ticket),
+            replaced: self.tickets.attach(session, 1, attach.ticket),
             outcome: Outcome::New,
             token: attach.token,
             committed: 0,
@@ -133,7 +133,7 @@ impl Batch<'_> {
             ticket: attach.ticket,
             session: id,
             epoch: session.cursor.epoch,
-            replaced: self.tickets.attach(id, attach.ticket),
+            replaced: self.tickets.attach(id, session.cursor.epoch, attach.ticket),
             outcome: Outcome::Resumed,
             token: next,
             committed: session.cursor.committed,
@@ -160,8 +160,22 @@ impl Batch<'_> {
 
     pub(super) fn handle_detach(&mut self, from: From, for_good: bool, now: Moment) -> rusqlite::Result<()> {
         let From { ticket, session: id, epoch } = from;
-        let Some(held) = self.state.sessions.load(self.connection, id)? else { return Ok(()) };
-        if held.session.cursor.epoch != epoch || self.tickets.of(id).is_none() {
+        // What isn't known here is over as well: whoever waits to hear so must not wait for ever.
+        let unknown = Reply::Detached { ticket, session: id, epoch, forgotten: true };
+        let Some(held) = self.state.sessions.load(self.connection, id)? else {
+            self.done.replies.push(unknown);
+            return Ok(());
+        };
+        if held.session.cursor.epoch < epoch {
+            self.done.replies.push(unknown);
+            return Ok(());
+        }
+        if held.session.cursor.epoch != epoch {
+            return Ok(());
+        }
+        if self.tickets.of(id).is_none() {
+            let forgotten = false;
+            self.done.replies.push(Reply::Detached { ticket, session: id, epoch, forgotten });
             return Ok(());
         }
         let forgotten = for_good && held.session.is_settled();

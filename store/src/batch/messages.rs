@@ -20,14 +20,23 @@ impl Batch<'_> {
         message: &Message<'_>,
     ) -> rusqlite::Result<()> {
         let (From { ticket, session: id, epoch }, number) = (from, message.number);
-        let Some(mut held) = self.state.sessions.load(self.connection, id)? else { return Ok(()) };
+        let Some(mut held) = self.state.sessions.load(self.connection, id)? else {
+            self.orphan(from);
+            return Ok(());
+        };
         // One before it waits already.
         if !self.held.is_empty() && self.held.contains(&(id, epoch)) {
             self.done.unjudged.push(place);
             return Ok(());
         }
         match held.session.cursor.judge(epoch, number) {
-            Verdict::Stale => return Ok(()),
+            Verdict::Stale => {
+                // One that was replaced has been told. One that has never been is of a database that is lost.
+                if epoch > held.session.cursor.epoch {
+                    self.orphan(from);
+                }
+                return Ok(());
+            }
             Verdict::Gap => {
                 self.end(from, number, EndReason::Gap);
                 return Ok(());
@@ -84,6 +93,14 @@ impl Batch<'_> {
         }
         self.inserted += 1;
         self.state.totals.append(&mut self.insert_message, NO_SESSION, client, message)
+    }
+
+    /// Nobody knows where this belongs.
+    pub(super) fn orphan(&mut self, from: From) {
+        let From { ticket, session, epoch } = from;
+        if self.orphans.insert((session, epoch)) {
+            self.ended.push(Reply::Orphaned { ticket, session, epoch });
+        }
     }
 
     fn end(&mut self, from: From, number: u64, why: EndReason) {

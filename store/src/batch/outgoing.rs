@@ -68,6 +68,10 @@ impl Batch<'_> {
     pub(super) fn handle_load(&mut self, from: From, above: u64, bytes_max: u32) -> rusqlite::Result<()> {
         let From { ticket, session: id, epoch } = from;
         let held = self.state.sessions.load(self.connection, id)?;
+        if held.as_ref().is_none_or(|held| held.session.cursor.epoch < epoch) {
+            self.orphan(from);
+            return Ok(());
+        }
         let (Some(_), Ok(above)) =
             (held.filter(|held| held.session.cursor.epoch == epoch), i64::try_from(above))
         else {

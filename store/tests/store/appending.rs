@@ -1,7 +1,7 @@
 //! Messages of clients that have no session: stored as they are, never answered.
 
 use crate::driver::{Driver, append, message, returner};
-use pulsegate_store::{Outcome, StoreConfig};
+use pulsegate_store::{Outcome, Reply, StoreConfig};
 use std::time::Duration;
 
 #[test]
@@ -38,7 +38,9 @@ fn a_message_without_a_session_is_stored_as_it_is() {
     let mut driver = Driver::open(directory.path());
     let attached = driver.attach(returner("a", 0, 1, 2, driver.now)).unwrap();
     assert_eq!((attached.outcome, attached.session), (Outcome::New, session + 1));
-    assert_eq!(driver.ask([message(0, 0, 1, b"x"), message(0, 1, 1, b"x")]), []);
+    let replies = driver.ask([message(0, 0, 1, b"x"), message(0, 1, 1, b"x")]);
+    assert!(replies.iter().all(|reply| matches!(reply, Reply::Orphaned { .. })), "{replies:?}");
+    assert_eq!(driver.stored().len(), 4);
 }
 
 #[test]

@@ -17,6 +17,7 @@ mod exchange;
 mod faults;
 mod memory;
 mod order;
+mod orphans;
 mod outgoing;
 mod random;
 mod reading;

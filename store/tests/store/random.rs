@@ -327,7 +327,7 @@ impl World {
         let replies =
             self.driver.ask([message(id, epoch, number, if large { b"far too large" } else { b"x" })]);
         if epoch != model.epoch {
-            assert_eq!(replies, []);
+            assert_eq!(replies, [], "it has been replaced, and told so");
         } else if number > model.committed + 1 {
             assert!(matches!(replies[..], [Reply::Ended { .. }]), "{replies:?}");
         } else {
@@ -352,7 +352,8 @@ impl World {
         let Some(model) = self.sessions.get_mut(&id) else { return };
         let replies = self.driver.ask([detach(id, model.epoch, for_good, self.driver.now)]);
         if model.expires_ms.is_some() {
-            return assert_eq!(replies, []);
+            let known = Reply::Detached { ticket: 9, session: id, epoch: model.epoch, forgotten: false };
+            return assert_eq!(replies, [known]);
         }
         let forgotten = for_good && model.floor == model.committed && model.unknown().is_none();
         assert_eq!(replies, [Reply::Detached { ticket: 9, session: id, epoch: model.epoch, forgotten }]);

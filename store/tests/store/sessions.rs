@@ -56,9 +56,10 @@ fn a_session_belongs_to_its_client_and_is_replaced_only_where_it_may_be() {
     assert_eq!(driver.attach(returner("b", session, 1, 2, now)), Err(refused(AttachRefusal::OtherClient)));
     let polite = Attach { second: SecondConnection::Refuse, ..returner("a", session, 1, 2, now) };
     assert_eq!(driver.attach(polite.clone()), Err(refused(AttachRefusal::InUse)));
-    let detached = Reply::Detached { ticket: 9, session, epoch: 1, forgotten: false };
-    assert_eq!(driver.ask([detach(session, 1, false, now)]), [detached]);
-    assert_eq!(driver.ask([detach(session, 1, false, now)]), [], "twice is once");
+    for _ in 0..2 {
+        let detached = Reply::Detached { ticket: 9, session, epoch: 1, forgotten: false };
+        assert_eq!(driver.ask([detach(session, 1, false, now)]), [detached]);
+    }
     assert_eq!(driver.attach(polite).map(|attached| attached.outcome), Ok(Outcome::Resumed));
 }
 

@@ -135,6 +135,21 @@ impl Judge {
         self.books.lock().dead
     }
 
+    /// It has lost what it knew of a session, as after a fault. Those who are attached to it are told then.
+    pub(super) fn forget(&self, session: u64) {
+        let mut books = self.books.lock();
+        let forgotten = if books.dead { None } else { books.sessions.remove(&session) };
+        if let Some(Session { connection: Some(ticket), cursor, .. }) = forgotten {
+            drop(books);
+            self.post.deliver(vec![Reply::Orphaned { ticket, session, epoch: cursor.epoch }]);
+        }
+    }
+
+    /// How many sessions were ever begun; they have the numbers from 1 on.
+    pub(super) fn begun(&self) -> u64 {
+        self.books.lock().stories.len() as u64
+    }
+
     /// What has come of a session.
     pub(super) fn with_story<T>(&self, session: u64, look: impl FnOnce(&Story) -> T) -> T {
         look(self.books.lock().stories.get(&session).expect("a session that clients know was begun here"))
@@ -229,7 +244,9 @@ impl Books {
 
     fn judge(&mut self, message: Forwarded) {
         let Forwarded { ticket, session: number, epoch, .. } = message;
-        let Some(session) = self.sessions.get_mut(&number) else { return };
+        let Some(session) = self.sessions.get_mut(&number) else {
+            return self.replies.push(Reply::Orphaned { ticket, session: number, epoch });
+        };
         match session.cursor.judge(epoch, message.number) {
             Verdict::Commit => {
                 session.cursor.committed += 1;
@@ -268,6 +285,9 @@ impl Books {
 
     /// Brings a few at a time, so that the next question always has something to ask for.
     fn load(&mut self, ticket: Ticket, session: u64, epoch: u64, above: u64) {
+        if !self.sessions.contains_key(&session) {
+            return self.replies.push(Reply::Orphaned { ticket, session, epoch });
+        }
         if self.present(session, epoch).is_none() {
             return;
         }
@@ -283,6 +303,9 @@ impl Books {
 
     fn detach(&mut self, ticket: Ticket, number: u64, epoch: u64, for_good: bool) {
         let pushed = self.stories.get(&number).map_or(0, |story| story.pushed.len() as u64);
+        if !self.sessions.contains_key(&number) {
+            return self.replies.push(Reply::Detached { ticket, session: number, epoch, forgotten: true });
+        }
         let Some(session) = self.present(number, epoch).filter(|session| session.connection.is_some()) else {
             return;
         };

@@ -72,6 +72,8 @@ pub(super) struct Model {
     judged: Vec<Instant>,
     /// When the store died.
     death: Option<Instant>,
+    /// Since when the store has forgotten sessions, if it has.
+    forgotten: Option<Instant>,
     stalls: Duration,
     /// When those stalls began that are long enough to be credited, and how long they were.
     credited: Vec<(Instant, Duration)>,
@@ -86,6 +88,7 @@ impl Model {
             idle: Vec::new(),
             judged: Vec::new(),
             death: None,
+            forgotten: None,
             stalls: Duration::ZERO,
             credited: Vec::new(),
         }
@@ -280,6 +283,10 @@ impl Model {
         self.death = Some(self.now());
     }
 
+    pub(super) fn handle_forgotten(&mut self) {
+        self.forgotten = self.forgotten.or(Some(self.now()));
+    }
+
     /// Nobody is kept past what a door allows, but for a tick, or until the first turn after it. Called after each
     /// turn.
     pub(super) fn check_bounds(&mut self) {
@@ -377,7 +384,9 @@ impl Model {
                 let idle = if ended.totals.bytes_in == 0 { &self.idle } else { &self.judged };
                 at.since(last(idle, at).unwrap_or(state.opened)) >= SINK_STALL
             }
-            CloseReason::SinkFailed => self.death.is_some_and(|death| death <= at),
+            CloseReason::SinkFailed => {
+                [self.death, self.forgotten].into_iter().flatten().any(|since| since <= at)
+            }
             CloseReason::Replaced => {
                 self.clients[client + 1..].iter().any(|other| other.device == state.device)
             }
