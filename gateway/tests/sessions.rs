@@ -3,9 +3,11 @@
 
 mod common;
 
-use common::pulse::{PulseClient, Seen};
+use common::pulse::{PulseClient, Seen, WINDOW, hello};
 use common::{PATIENCE, listener, millis, wait_until};
 use pulsegate::{Config, Control, Gateway, ListenerConfig, Protocol, Recipient};
+use pulsegate_core::exchange::{Receiving, Sending};
+use pulsegate_core::frame::Hello;
 use pulsegate_store::{Reader, StoredMessage};
 use std::io::Write;
 use std::net::{SocketAddr, TcpStream};
@@ -154,4 +156,26 @@ fn a_message_waits_for_a_client_that_is_away() {
     storing.control.send(nobody, *b"x", move |outcome| sender.send(outcome).unwrap()).unwrap();
     assert!(outcomes.recv_timeout(PATIENCE).unwrap().is_err());
     storing.stop();
+}
+
+#[test]
+fn an_echo_longer_than_the_client_takes_is_left_out_and_the_rest_goes_on() {
+    let echo = listener(|listener| {
+        listener.sink = "echo".to_owned();
+        listener.policy.protocol = Protocol::Auto;
+    });
+    let config = Config { listeners: vec![echo], ..Config::default() };
+    let gateway = Gateway::builder().config(config).start().unwrap();
+    let hello = Hello { message_bytes_max: 10, ..hello("sensor-7") };
+    let sending = Sending::new(WINDOW);
+    let mut client = PulseClient::connect_with(gateway.addresses()[0], &hello, sending, Receiving::default());
+    client.welcomed();
+    client.send(b"more than ten bytes");
+    client.send(b"ten bytes.");
+    client.settled(2);
+    client.wait_for(|seen| *seen == Seen::Message(1, b"ten bytes.".to_vec()));
+    client.send(b"again");
+    client.wait_for(|seen| *seen == Seen::Message(2, b"again".to_vec()));
+    gateway.control().stop();
+    gateway.wait().unwrap();
 }

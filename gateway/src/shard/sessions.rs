@@ -125,7 +125,10 @@ impl<R: Rim> Shard<R> {
                     self.settle(key, now);
                 }
             }
-            Reply::PushRefused { ticket, why } => self.end_of(now, ticket, push_reason(why)),
+            Reply::PushRefused { ticket, why } => match push_reason(why) {
+                Some(reason) => self.end_of(now, ticket, reason),
+                None => tracing::debug!(?why, "not sent: a message that the client does not take"),
+            },
             Reply::Detached { ticket, session, epoch, .. } => {
                 self.shared.origins.remove(Attachment { session, epoch });
                 self.ledgers[ledger].held.release(connection_of(ticket).1, &mut self.lanes);
@@ -238,10 +241,13 @@ const fn end_reason(why: EndReason) -> CloseReason {
     }
 }
 
-/// An application's message that can't be stored is not dropped in silence.
-const fn push_reason(why: PushRefusal) -> CloseReason {
+/// Why a connection ends whose application's message can't be stored, if it does. One that is too long for the client
+/// is not accepted, and the rest goes on.
+const fn push_reason(why: PushRefusal) -> Option<CloseReason> {
     match why {
-        PushRefusal::NoSession | PushRefusal::TooLarge | PushRefusal::Full => CloseReason::OutputFull,
+        PushRefusal::NoSession => Some(CloseReason::SinkFailed),
+        PushRefusal::Full => Some(CloseReason::OutputFull),
+        PushRefusal::TooLarge => None,
     }
 }
 
