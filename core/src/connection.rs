@@ -8,11 +8,13 @@
 //! `handle_` call fails: a violation ends the connection with a reason, and [`Event::Closed`] is the last
 //! event, exactly once. A spurious timeout does nothing.
 
+mod bye;
 mod dialogue;
 mod raw;
 mod speech;
 
-pub use dialogue::{Admission, Attachment, append_bye};
+pub use bye::append_bye;
+pub use dialogue::{Admission, Attachment};
 pub use raw::{farewell_line, reply_bytes_max};
 
 use crate::close::CloseReason;
@@ -388,9 +390,9 @@ impl Connection {
             return;
         }
         match self.dialect_of(policy, speech.as_deref()) {
-            Dialect::Pulse => dialogue::say_bye(speech, reason, output.transmit()),
+            Dialect::Pulse => bye::say_bye(speech, reason, output.transmit()),
             Dialect::Undecided if policy.protocol == Protocol::Pulse => {
-                dialogue::say_bye(None, reason, output.transmit());
+                bye::say_bye(None, reason, output.transmit());
             }
             Dialect::Undecided => {}
             Dialect::Raw => raw::say_farewell(policy, reason, output.transmit()),

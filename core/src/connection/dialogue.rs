@@ -1,11 +1,11 @@
 //! What is special to connections of the pulse protocol: the way into a session, heartbeats that ask before they
-//! end, the words before an end (PROTOCOL.md sections 5, 6 and 8). The frames and the exchange are [`Pulse`]'s.
+//! end, notices (PROTOCOL.md sections 5, 6 and 8). The frames and the exchange are [`Pulse`]'s.
 
 use super::speech::Speech;
 use super::{Connection, Ended, Event, Output};
-use crate::close::{CloseReason, Retry};
+use crate::close::CloseReason;
 use crate::exchange::{Receiving, Sending};
-use crate::frame::{Beat, Bye, Durability, Frame, LifetimeKind, NOTICE_END, Refusals, Welcome};
+use crate::frame::{Beat, Durability, LifetimeKind, NOTICE_END, Refusals, Welcome};
 use crate::lifetime::{Lifetime, Phase, Silence};
 use crate::policy::{LifetimePolicy, Policy};
 use crate::pulse::{Pulse, PulseEvent};
@@ -21,8 +21,6 @@ const URGENT_BYTES_MAX: usize = 64 * 1024;
 const NOTICE_BEFORE: Duration = Duration::from_secs(10);
 /// What part of the heartbeat timeout the peer has for its answer.
 const ANSWER_PART: u32 = 4;
-/// The codes of those ends of which nobody can be told begin here (PROTOCOL.md section 8.3).
-const UNTOLD_CODES: u16 = 90;
 /// BYE of a client that is done for good (PROTOCOL.md section 8.3).
 const GOODBYE_FOR_GOOD: u16 = 0;
 
@@ -125,6 +123,18 @@ impl Dialogue {
             Some(goodbye) => goodbye == Goodbye::ForGood,
             None => !(self.resumed || self.token_used),
         }
+    }
+
+    /// What became of messages is said before the last frame, unless more of that waits than may. Returns the cursor that
+    /// the last frame names; none if the peer has said its own.
+    pub(super) fn conclude(&mut self, transmit: &mut Vec<u8>) -> Option<u64> {
+        if self.goodbye.is_some() {
+            return None;
+        }
+        if self.pulse.urgent_bytes() <= URGENT_BYTES_MAX {
+            self.pulse.poll_outcomes(transmit);
+        }
+        Some(self.pulse.receiving().committed())
     }
 
     pub(super) fn silence(&self) -> Silence {
@@ -471,37 +481,7 @@ impl Dialogue {
     }
 }
 
-/// The last frame, unless the peer has said its own, or is gone.
-/// What became of messages goes before it, unless more of that waits than may.
-pub(super) fn say_bye(speech: Option<&mut Speech>, reason: CloseReason, transmit: &mut Vec<u8>) {
-    let dialogue = match speech {
-        Some(Speech::Pulse(dialogue)) => Some(dialogue),
-        Some(Speech::Opening(_) | Speech::Lines(_)) | None => None,
-    };
-    if dialogue.as_ref().is_some_and(|dialogue| dialogue.goodbye.is_some()) || reason.code() >= UNTOLD_CODES {
-        return;
-    }
-    let committed = dialogue.map_or(0, |dialogue| {
-        if dialogue.pulse.urgent_bytes() <= URGENT_BYTES_MAX {
-            dialogue.pulse.poll_outcomes(transmit);
-        }
-        dialogue.pulse.receiving().committed()
-    });
-    append_bye(transmit, reason, committed);
-}
-
-/// Appends the BYE for this reason (PROTOCOL.md section 8.2).
-pub fn append_bye(transmit: &mut Vec<u8>, reason: CloseReason, committed: u64) {
-    let (retry, delay_ms) = match reason.retry() {
-        Retry::Never => (0, 0),
-        Retry::Now => (1, 0),
-        Retry::After(delay) => (2, ms(delay)),
-    };
-    Frame::Bye(Bye { code: reason.code(), retry, delay_ms, committed, text: reason.sentence() })
-        .encode(transmit);
-}
-
 /// Whole milliseconds, as frames say them.
-fn ms(duration: Duration) -> u32 {
+pub(super) fn ms(duration: Duration) -> u32 {
     u32::try_from(duration.as_millis()).unwrap_or(u32::MAX)
 }

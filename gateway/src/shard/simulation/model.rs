@@ -284,7 +284,7 @@ impl Model {
     }
 
     pub(super) fn handle_forgotten(&mut self) {
-        self.forgotten = self.forgotten.or(Some(self.now()));
+        self.forgotten = self.forgotten.or_else(|| Some(self.now()));
     }
 
     /// Nobody is kept past what a door allows, but for a tick, or until the first turn after it. Called after each

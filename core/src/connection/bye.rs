@@ -1,0 +1,34 @@
+//! The last frame of a connection of the pulse protocol (PROTOCOL.md section 8.2).
+
+use super::dialogue::ms;
+use super::speech::Speech;
+use crate::close::{CloseReason, Retry};
+use crate::frame::{Bye, Frame};
+
+/// The codes of those ends of which nobody can be told begin here (PROTOCOL.md section 8.3).
+const UNTOLD_CODES: u16 = 90;
+
+/// The last frame, unless the peer has said its own, or is gone.
+pub(super) fn say_bye(speech: Option<&mut Speech>, reason: CloseReason, transmit: &mut Vec<u8>) {
+    if reason.code() >= UNTOLD_CODES {
+        return;
+    }
+    let committed = match speech {
+        Some(Speech::Pulse(dialogue)) => dialogue.conclude(transmit),
+        Some(Speech::Opening(_) | Speech::Lines(_)) | None => Some(0),
+    };
+    if let Some(committed) = committed {
+        append_bye(transmit, reason, committed);
+    }
+}
+
+/// Appends the BYE for this reason (PROTOCOL.md section 8.2).
+pub fn append_bye(transmit: &mut Vec<u8>, reason: CloseReason, committed: u64) {
+    let (retry, delay_ms) = match reason.retry() {
+        Retry::Never => (0, 0),
+        Retry::Now => (1, 0),
+        Retry::After(delay) => (2, ms(delay)),
+    };
+    Frame::Bye(Bye { code: reason.code(), retry, delay_ms, committed, text: reason.sentence() })
+        .encode(transmit);
+}
