@@ -5,6 +5,7 @@ use std::io;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker, ready};
+use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep};
 
@@ -14,6 +15,10 @@ use tokio::time::{Instant, Sleep};
 /// passed, every read (or write, flush and shutdown) fails with [`io::ErrorKind::TimedOut`], even if there are
 /// bytes to be read, until the deadline is moved into the future or cleared; then the stream goes on as if
 /// nothing had happened. No deadline is ever early; it is late by tokio's timer, which has milliseconds.
+///
+/// A read that fails has taken nothing from the stream, and a write that fails has given it nothing. But `read_exact`,
+/// `read_line` and `write_all` are many reads or writes: when the deadline strikes between two of them, they don't say
+/// how far they had come. Whoever wants to go on after a deadline keeps count:
 ///
 /// ```
 /// use pulsegate_client::Deadlined;
@@ -27,12 +32,21 @@ use tokio::time::{Instant, Sleep};
 /// let (here, mut there) = tokio::io::duplex(64);
 /// let mut stream = Deadlined::new(here);
 /// stream.set_read_deadline(Some(Instant::now() + Duration::from_millis(20)));
-/// let mut bytes = [0; 5];
-/// assert_eq!(stream.read_exact(&mut bytes).await.unwrap_err().kind(), ErrorKind::TimedOut);
+/// there.write_all(b"la").await?;
 ///
-/// stream.set_read_deadline(None);
-/// there.write_all(b"later").await?;
-/// stream.read_exact(&mut bytes).await?;
+/// let (mut bytes, mut have) = ([0; 5], 0);
+/// while have < bytes.len() {
+///     match stream.read(&mut bytes[have..]).await {
+///         Ok(0) => return Err(ErrorKind::UnexpectedEof.into()),
+///         Ok(count) => have += count,
+///         Err(error) if error.kind() == ErrorKind::TimedOut => {
+///             // Here one may give up, or wait for longer: the first bytes are not lost.
+///             stream.set_read_deadline(None);
+///             there.write_all(b"ter").await?;
+///         }
+///         Err(error) => return Err(error),
+///     }
+/// }
 /// assert_eq!(&bytes, b"later");
 /// # Ok(())
 /// # }
@@ -127,6 +141,14 @@ impl Deadlines {
     }
 }
 
+/// Longer than anybody waits, and short enough for every clock and timer to count.
+const FAR: Duration = Duration::from_secs(30 * 365 * 24 * 3600);
+
+/// The instant that is so much later; where that is further than anybody waits, one that nobody lives to see.
+pub(crate) fn later(from: Instant, span: Duration) -> Instant {
+    from + span.min(FAR)
+}
+
 fn lock(deadline: &Mutex<Deadline>) -> MutexGuard<'_, Deadline> {
     deadline.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -154,9 +176,11 @@ impl Alarm {
             deadline.at
         };
         let Some(at) = at else { return Poll::Pending };
-        if at <= Instant::now() {
+        let now = Instant::now();
+        if at <= now {
             return Poll::Ready(());
         }
+        let at = at.min(later(now, FAR));
         let sleep = self.sleep.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(at)));
         if sleep.deadline() > at {
             sleep.as_mut().reset(at);

@@ -5,6 +5,7 @@ mod serving;
 
 use crate::backoff::Course;
 use crate::command::Command;
+use crate::deadlined::later;
 use crate::ended::{Closed, Reason};
 use crate::event::Event;
 use crate::journal::Report;
@@ -286,7 +287,7 @@ impl Driver {
                 inbound.handle_verdict(epoch, number, verdict, journal);
             }
             Input::Command(Command::Close) => {
-                let deadline = Instant::now() + self.options.close_timeout;
+                let deadline = later(Instant::now(), self.options.close_timeout);
                 self.intent.get_or_insert(Intent::Close(deadline));
             }
             Input::Command(Command::Leave(saved)) => self.intent = Some(Intent::Leave(Some(saved))),

@@ -1,7 +1,7 @@
 //! One connection: how it comes about, its rhythm of heartbeats and questions, its bytes in and out. Must not
 //! know what they mean, nor what happens when it ends.
 
-use crate::deadlined::{Deadlined, Deadlines};
+use crate::deadlined::{Deadlined, Deadlines, later};
 use crate::ended::{Closed, Reason};
 use crate::options::Options;
 use std::io;
@@ -135,7 +135,7 @@ impl Link {
     /// There is something new to be written.
     pub(crate) fn handle_output(&self) {
         if !self.output.is_empty() {
-            self.deadlines.set_write_deadline(Some(Instant::now() + self.write_stall));
+            self.deadlines.set_write_deadline(Some(later(Instant::now(), self.write_stall)));
         }
     }
 

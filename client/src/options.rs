@@ -11,7 +11,8 @@ use std::time::Duration;
 /// What a message counts for in [`Options::outbox_bytes_max`] beside its own bytes.
 pub(crate) const MESSAGE_OVERHEAD: usize = 64;
 
-/// A client's settings. [`Options::new`] has the defaults; change what is to be different:
+/// A client's settings. [`Options::new`] has the defaults; change what is to be different. A time of more than 30 years
+/// counts as 30 years:
 ///
 /// ```
 /// use pulsegate_client::{Options, Reconnect};

@@ -146,3 +146,59 @@ async fn a_real_socket_obeys_too_and_goes_on() {
     discard.await.unwrap();
     assert_eq!(reader.read(&mut [0]).await.unwrap(), 0);
 }
+
+/// The last instant that the clock can say, to the second.
+fn last_instant() -> Instant {
+    let (now, mut span) = (Instant::now(), 0);
+    for bit in (0..64).rev() {
+        let more = span | 1 << bit;
+        if now.checked_add(Duration::from_secs(more)).is_some() {
+            span = more;
+        }
+    }
+    now + Duration::from_secs(span)
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_last_instant_is_a_deadline_like_any_other() {
+    let (mut stream, mut there) = pipe();
+    let deadlines = stream.deadlines();
+    deadlines.set_deadline(Some(last_instant()));
+    let reading = tokio::spawn(async move { (read(&mut stream).await, stream) });
+    sleep(Duration::from_secs(3600 * 24 * 365)).await;
+    there.write_all(b"a").await.unwrap();
+    let (outcome, mut stream) = reading.await.unwrap();
+    assert_eq!(outcome, Ok(b'a'));
+    stream.write_all(b"b").await.unwrap();
+    let start = Instant::now();
+    stream.set_read_deadline(Some(start + ms(100)));
+    assert_eq!(read(&mut stream).await, Err(ErrorKind::TimedOut), "and it can be moved");
+    assert!((ms(100)..ms(102)).contains(&start.elapsed()), "{:?}", start.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_keeps_count_loses_nothing_at_a_deadline() {
+    let (mut stream, mut there) = pipe();
+    let start = Instant::now();
+    let writing = tokio::spawn(async move {
+        for piece in ["on", "e ", "th", "in", "g"] {
+            there.write_all(piece.as_bytes()).await.unwrap();
+            sleep(ms(70)).await;
+        }
+    });
+    let (mut bytes, mut have, mut strikes) = ([0; 9], 0, 0);
+    stream.set_read_deadline(Some(start + ms(50)));
+    while have < bytes.len() {
+        match stream.read(&mut bytes[have..]).await {
+            Ok(count @ 1..) => have += count,
+            Err(error) if error.kind() == ErrorKind::TimedOut => {
+                strikes += 1;
+                stream.set_read_deadline(Some(Instant::now() + ms(50)));
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(&bytes, b"one thing");
+    assert!(strikes >= 5, "the deadline struck between the pieces: {strikes}");
+    writing.await.unwrap();
+}

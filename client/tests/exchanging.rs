@@ -5,7 +5,8 @@ mod common;
 use bytes::Bytes;
 use common::{connected, event, in_memory, ms, next, quick, within};
 use pulsegate_client::{
-    Client, CloseReason, ConnectError, Durability, Event, Options, Reason, Retry, SendError, TrySendError,
+    Backoff, Client, CloseReason, ConnectError, Durability, Event, Options, Reason, Retry, SendError,
+    TrySendError,
 };
 use pulsegate_client_peer::{Answer, Handed, Peer, Script};
 use pulsegate_core::exchange::Window;
@@ -267,4 +268,36 @@ async fn notices_are_events() {
     peer.notice(2, ms(1_500), "draining");
     let told = event(&mut events, |event| matches!(event, Event::Notice { .. })).await;
     assert_eq!(told, Event::Notice { code: 2, within: ms(1_500), text: "draining".to_owned() });
+}
+
+#[tokio::test]
+async fn the_longest_durations_are_as_good_as_none() {
+    let longest = std::time::Duration::MAX;
+    let options = Options {
+        connect_timeout: longest,
+        opening_timeout: longest,
+        write_stall: longest,
+        close_timeout: longest,
+        backoff: Backoff { first: ms(1), longest, steady: longest },
+        ..quick()
+    };
+    let peer = Peer::start().await;
+    let client = connected(&peer, options).await;
+    within(client.send("one")).await.unwrap();
+    let mut events = client.events();
+    peer.cut();
+    event(&mut events, |event| matches!(event, Event::Connected(_))).await;
+    within(client.send("two")).await.unwrap();
+    assert_eq!(within(client.close()).await.reason, Reason::Done);
+    assert_eq!(peer.committed(), ["one", "two"]);
+    // The beats are told to the gateway, in 32 bits.
+    let options = Options { beat_max: longest, ..quick() };
+    assert!(matches!(Client::connect(peer.address(), options).await, Err(ConnectError::Options(_))));
+    // A wait that would never end is a wait like any other: the client can be left.
+    let backoff = Backoff { first: longest, longest, steady: longest };
+    let client = connected(&peer, Options { backoff, ..quick() }).await;
+    let mut events = client.events();
+    peer.cut();
+    event(&mut events, |event| matches!(event, Event::Reconnecting { .. })).await;
+    within(client.leave()).await.unwrap();
 }

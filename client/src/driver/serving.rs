@@ -2,6 +2,7 @@
 
 use super::{Driver, End, Intent, Status, close_timeout, wait_until};
 use crate::backoff::Course;
+use crate::deadlined::later;
 use crate::ended::{Closed, Reason};
 use crate::event::Connected;
 use crate::link::{Link, Moved, OUTPUT_BYTES, Rhythm, Silence};
@@ -39,7 +40,7 @@ enum Woken {
 impl Driver {
     /// Serves a connection until it ends.
     pub(super) async fn serve(&mut self, link: Link) -> End {
-        link.set_read_deadline(Instant::now() + self.options.opening_timeout);
+        link.set_read_deadline(later(Instant::now(), self.options.opening_timeout));
         let pulse = self.session.open(&self.options);
         let mut service =
             Service { link, pulse, rhythm: None, attached: None, has_heard: false, is_unanswered: false };
