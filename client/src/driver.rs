@@ -101,6 +101,8 @@ pub(crate) struct Driver {
     failures: u32,
     /// Attempts in a row that somebody took and ended without a byte.
     unanswered: u32,
+    /// What the outbox is kept in can't be written for now.
+    is_stuck: bool,
     /// A session whose token was not valid has been given up since the client was last let in.
     has_renewed: bool,
 }
@@ -152,6 +154,7 @@ impl Driver {
             intent: None,
             failures: 0,
             unanswered: 0,
+            is_stuck: false,
             has_renewed: false,
         }
     }
@@ -251,14 +254,19 @@ impl Driver {
         }
     }
 
-    /// Waits before the next attempt, and does meanwhile what needs no connection.
+    /// Waits before the next attempt, and does meanwhile what needs no connection. A client that could not keep its next
+    /// token has nothing to say to a gateway (PROTOCOL.md section 5.8), and waits for its disk as well.
     async fn rest(&mut self, span: Duration) -> Option<Closed> {
         let over = tokio::time::sleep(span);
         tokio::pin!(over);
+        let mut is_over = false;
         loop {
+            if is_over && !self.is_stuck {
+                return None;
+            }
             let deadline = self.close_deadline();
             tokio::select! {
-                () = &mut over => return None,
+                () = &mut over, if !is_over => is_over = true,
                 input = self.inputs.next() => if let Some(closed) = self.handle(input) { return Some(closed) },
                 () = wait_until(deadline) => return Some(close_timeout()),
             }
@@ -292,7 +300,16 @@ impl Driver {
             }
             Input::Command(Command::Leave(saved)) => self.intent = Some(Intent::Leave(Some(saved))),
             Input::Abandoned => return Some(Closed::last(Reason::Dropped, "")),
-            Input::Report(Report::Stored(place)) => self.session.handle_stored(place),
+            Input::Report(Report::Stored(place)) => {
+                self.session.handle_stored(place);
+                if std::mem::take(&mut self.is_stuck) {
+                    self.session.tell(|| Event::OutboxWritten);
+                }
+            }
+            Input::Report(Report::Stuck(why)) => {
+                self.is_stuck = true;
+                self.session.tell(|| Event::OutboxStuck(why));
+            }
             Input::Report(Report::Failed(why)) => return Some(Closed::last(Reason::Outbox, why)),
         }
         None
@@ -332,10 +349,13 @@ impl Driver {
         }
         let mut keeps = self.session.journal.is_on_disk();
         self.session.journal.end();
+        // The file is free for another client when nothing more is reported.
         while let Some(reports) = &mut self.inputs.reports
-            && let Some(Report::Stored(place)) = reports.recv().await
+            && let Some(report) = reports.recv().await
         {
-            self.session.handle_stored(place);
+            if let Report::Stored(place) = report {
+                self.session.handle_stored(place);
+            }
         }
         if let Some(Intent::Leave(saved)) = &mut self.intent
             && let Some(saved) = saved.take()

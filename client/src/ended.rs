@@ -36,7 +36,7 @@ pub enum Reason {
     Lost,
     /// What answers is no gateway of the pulse protocol, or its listener is for raw clients.
     NotPulse,
-    /// What the outbox is kept in can't be written.
+    /// What the outbox is kept in can't be written, and never will be: a full disk is waited for.
     Outbox,
 }
 

@@ -93,6 +93,11 @@ pub enum Event {
         /// The number of the last one.
         last: u64,
     },
+    /// The file that the outbox is kept in can't be written, for this reason, and is tried again: until then nothing new
+    /// is taken in, and nothing is lost.
+    OutboxStuck(String),
+    /// The file can be written again, and everything goes on.
+    OutboxWritten,
     /// So many events were left out here, because the ones before were not taken in time.
     Skipped(u64),
 }

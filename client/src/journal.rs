@@ -44,6 +44,9 @@ pub(crate) enum Report {
     /// All entries up to this place are on disk.
     #[cfg_attr(not(feature = "outbox"), expect(dead_code, reason = "without a disk nobody reports"))]
     Stored(u64),
+    /// Nothing can be written for now, for this reason; it is tried again until it can.
+    #[cfg_attr(not(feature = "outbox"), expect(dead_code, reason = "without a disk nobody reports"))]
+    Stuck(String),
     /// Nothing can be written any more, for this reason.
     Failed(String),
 }

@@ -2,15 +2,20 @@
 //! (PROTOCOL.md section 5.8), and the thread that writes it in batches. Must not know connections, nor wait for
 //! any.
 
+mod access;
 mod database;
 
 use crate::journal::{Entry, Found, Journal, Report};
-use database::Database;
+use database::{Database, may_pass};
 use std::path::PathBuf;
+use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 
 /// How many entries one transaction takes at most.
 const BATCH_ENTRIES_MAX: usize = 4096;
+/// How long a disk that takes nothing is left alone before it is tried again, at first and at most.
+const RETRY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(1));
+
 /// Why an outbox can't be used.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -29,6 +34,9 @@ pub enum OutboxError {
     /// It is no outbox, or one of a newer version.
     #[error("{} is not an outbox that this version knows; use another file", .0.display())]
     Foreign(PathBuf),
+    /// The file may not be read and written, or none be made where it is to be.
+    #[error("the outbox can't be opened: {0}")]
+    Denied(String),
     /// The file can't be opened or read.
     #[error("the outbox {} can't be used: {error}", path.display())]
     Failed {
@@ -53,7 +61,7 @@ pub(crate) async fn open(path: PathBuf, client: String) -> Result<Opened, Outbox
     let run = move || match Database::open(&file, &client) {
         Ok((mut database, found)) => {
             if answer.send(Ok(found)).is_ok() {
-                write(&mut database, entries_of, &reports);
+                write(|batch| database.store(batch), entries_of, &reports);
             }
         }
         // Whoever asked may have gone.
@@ -64,9 +72,10 @@ pub(crate) async fn open(path: PathBuf, client: String) -> Result<Opened, Outbox
     Ok((Journal::on_disk(entries), found, reports_of))
 }
 
-/// Stores entries as they come, all that wait in one transaction, until no more can come.
+/// Stores entries as they come, all that wait in one transaction, until no more can come. What the disk doesn't take is
+/// tried again, and said, until it does, or the client has ended.
 fn write(
-    database: &mut Database,
+    mut store: impl FnMut(&[Entry]) -> rusqlite::Result<()>,
     mut entries: mpsc::UnboundedReceiver<Entry>,
     reports: &mpsc::UnboundedSender<Report>,
 ) {
@@ -75,11 +84,21 @@ fn write(
         let more = std::iter::from_fn(|| entries.try_recv().ok()).take(BATCH_ENTRIES_MAX - 1);
         let batch: Vec<Entry> = std::iter::once(first).chain(more).collect();
         place += batch.len() as u64;
-        let outcome = database.store(batch);
-        let is_over = outcome.is_err();
-        let report =
-            outcome.map_or_else(|error| Report::Failed(error.to_string()), |()| Report::Stored(place));
-        if reports.send(report).is_err() || is_over {
+        let mut pause = RETRY.0;
+        while let Err(error) = store(&batch) {
+            if !may_pass(&error) || entries.is_closed() {
+                // Whoever asked may have gone.
+                let _ = reports.send(Report::Failed(error.to_string()));
+                return;
+            }
+            // Said once: it is the same until it is over.
+            if pause == RETRY.0 && reports.send(Report::Stuck(error.to_string())).is_err() {
+                return;
+            }
+            std::thread::sleep(pause);
+            pause = (2 * pause).min(RETRY.1);
+        }
+        if reports.send(Report::Stored(place)).is_err() {
             return;
         }
     }
@@ -100,5 +119,49 @@ mod tests {
         journal.write(Entry::Insert(1, Bytes::from_static(b"the id is taken")));
         assert!(matches!(reports.recv().await, Some(Report::Failed(_))));
         assert!(reports.recv().await.is_none());
+    }
+
+    fn failing(code: std::ffi::c_int) -> rusqlite::Error {
+        rusqlite::Error::SqliteFailure(rusqlite::ffi::Error::new(code), None)
+    }
+
+    #[test]
+    fn a_full_disk_is_waited_for_and_nothing_is_left_out() {
+        let (sender, entries) = mpsc::unbounded_channel();
+        let (reports, mut reports_of) = mpsc::unbounded_channel();
+        for id in 1..=2 {
+            sender.send(Entry::Mark(id)).unwrap();
+        }
+        let (mut left, mut stored) = (2, Vec::new());
+        let writing = std::thread::spawn(move || {
+            let store = |batch: &[Entry]| {
+                if left > 0 {
+                    left -= 1;
+                    return Err(failing(rusqlite::ffi::SQLITE_FULL));
+                }
+                stored.extend_from_slice(batch);
+                Ok(())
+            };
+            write(store, entries, &reports);
+            stored
+        });
+        assert!(matches!(reports_of.blocking_recv(), Some(Report::Stuck(why)) if why.contains("full")));
+        assert!(matches!(reports_of.blocking_recv(), Some(Report::Stored(2))));
+        drop(sender);
+        assert_eq!(writing.join().unwrap(), [Entry::Mark(1), Entry::Mark(2)]);
+    }
+
+    #[test]
+    fn a_client_that_ends_waits_for_no_disk() {
+        let (sender, entries) = mpsc::unbounded_channel();
+        let (reports, mut reports_of) = mpsc::unbounded_channel();
+        sender.send(Entry::Mark(1)).unwrap();
+        let writing = std::thread::spawn(move || {
+            write(|_| Err(failing(rusqlite::ffi::SQLITE_IOERR_WRITE)), entries, &reports);
+        });
+        assert!(matches!(reports_of.blocking_recv(), Some(Report::Stuck(_))));
+        drop(sender);
+        assert!(matches!(reports_of.blocking_recv(), Some(Report::Failed(_))));
+        writing.join().unwrap();
     }
 }

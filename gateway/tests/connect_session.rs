@@ -82,6 +82,34 @@ fn an_input_that_fails_is_told_after_what_came_before_is_settled() {
 }
 
 #[test]
+fn a_full_disk_under_the_outbox_is_waited_for() {
+    let (_gateway, address) = Program::serve(&["--protocol", "pulse", "--sink", "discard"]);
+    let directory = tempfile::TempDir::new().unwrap();
+    let (lines, outbox) = (directory.path().join("lines"), directory.path().join("outbox"));
+    std::fs::write(&lines, (0..300).map(|line| format!("{line:01000}\n")).collect::<String>()).unwrap();
+    let mut command = Command::new("sh");
+    // No file may grow beyond 128 KiB, or 256 where the shell counts in KiB, which is a full disk to the outbox.
+    let limited = "trap '' XFSZ; ulimit -S -f 256; exec \"$0\" \"$@\" < \"$LINES_FILE\"";
+    command.args(["-c", limited, env!("CARGO_BIN_EXE_pulsegate")]).env("LINES_FILE", &lines);
+    command.args(["connect", &address.to_string(), "--id", "x", "--outbox"]).arg(&outbox);
+    let program = Program::start(command);
+    assert!(
+        program.heard(PATIENCE, |line| line.contains("the outbox can't be written")),
+        "{}",
+        program.stderr()
+    );
+    let more = format!(
+        "prlimit --pid {} --fsize=unlimited:unlimited || prlimit --pid {0} --fsize=1000000000",
+        program.id()
+    );
+    assert!(Command::new("sh").args(["-c", &more]).status().unwrap().success());
+    let ended = program.finish(PATIENCE);
+    assert_eq!(ended.code, Some(0), "{ended:#?}");
+    assert_said(&ended, "the outbox can be written again");
+    assert_said(&ended, "300 messages committed, 0 not");
+}
+
+#[test]
 fn what_committed_means_is_said() {
     let (_gateway, address) = Program::serve(&["--protocol", "pulse", "--sink", "discard"]);
     assert_said(&connect(address, "echo one", &[]), "1 received (committed, in memory only)");

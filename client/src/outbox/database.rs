@@ -64,7 +64,10 @@ impl Fault {
             Self::Sqlite(error) => match error.sqlite_error_code() {
                 Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => OutboxError::InUse(path),
                 Some(ErrorCode::NotADatabase) => OutboxError::Foreign(path),
-                _ => OutboxError::Failed { path, error: error.to_string() },
+                _ => super::access::denied(&path).map_or_else(
+                    || OutboxError::Failed { path, error: error.to_string() },
+                    OutboxError::Denied,
+                ),
             },
             fault @ (Self::Io(_) | Self::NoLog) => OutboxError::Failed { path, error: fault.to_string() },
         }
@@ -91,7 +94,16 @@ impl Database {
     }
 
     /// Stores changes. When it returns they are on disk.
-    pub(super) fn store(&mut self, entries: Vec<Entry>) -> rusqlite::Result<()> {
+    pub(super) fn store(&mut self, entries: &[Entry]) -> rusqlite::Result<()> {
+        let outcome = self.try_to_store(entries);
+        if outcome.is_err() {
+            // What the log holds may be most of what the disk has no room for. If this fails too, nothing is lost.
+            let _ = self.connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
+        }
+        outcome
+    }
+
+    fn try_to_store(&mut self, entries: &[Entry]) -> rusqlite::Result<()> {
         let transaction = self.connection.transaction()?;
         for entry in entries {
             apply(&transaction, entry)?;
@@ -163,7 +175,7 @@ fn read(transaction: &Transaction<'_>, client: &str) -> Result<Found, Fault> {
     Ok(found)
 }
 
-fn apply(transaction: &Transaction<'_>, entry: Entry) -> rusqlite::Result<()> {
+fn apply(transaction: &Transaction<'_>, entry: &Entry) -> rusqlite::Result<()> {
     let run = |sql: &str, values: &[&dyn rusqlite::ToSql]| {
         transaction.prepare_cached(sql)?.execute(values).map(|_| ())
     };
@@ -194,6 +206,23 @@ fn apply(transaction: &Transaction<'_>, entry: Entry) -> rusqlite::Result<()> {
         }
         Entry::Known(floor) => run("DELETE FROM refusals WHERE number <= ?1", params![floor]),
     }
+}
+
+/// Whether the same may work later, with nothing changed but the disk: there is room again, or it answers again.
+pub(super) fn may_pass(error: &rusqlite::Error) -> bool {
+    matches!(
+        error.sqlite_error_code(),
+        Some(
+            ErrorCode::DiskFull
+                | ErrorCode::SystemIoFailure
+                | ErrorCode::CannotOpen
+                | ErrorCode::OutOfMemory
+                | ErrorCode::DatabaseBusy
+                | ErrorCode::DatabaseLocked
+                | ErrorCode::ReadOnly
+                | ErrorCode::PermissionDenied
+        )
+    )
 }
 
 /// A new file is only there for good when its directory says so.

@@ -211,6 +211,10 @@ fn tell(event: &Event) -> anyhow::Result<()> {
         Event::Missed { first, last } => {
             say(format_args!("messages {first} to {last} from the gateway were lost here"))
         }
+        Event::OutboxStuck(why) => say(format_args!(
+            "the outbox can't be written ({why}): it waits until it can, and nothing is lost"
+        )),
+        Event::OutboxWritten => say(format_args!("the outbox can be written again: it goes on")),
         Event::Skipped(count) => say(format_args!("{count} steps were left out: stdout is too slow")),
         _ => Ok(()),
     }
