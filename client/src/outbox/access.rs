@@ -86,9 +86,11 @@ mod tests {
     #[test]
     fn a_permission_is_named_with_path_and_user() {
         let directory = tempfile::TempDir::new().unwrap();
+        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o750);
+        std::fs::set_permissions(directory.path(), mode).unwrap();
         let sentence = sentence(directory.path(), "make files in it", "enter it");
         let path = directory.path().display().to_string();
         assert!(sentence.starts_with(&format!("permission denied: {path} belongs to user ")), "{sentence}");
-        assert!(sentence.contains("mode 0700") && sentence.contains("has to make files in it"), "{sentence}");
+        assert!(sentence.contains("mode 0750") && sentence.contains("has to make files in it"), "{sentence}");
     }
 }
