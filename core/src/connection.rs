@@ -17,7 +17,7 @@ pub use bye::append_bye;
 pub use dialogue::{Admission, Attachment};
 pub use raw::{farewell_line, reply_bytes_max};
 
-use crate::close::CloseReason;
+use crate::close::{CloseReason, Retry};
 use crate::frame::Hello;
 use crate::lifetime::{Direction, Lifetime, Pause, Phase, Silence};
 use crate::policy::{Policy, Protocol};
@@ -363,11 +363,23 @@ impl Connection {
 
     /// Ends the connection. Only the first reason counts.
     pub fn close(&mut self, now: Now, policy: &Policy, reason: CloseReason, output: &mut impl Output) {
+        self.close_until(now, policy, reason, reason.retry(), output);
+    }
+
+    /// Ends the connection, and tells the peer another time to come back than the reason's own.
+    pub fn close_until(
+        &mut self,
+        now: Now,
+        policy: &Policy,
+        reason: CloseReason,
+        retry: Retry,
+        output: &mut impl Output,
+    ) {
         if self.lifetime.phase() != Phase::Open {
             return;
         }
         let mut speech = self.speech.take();
-        self.say_farewell(policy, reason, speech.as_deref_mut(), output);
+        self.say_farewell(policy, reason, retry, speech.as_deref_mut(), output);
         self.lifetime.end(reason, now.instant.after(policy.flush));
         if let Some(Speech::Pulse(dialogue)) = speech.as_deref()
             && let Some(attachment) = dialogue.attachment()
@@ -383,6 +395,7 @@ impl Connection {
         &self,
         policy: &Policy,
         reason: CloseReason,
+        retry: Retry,
         speech: Option<&mut Speech>,
         output: &mut impl Output,
     ) {
@@ -390,12 +403,12 @@ impl Connection {
             return;
         }
         match self.dialect_of(policy, speech.as_deref()) {
-            Dialect::Pulse => bye::say_bye(speech, reason, output.transmit()),
+            Dialect::Pulse => bye::say_bye(speech, reason, retry, output.transmit()),
             Dialect::Undecided if policy.protocol == Protocol::Pulse => {
-                bye::say_bye(None, reason, output.transmit());
+                bye::say_bye(None, reason, retry, output.transmit());
             }
             Dialect::Undecided => {}
-            Dialect::Raw => raw::say_farewell(policy, reason, output.transmit()),
+            Dialect::Raw => raw::say_farewell(policy, reason, retry, output.transmit()),
         }
     }
 }

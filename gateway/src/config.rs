@@ -130,7 +130,7 @@ impl Default for Config {
             descriptor_tables: None,
             max_connections: None,
             gather: None,
-            drain_within: Duration::from_secs(10),
+            drain_within: Duration::from_secs(3),
             summary_every: Duration::from_secs(10),
             sink_queue_bytes_max: 4 * 1024 * 1024,
             print: PrintFormat::default(),

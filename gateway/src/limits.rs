@@ -103,6 +103,11 @@ impl Limits {
         }
     }
 
+    /// How long it takes until all that are connected have come back, at the rate at which they are accepted.
+    pub(crate) fn return_time(&self) -> Duration {
+        Duration::from_nanos(self.rate.nanos_each.saturating_mul(self.listener.count.load(Relaxed) as u64))
+    }
+
     /// Nobody is counted any more.
     #[cfg(test)]
     pub(crate) fn assert_empty(&self) {

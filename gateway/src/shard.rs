@@ -297,14 +297,17 @@ impl<R: Rim> Shard<R> {
 
     /// What a refused connection is told, if its listener tells anything. Who may yet speak any protocol is told
     /// nothing.
-    pub(crate) fn farewell(&self, listener: u16, reason: CloseReason) -> Option<Vec<u8>> {
+    pub(crate) fn farewell(&mut self, listener: u16, reason: CloseReason) -> Option<Vec<u8>> {
+        let retry = self.retry_of(listener, reason);
         let policy = &self.shared.doors[usize::from(listener)].policy;
         match policy.protocol {
-            Protocol::Raw => Some((farewell_line(policy.farewell.as_deref()?, reason) + "\n").into_bytes()),
+            Protocol::Raw => {
+                Some((farewell_line(policy.farewell.as_deref()?, reason, retry) + "\n").into_bytes())
+            }
             Protocol::Auto => None,
             Protocol::Pulse => {
                 let mut bye = Vec::new();
-                append_bye(&mut bye, reason, 0);
+                append_bye(&mut bye, reason, retry, 0);
                 Some(bye)
             }
         }

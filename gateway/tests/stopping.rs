@@ -4,8 +4,13 @@
 mod common;
 
 use common::program::{Program, pulsegate};
-use common::{Running, connect, hear_out, hear_text, is_quiet, millis, own_loopback, wait_until};
-use pulsegate::CloseReason;
+use common::pulse::{PulseClient, Seen};
+use common::{
+    Running, connect, hear_out, hear_text, is_quiet, listener, millis, one_shard, own_loopback, wait_until,
+};
+use pulsegate::config::defaults;
+use pulsegate::{CloseReason, Framing};
+use pulsegate_core::policy::Protocol;
 use std::io::{ErrorKind, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::thread::scope;
@@ -53,7 +58,8 @@ fn sigterm_drains_at_an_even_pace_and_exits_with_success() {
     let ends = scope(|scope| {
         let ends = scope.spawn(|| ends(&mut clients, start));
         wait_until("the first has left", || program.stdout().contains("ended: drain"));
-        assert!(TcpStream::connect(address).is_err(), "somebody is accepted while it drains");
+        // The port is held, and whoever comes is answered.
+        assert_eq!(hear_text(&mut connect(address)), "");
         ends.join().unwrap()
     });
     assert!(ends[9] >= millis(1_800), "the pace was not kept: {ends:?}");
@@ -62,7 +68,7 @@ fn sigterm_drains_at_an_even_pace_and_exits_with_success() {
     assert_eq!(program.wait(), Some(0));
     let (log, printed) = (program.stderr(), program.stdout());
     assert!(log.contains("SIGTERM: draining 10 connections within 2s"), "{log}");
-    assert!(log.contains("stopped") && log.contains("drain 10"), "{log}");
+    assert!(log.contains("stopped") && log.contains("drain 11"), "{log}");
     assert_eq!(printed.matches("ended: drain").count(), 10, "{printed}");
 }
 
@@ -165,6 +171,39 @@ fn who_is_drained_or_stopped_is_told_so() {
     gateway.control.stop();
     assert_eq!(hear_text(&mut client), "stopped, come back in 5 s\n");
     gateway.finish(&[(CloseReason::Stopped, 1)]);
+}
+
+#[test]
+fn while_it_drains_each_client_is_told_its_own_end_and_all_when_to_come_back() {
+    let within = Duration::from_secs(400);
+    let gateway = Running::start_with(one_shard(vec![listener(|listener| {
+        listener.policy.protocol = Protocol::Pulse;
+        listener.policy.framing = Framing::Chunks;
+        listener.policy.lifetime = defaults::long(Some(common::PATIENCE), None);
+    })]));
+    let address = gateway.address();
+    let mut clients: Vec<_> =
+        (0..4).map(|n| PulseClient::attached(address, &format!("client-{n}")).0).collect();
+    gateway.control.drain(within);
+    for (n, client) in clients.iter_mut().enumerate() {
+        let notice = client.wait_for(|seen| matches!(seen, Seen::Notice { code: 2, .. }));
+        let Seen::Notice { in_ms: told, .. } = notice else { panic!("{notice:?}") };
+        let planned = 100_000 * n as u32;
+        assert!(told <= planned && told + 50_000 > planned, "client {n} is told {told} ms");
+    }
+    let delay = |client: &mut PulseClient| {
+        let bye = client.wait_for(|seen| matches!(seen, Seen::Bye { code: 70, retry: 2, .. }));
+        let Seen::Bye { delay_ms, .. } = bye else { panic!("{bye:?}") };
+        delay_ms
+    };
+    // The whole drain, and a second.
+    let expected = 351_000..402_000;
+    let first = delay(&mut clients[0]);
+    assert!(expected.contains(&first), "the first is told to come back in {first} ms");
+    let mut late = PulseClient::connect(address, "late");
+    let told = delay(&mut late);
+    assert!(expected.contains(&told), "a newcomer is told to come back in {told} ms");
+    gateway.stop().unwrap();
 }
 
 #[test]

@@ -9,7 +9,12 @@ use crate::frame::{Bye, Frame};
 const UNTOLD_CODES: u16 = 90;
 
 /// The last frame, unless the peer has said its own, or is gone.
-pub(super) fn say_bye(speech: Option<&mut Speech>, reason: CloseReason, transmit: &mut Vec<u8>) {
+pub(super) fn say_bye(
+    speech: Option<&mut Speech>,
+    reason: CloseReason,
+    retry: Retry,
+    transmit: &mut Vec<u8>,
+) {
     if reason.code() >= UNTOLD_CODES {
         return;
     }
@@ -18,13 +23,13 @@ pub(super) fn say_bye(speech: Option<&mut Speech>, reason: CloseReason, transmit
         Some(Speech::Opening(_) | Speech::Lines(_)) | None => Some(0),
     };
     if let Some(committed) = committed {
-        append_bye(transmit, reason, committed);
+        append_bye(transmit, reason, retry, committed);
     }
 }
 
-/// Appends the BYE for this reason (PROTOCOL.md section 8.2).
-pub fn append_bye(transmit: &mut Vec<u8>, reason: CloseReason, committed: u64) {
-    let (retry, delay_ms) = match reason.retry() {
+/// Appends the BYE for this reason (PROTOCOL.md section 8.2), with when to come back.
+pub fn append_bye(transmit: &mut Vec<u8>, reason: CloseReason, retry: Retry, committed: u64) {
+    let (retry, delay_ms) = match retry {
         Retry::Never => (0, 0),
         Retry::Now => (1, 0),
         Retry::After(delay) => (2, ms(delay)),

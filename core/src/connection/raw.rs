@@ -2,7 +2,7 @@
 
 use super::speech::Speech;
 use super::{Connection, Event, Output};
-use crate::close::CloseReason;
+use crate::close::{CloseReason, Retry};
 use crate::lifetime::Phase;
 use crate::lines::Lines;
 use crate::policy::{Framing, Heartbeat, Policy};
@@ -78,16 +78,16 @@ pub fn reply_bytes_max(reply: &str) -> usize {
 }
 
 /// Says the farewell, if the listener has one.
-pub(super) fn say_farewell(policy: &Policy, reason: CloseReason, transmit: &mut Vec<u8>) {
+pub(super) fn say_farewell(policy: &Policy, reason: CloseReason, retry: Retry, transmit: &mut Vec<u8>) {
     if let Some(farewell) = policy.farewell.as_deref() {
-        append_line(transmit, &farewell_line(farewell, reason));
+        append_line(transmit, &farewell_line(farewell, reason, retry));
     }
 }
 
 /// The farewell with its placeholders filled in.
 #[must_use]
-pub fn farewell_line(farewell: &str, reason: CloseReason) -> String {
-    farewell.replace("{reason}", reason.as_str()).replace("{retry}", &reason.retry().to_string())
+pub fn farewell_line(farewell: &str, reason: CloseReason, retry: Retry) -> String {
+    farewell.replace("{reason}", reason.as_str()).replace("{retry}", &retry.to_string())
 }
 
 fn append_line(transmit: &mut Vec<u8>, line: &str) {

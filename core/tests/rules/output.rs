@@ -2,7 +2,7 @@
 //! the end to the closed socket.
 
 use crate::driver::{Act, Driver, NANO, Seen, ms, patient, s, with_ping};
-use pulsegate_core::close::CloseReason;
+use pulsegate_core::close::{CloseReason, Retry};
 use pulsegate_core::connection::{Ended, Written, farewell_line};
 use pulsegate_core::lifetime::Phase;
 use pulsegate_core::policy::Policy;
@@ -153,7 +153,7 @@ fn the_farewell_names_the_reason_and_the_retry_after_all_other_output() {
         driver.close_at(s(1), reason);
         assert_eq!(driver.transmitted(), format!("data\n{farewell}"));
     }
-    assert_eq!(farewell_line("{reason} ({reason})", CloseReason::Drain), "drain (drain)");
+    assert_eq!(farewell_line("{reason} ({reason})", CloseReason::Drain, Retry::Now), "drain (drain)");
 }
 
 #[test]

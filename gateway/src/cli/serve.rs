@@ -103,7 +103,7 @@ struct GatewayArgs {
     /// Threads that hold connections, at most 1024 [default: one per core]
     #[arg(long, value_name = "N", value_parser = parse_count)]
     shards: Option<NonZeroUsize>,
-    /// Over how long a graceful stop spreads the ends of the connections, at most 1h [default: 10s]
+    /// Over how long a graceful stop spreads the ends of the connections, at most 1h [default: 3s]
     #[arg(long, value_name = "DUR", value_parser = parse_duration)]
     drain_within: Option<Duration>,
     /// Folder of the store's files [default: data]

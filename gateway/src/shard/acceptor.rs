@@ -64,9 +64,10 @@ impl Acceptor {
         }
     }
 
-    /// The poller says that somebody has come to this listener.
-    pub(crate) fn handle_ready(&mut self, index: usize) {
-        if let Some(listener) = self.listeners.get_mut(index) {
+    /// The poller says that somebody has come to this listener. Others may be closed already.
+    pub(crate) fn handle_ready(&mut self, door: usize) {
+        let is_it = |listener: &&mut Listener| usize::from(listener.door) == door;
+        if let Some(listener) = self.listeners.iter_mut().find(is_it) {
             listener.ready = true;
         }
     }
@@ -106,10 +107,15 @@ impl Acceptor {
         self.listeners.iter().filter_map(wake).min()
     }
 
-    /// While draining: closes the doors behind which nobody waits any more, and those at which nobody can be
-    /// answered for want of descriptors.
+    /// At the end: closes the doors at which nobody waits any more, and those at which nobody can be answered for want
+    /// of descriptors.
     pub(crate) fn close_when_empty(&mut self) {
         self.listeners.retain(|listener| listener.ready && listener.retry.is_none());
+    }
+
+    /// Closes all doors, whoever waits there.
+    pub(crate) fn close(&mut self) {
+        self.listeners.clear();
     }
 
     /// Whether all doors are closed.
@@ -215,4 +221,26 @@ fn refuse(mut stream: TcpStream, farewell: Option<Vec<u8>>) {
 /// Any descriptor will do.
 fn open_spare() -> Option<File> {
     File::open("/dev/null").ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_door_keeps_its_number_when_another_one_is_closed() {
+        let socket = || TcpListener::bind(([127, 0, 0, 1], 0).into()).expect("a free port");
+        let mut acceptor = Acceptor::new((0..3).map(|door| (door, socket())).collect());
+        acceptor.listeners[0].ready = false;
+        acceptor.close_when_empty();
+        acceptor.listeners.iter_mut().for_each(|listener| listener.ready = false);
+        acceptor.handle_ready(0);
+        assert!(acceptor.listeners.iter().all(|listener| !listener.ready), "it is closed");
+        acceptor.handle_ready(1);
+        acceptor.close_when_empty();
+        let left: Vec<u16> = acceptor.listeners.iter().map(|listener| listener.door).collect();
+        assert_eq!(left, [1]);
+        acceptor.close();
+        assert!(acceptor.is_closed());
+    }
 }

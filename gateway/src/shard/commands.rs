@@ -9,7 +9,6 @@ use crate::shard::rim::Rim;
 use crate::shard::sweep::Errand;
 use pulsegate_core::close::CloseReason;
 use pulsegate_core::connection::Connection;
-use pulsegate_core::frame::NOTICE_DRAIN;
 use pulsegate_core::lifetime::Pause;
 use pulsegate_core::policy::Policy;
 use pulsegate_core::time::Now;
@@ -144,25 +143,9 @@ impl<R: Rim> Shard<R> {
         }
     }
 
-    fn begin_drain(&mut self, now: Now, within: Duration) {
-        if self.drain.is_none() {
-            self.drain = Some(Drain::new(now.instant, within, self.table.len()));
-            let text = "the gateway is draining".to_owned();
-            self.sweep(Errand::Notice { ledger: None, code: NOTICE_DRAIN, within: Some(within), text });
-        }
-    }
-
-    /// Ends so many connections that the drain keeps its pace.
-    pub(crate) fn drain_step(&mut self) {
-        let now = self.now();
-        while let Some(key) = self.drain.as_mut().and_then(|drain| drain.take(now.instant, &self.table)) {
-            self.end(key, now, CloseReason::Drain);
-        }
-    }
-
     /// Ends everything now; what can't leave at once is given up.
     fn stop(&mut self, now: Now) {
-        self.drain.get_or_insert_with(|| Drain::new(now.instant, Duration::ZERO, 0));
+        self.drain.get_or_insert_with(|| Drain::new(now.instant, Duration::ZERO, 0, Box::default()));
         let mut from = 0;
         while let Some(key) = self.table.next_key(from) {
             from = key + 1;

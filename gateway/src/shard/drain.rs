@@ -1,11 +1,28 @@
-//! The graceful stop: which connection is ended next, and when, so that all are within the time given.
+//! The graceful stop: when each connection is ended, and when whoever is turned away should come back.
+//!
+//! Each connection's end is planned in advance, so that its client can be told. The port stays open meanwhile, and
+//! newcomers are told to come back when the drain is over.
 
+use crate::id::ConnectionId;
+use crate::shard::Shard;
+use crate::shard::rim::Rim;
+use crate::shard::sweep::VISITS_PER_TURN;
 use crate::shard::table::{Numbered, Table};
-use pulsegate_core::time::Instant;
+use pulsegate_core::close::{CloseReason, Retry};
+use pulsegate_core::frame::NOTICE_DRAIN;
+use pulsegate_core::time::{Instant, Now};
+use std::collections::VecDeque;
 use std::time::Duration;
 
 /// The most that are ended in one turn, so that the others are served meanwhile.
 const ENDS_PER_TURN: usize = 256;
+/// How long a gateway takes from its last connection until the next one listens.
+const RESTART: Duration = Duration::from_secs(1);
+/// For so long after the last end newcomers are answered at the most.
+const ANSWERS_AFTER: Duration = Duration::from_secs(2);
+/// What is added for each newcomer to the part of the return that it gets; of the sums only the part below 1 counts, and
+/// these are spread as evenly as can be (the golden ratio).
+const SPREAD_STEP: f64 = 0.618_033_988_749_895;
 
 /// A drain in progress: an even pace over `within`, the first one at once.
 #[derive(Debug)]
@@ -13,39 +30,136 @@ pub(crate) struct Drain {
     began: Instant,
     within: Duration,
     total: usize,
-    ended: usize,
-    /// The next place of the table to look at; `None` when all were looked at.
+    /// How long the clients of each listener take to come back, at the rate at which it accepts.
+    returns: Box<[Duration]>,
+    /// The next place of the table to look at; `None` when all have their plan.
     cursor: Option<u32>,
-    in_turn: usize,
+    /// How many have their plan.
+    planned: usize,
+    /// Those that are still to be ended.
+    waiting: VecDeque<ConnectionId>,
+    newcomers: u32,
 }
 
 impl Drain {
     /// A drain of `total` connections that begins at `now`.
-    pub(crate) const fn new(now: Instant, within: Duration, total: usize) -> Self {
-        Self { began: now, within, total, ended: 0, cursor: Some(0), in_turn: 0 }
+    pub(crate) const fn new(now: Instant, within: Duration, total: usize, returns: Box<[Duration]>) -> Self {
+        let waiting = VecDeque::new();
+        Self { began: now, within, total, returns, cursor: Some(0), planned: 0, waiting, newcomers: 0 }
     }
 
-    /// The next connection to be ended by `now`; `None` when the pace is kept, or the turn has had enough.
-    pub(crate) fn take<T: Numbered>(&mut self, now: Instant, table: &Table<T>) -> Option<u32> {
-        if self.next()? > now || self.in_turn == ENDS_PER_TURN {
-            self.in_turn = 0;
-            return None;
-        }
-        let Some(key) = table.next_key(self.cursor?) else {
+    /// Plans the end of one more connection; `None` when all have their plan. Those that come now are not among them.
+    pub(crate) fn plan<T: Numbered>(&mut self, table: &mut Table<T>) -> Option<(u32, Instant)> {
+        let Some(key) = table.next_key(self.cursor?).filter(|_| self.planned < self.total) else {
             self.cursor = None;
             return None;
         };
         self.cursor = Some(key + 1);
-        self.ended += 1;
-        self.in_turn += 1;
-        Some(key)
+        let end = self.end_of(self.planned);
+        self.planned += 1;
+        self.waiting.push_back(ConnectionId::new(key, table.at(key)?.number()));
+        Some((key, end))
     }
 
-    /// When the next one is to be ended; `None` when all were.
+    /// The next connection to be ended by `now`, and its part of the drain, from 0 to 1; `None` when the pace is kept.
+    pub(crate) fn take(&mut self, now: Instant) -> Option<(ConnectionId, f64)> {
+        let place = self.planned - self.waiting.len();
+        let is_due = self.end_of(place) <= now;
+        let id = self.waiting.pop_front_if(|_| is_due)?;
+        Some((id, self.part(place)))
+    }
+
+    /// When there is something to do; `None` when all were ended.
     pub(crate) fn next(&self) -> Option<Instant> {
-        self.cursor?;
-        let share = self.ended.min(self.total) as f64 / self.total.max(1) as f64;
-        Some(self.began.after(self.within.mul_f64(share)))
+        if self.cursor.is_some() {
+            return Some(self.began);
+        }
+        let place = self.planned - self.waiting.len();
+        (!self.waiting.is_empty()).then(|| self.end_of(place))
+    }
+
+    /// Whether newcomers are still to be answered.
+    fn answers(&self, now: Instant) -> bool {
+        now < self.began.after(self.within).after(ANSWERS_AFTER)
+    }
+
+    /// When a client of this listener should come back: after the drain and the restart, and then so that with
+    /// their parts between 0 and 1 all come at the rate at which the listener accepts.
+    fn retry(&self, now: Instant, listener: u16, part: f64) -> Retry {
+        let left = self.began.after(self.within).since(now);
+        let returns = self.returns.get(usize::from(listener)).copied().unwrap_or_default();
+        let delay = left + RESTART + returns.mul_f64(part);
+        Retry::After(Duration::from_millis(u64::try_from(delay.as_millis()).unwrap_or(u64::MAX)))
+    }
+
+    /// The part of the next newcomer.
+    fn newcomer(&mut self) -> f64 {
+        self.newcomers = self.newcomers.wrapping_add(1);
+        (f64::from(self.newcomers) * SPREAD_STEP).fract()
+    }
+
+    fn part(&self, place: usize) -> f64 {
+        place.min(self.total) as f64 / self.total.max(1) as f64
+    }
+
+    fn end_of(&self, place: usize) -> Instant {
+        self.began.after(self.within.mul_f64(self.part(place)))
+    }
+}
+
+impl<R: Rim> Shard<R> {
+    /// Begins to end all connections, spread over `within`.
+    pub(crate) fn begin_drain(&mut self, now: Now, within: Duration) {
+        if self.drain.is_none() {
+            let returns = self.shared.doors.iter().map(|door| door.limits.return_time()).collect();
+            self.drain = Some(Drain::new(now.instant, within, self.table.len(), returns));
+        }
+    }
+
+    /// Plans ends and tells the clients, then ends so many connections that the drain keeps its pace.
+    pub(crate) fn drain_step(&mut self) {
+        let now = self.now();
+        for _ in 0..VISITS_PER_TURN {
+            let Some(drain) = &mut self.drain else { return };
+            let Some((key, end)) = drain.plan(&mut self.table) else { break };
+            self.act(key, now, |connection, policy, courier| {
+                let text = "the gateway is draining";
+                connection.notify(now, policy, NOTICE_DRAIN, end.since(now.instant), text, courier);
+            });
+            self.settle(key, now);
+        }
+        for _ in 0..ENDS_PER_TURN {
+            let Some((id, part)) = self.drain.as_mut().and_then(|drain| drain.take(now.instant)) else {
+                return;
+            };
+            let Some(key) = self.table.find(id) else { continue };
+            let Some(entry) = self.table.at(key) else { continue };
+            let listener = entry.listener;
+            let Some(drain) = &self.drain else { return };
+            let retry = drain.retry(now.instant, listener, part);
+            self.act(key, now, |connection, policy, courier| {
+                connection.close_until(now, policy, CloseReason::Drain, retry, courier);
+            });
+            self.settle(key, now);
+        }
+    }
+
+    /// When somebody who is refused for this reason should come back.
+    pub(crate) fn retry_of(&mut self, listener: u16, reason: CloseReason) -> Retry {
+        let now = self.now().instant;
+        match &mut self.drain {
+            Some(drain) if reason == CloseReason::Drain => {
+                let part = drain.newcomer();
+                drain.retry(now, listener, part)
+            }
+            Some(_) | None => reason.retry(),
+        }
+    }
+
+    /// Whether newcomers are not even answered any more: the drain has been over for a while.
+    pub(crate) fn answers_nobody(&mut self) -> bool {
+        let now = self.now().instant;
+        self.drain.as_ref().is_some_and(|drain| drain.next().is_none() && !drain.answers(now))
     }
 }
 
@@ -57,35 +171,67 @@ mod tests {
         Instant::ORIGIN.after(Duration::from_millis(millis))
     }
 
-    #[test]
-    fn the_ends_are_spread_evenly_and_the_first_comes_at_once() {
+    fn drain_of(count: usize, within: Duration) -> (Drain, Table<u64>) {
         let mut table = Table::new();
-        for number in 0..10u64 {
+        (0..count as u64).for_each(|number| {
             table.insert(number);
-        }
-        let mut drain = Drain::new(at(0), Duration::from_secs(10), table.len());
-        assert_eq!(drain.take(at(0), &table), Some(0));
-        assert_eq!(drain.take(at(0), &table), None);
+        });
+        let returns = Box::new([Duration::from_secs(4)]);
+        (Drain::new(at(0), within, count, returns), table)
+    }
+
+    fn taken(drain: &mut Drain, now: Instant) -> Vec<u32> {
+        std::iter::from_fn(|| drain.take(now)).map(|(id, _)| id.key()).collect()
+    }
+
+    #[test]
+    fn each_end_comes_when_it_was_planned_though_others_have_left() {
+        let (mut drain, mut table) = drain_of(10, Duration::from_secs(10));
+        assert_eq!(drain.next(), Some(at(0)));
+        assert_eq!(drain.plan(&mut table), Some((0, at(0))));
+        assert_eq!(taken(&mut drain, at(0)), [0]);
+        let plans: Vec<_> = std::iter::from_fn(|| drain.plan(&mut table)).collect();
+        assert_eq!(plans, (1..10).map(|n| (n, at(u64::from(n) * 1_000))).collect::<Vec<_>>());
         assert_eq!(drain.next(), Some(at(1_000)));
         table.remove(1);
-        assert_eq!(drain.take(at(3_500), &table), Some(2));
-        assert_eq!(drain.take(at(3_500), &table), Some(3));
-        assert_eq!(drain.take(at(3_500), &table), Some(4));
-        assert_eq!(drain.take(at(3_500), &table), None);
-        let rest: Vec<u32> = std::iter::from_fn(|| drain.take(at(20_000), &table)).collect();
-        assert_eq!(rest, [5, 6, 7, 8, 9]);
+        assert_eq!(taken(&mut drain, at(3_500)), [1, 2, 3]);
+        assert_eq!(drain.next(), Some(at(4_000)));
+        assert_eq!(taken(&mut drain, at(20_000)), [4, 5, 6, 7, 8, 9]);
         assert_eq!(drain.next(), None);
     }
 
     #[test]
-    fn many_at_once_are_ended_in_bounded_turns() {
-        let mut table = Table::new();
-        for number in 0..1000u64 {
-            table.insert(number);
+    fn those_who_come_while_it_drains_get_no_place_in_it() {
+        let (mut drain, mut table) = drain_of(3, Duration::from_secs(3));
+        table.insert(100);
+        assert_eq!(std::iter::from_fn(|| drain.plan(&mut table)).count(), 3);
+    }
+
+    #[test]
+    fn all_come_back_after_the_drain_and_not_all_at_once() {
+        let (mut drain, mut table) = drain_of(1_000, Duration::from_secs(10));
+        while drain.plan(&mut table).is_some() {}
+        let comes_back = |drain: &Drain, now: Instant, part| match drain.retry(now, 0, part) {
+            Retry::After(delay) => now.after(delay),
+            retry @ (Retry::Now | Retry::Never) => panic!("{retry}"),
+        };
+        let mut returns = Vec::new();
+        for second in 0..=10 {
+            let now = at(second * 1_000);
+            while let Some((_, part)) = drain.take(now) {
+                returns.push(comes_back(&drain, now, part));
+            }
+            let part = drain.newcomer();
+            assert!((0.0..1.0).contains(&part));
+            assert!(comes_back(&drain, now, part) >= at(11_000));
         }
-        let mut drain = Drain::new(at(0), Duration::ZERO, table.len());
-        let turn: Vec<u32> = std::iter::from_fn(|| drain.take(at(0), &table)).collect();
-        assert_eq!(turn.len(), ENDS_PER_TURN);
-        assert_eq!(drain.next(), Some(at(0)));
+        assert_eq!(returns.len(), 1_000);
+        let in_second = |second: u64| {
+            returns
+                .iter()
+                .filter(|back| (at(second * 1_000)..at((second + 1) * 1_000)).contains(back))
+                .count()
+        };
+        assert_eq!([11, 12, 13, 14, 15].map(in_second), [250, 250, 250, 250, 0]);
     }
 }

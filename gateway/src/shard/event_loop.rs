@@ -150,8 +150,13 @@ impl EventLoop {
         self.shard.read_listed();
         self.shard.judge();
         if self.shard.is_draining() {
-            self.acceptor.close_when_empty();
             self.shard.drain_step();
+            if self.shard.is_done() {
+                self.acceptor.close_when_empty();
+            }
+            if self.shard.answers_nobody() {
+                self.acceptor.close();
+            }
         }
         self.shard.end_turn();
         count

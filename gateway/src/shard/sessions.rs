@@ -140,11 +140,11 @@ impl<R: Rim> Shard<R> {
                 self.ledgers[ledger].doubt();
                 // Why is for the log: strangers have nothing to do with our files and disks.
                 let text = "receipts have stopped: the store can't write".to_owned();
-                self.sweep(Errand::Notice { ledger: Some(ledger), code: NOTICE_STOPPED, within: None, text });
+                self.sweep(Errand::Notice { ledger: Some(ledger), code: NOTICE_STOPPED, text });
             }
             Reply::GoesOn => {
                 let text = "receipts go on".to_owned();
-                self.sweep(Errand::Notice { ledger: Some(ledger), code: NOTICE_GOES_ON, within: None, text });
+                self.sweep(Errand::Notice { ledger: Some(ledger), code: NOTICE_GOES_ON, text });
             }
             // The turn ends with another attempt.
             Reply::Ready => {}

@@ -6,7 +6,7 @@ use pulsegate_core::close::CloseReason;
 use std::time::Duration;
 
 /// The most that are seen to in one turn.
-const VISITS_PER_TURN: usize = 256;
+pub(crate) const VISITS_PER_TURN: usize = 256;
 
 /// What is to be done at each connection.
 #[derive(Clone, Debug)]
@@ -18,7 +18,6 @@ pub(crate) enum Errand {
         /// Only those of this ledger.
         ledger: Option<usize>,
         code: u16,
-        within: Option<Duration>,
         text: String,
     },
 }
@@ -55,12 +54,12 @@ impl<R: Rim> Shard<R> {
                     self.end(key, now, CloseReason::SinkFailed);
                 }
             }
-            Errand::Notice { ledger, code, within, text } => {
+            Errand::Notice { ledger, code, text } => {
                 let own = self.ledger_of(key);
                 if own.is_some() && (ledger.is_none() || own == *ledger) {
                     let now = self.now();
                     self.act(key, now, |connection, policy, courier| {
-                        connection.notify(now, policy, *code, within.unwrap_or_default(), text, courier);
+                        connection.notify(now, policy, *code, Duration::ZERO, text, courier);
                     });
                     self.settle(key, now);
                 }
