@@ -1,7 +1,7 @@
 //! The handle of a client: what an application calls. Knows the driver's inputs and nothing of its work.
 
 use crate::command::Command;
-use crate::delivery::{Committed, Delivery, SendError, Ticket, TrySendError};
+use crate::delivery::{Committed, Delivery, Keeping, SendError, Ticket, TrySendError, Untold};
 use crate::driver::{Driver, Inputs, Parts, Status};
 use crate::ended::Closed;
 use crate::event::{EventSender, EventSource, Events};
@@ -19,7 +19,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, TryAcquireError, mpsc, onesho
 /// ends. When the last clone is dropped, that task lets go at once: the gateway sees the connection end, and
 /// what waits ends as [`SendError::Unknown`], or as [`SendError::Closed`] if it was never sent, or as
 /// [`SendError::Kept`] with an outbox on disk. [`close`](Self::close) and [`leave`](Self::leave) are the orderly
-/// ways.
+/// ways. A program that ends without them, right after it has sent something, may end before it has left: if
+/// there are messages whose fate nobody could hear of, their number is written to the standard error.
 #[derive(Clone, Debug)]
 pub struct Client {
     shared: Arc<Shared>,
@@ -34,6 +35,7 @@ struct Shared {
     room: Arc<Semaphore>,
     room_bytes: usize,
     is_on_disk: bool,
+    untold: Arc<Untold>,
     /// The last id that was given out. Held while a message is handed over, so that ids are in its order.
     last_id: Mutex<u64>,
     restored: Mutex<Vec<Delivery>>,
@@ -109,15 +111,17 @@ impl Client {
             room: Arc::clone(&room),
             room_bytes: options.outbox_bytes_max,
             is_on_disk: journal.is_on_disk(),
+            untold: Untold::new(&options.id),
             last_id: Mutex::new(found.last_id),
             restored: Mutex::new(Vec::new()),
         };
+        let untold = Arc::clone(&shared.untold);
         // What was kept has room in any case, though it may leave none for more.
         let take_room = |payload: &Bytes| {
             let bytes = (payload.len() + MESSAGE_OVERHEAD).min(room.available_permits());
             Arc::clone(&room).try_acquire_many_owned(u32::try_from(bytes).ok()?).ok()
         };
-        let (session, restored) = Session::restore(found, journal, inbox.clone(), events, take_room);
+        let (session, restored) = Session::restore(found, journal, inbox.clone(), events, untold, take_room);
         shared.restored = Mutex::new(restored);
         let inputs = Inputs { commands: commands_of, reports };
         let parts = Parts { address, options, session, inputs, inbox, status, room, is_impatient };
@@ -190,7 +194,8 @@ impl Client {
     /// Hands a message to the task, or back if that has ended.
     fn post(&self, message: Bytes, room: OwnedSemaphorePermit) -> Result<Delivery, Bytes> {
         let mut last_id = self.shared.last_id.lock().unwrap_or_else(PoisonError::into_inner);
-        let (ticket, delivery) = Ticket::new(*last_id + 1, Some(room), self.shared.is_on_disk);
+        let keeping = if self.shared.is_on_disk { Keeping::Awaited } else { Keeping::InMemory };
+        let (ticket, delivery) = Ticket::new(*last_id + 1, Some(room), keeping, &self.shared.untold);
         match self.shared.commands.send(Command::Push(ticket, message)) {
             Ok(()) => {
                 *last_id += 1;

@@ -3,7 +3,10 @@
 
 use bytes::Bytes;
 use pulsegate_core::frame::Durability;
+use std::io::Write;
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
@@ -116,11 +119,53 @@ impl Future for Delivery {
     }
 }
 
+/// How many messages have ended without anybody's knowing what became of them, because their client was dropped or
+/// its runtime has ended. Says so when all of the client is gone: nobody else could.
+#[derive(Debug)]
+pub(crate) struct Untold {
+    client: String,
+    messages: AtomicU64,
+    /// The last handle was dropped, with no word.
+    is_abandoned: AtomicBool,
+}
+
+impl Untold {
+    pub(crate) fn new(client: &str) -> Arc<Self> {
+        let (messages, is_abandoned) = (AtomicU64::new(0), AtomicBool::new(false));
+        Arc::new(Self { client: client.to_owned(), messages, is_abandoned })
+    }
+
+    /// The client ends because nobody holds it any more.
+    pub(crate) fn abandon(&self) {
+        self.is_abandoned.store(true, Ordering::Relaxed);
+    }
+}
+
+impl Drop for Untold {
+    fn drop(&mut self) {
+        let messages = *self.messages.get_mut();
+        if messages == 0 {
+            return;
+        }
+        let (plural, client) = (if messages == 1 { "" } else { "s" }, &self.client);
+        let warning = format!(
+            "pulsegate-client: the client {client:?} ended without close or leave: nobody knows whether {messages} \
+             message{plural} of it arrived\n"
+        );
+        // Unlike `eprintln`, this may fail: there may be no standard error.
+        let _ = std::io::stderr().write_all(warning.as_bytes());
+    }
+}
+
 /// The client's side of a [`Delivery`].
 #[derive(Debug)]
 pub(crate) struct Ticket {
     pub(crate) id: u64,
-    outcome: oneshot::Sender<Outcome>,
+    /// Taken by the outcome.
+    outcome: Option<oneshot::Sender<Outcome>>,
+    /// The message outlives the process.
+    is_kept: bool,
+    untold: Arc<Untold>,
     stored: Option<oneshot::Sender<()>>,
     /// Heard in a REFUSE; it counts when a receipt covers the message.
     pub(crate) refused: Option<(u16, String)>,
@@ -129,21 +174,28 @@ pub(crate) struct Ticket {
 }
 
 impl Ticket {
-    /// Both sides of a delivery; `is_stored` if it will be said when the message is on disk.
-    pub(crate) fn new(id: u64, room: Option<OwnedSemaphorePermit>, is_stored: bool) -> (Self, Delivery) {
+    /// Both sides of a delivery.
+    pub(crate) fn new(
+        id: u64,
+        room: Option<OwnedSemaphorePermit>,
+        keeping: Keeping,
+        untold: &Arc<Untold>,
+    ) -> (Self, Delivery) {
         let (outcome, outcome_of) = oneshot::channel();
-        let (stored, stored_of) = if is_stored {
+        let (stored, stored_of) = if keeping == Keeping::Awaited {
             let (stored, stored_of) = oneshot::channel();
             (Some(stored), Some(stored_of))
         } else {
             (None, None)
         };
-        let ticket = Self { id, outcome, stored, refused: None, _room: room };
+        let (is_kept, untold) = (keeping == Keeping::OnDisk, Arc::clone(untold));
+        let ticket = Self { id, outcome: Some(outcome), is_kept, untold, stored, refused: None, _room: room };
         (ticket, Delivery { id, outcome: outcome_of, stored: stored_of })
     }
 
-    /// The message is on disk.
+    /// The message is on disk, if there is one.
     pub(crate) fn tell_stored(&mut self) {
+        self.is_kept |= self.stored.is_some();
         if let Some(stored) = self.stored.take() {
             // Nobody has to want to know.
             let _ = stored.send(());
@@ -151,8 +203,32 @@ impl Ticket {
     }
 
     /// The message has its outcome.
-    pub(crate) fn tell(self, outcome: Outcome) {
-        // Nobody has to want to know.
-        let _ = self.outcome.send(outcome);
+    pub(crate) fn tell(mut self, outcome: Outcome) {
+        let Some(sender) = self.outcome.take() else { return };
+        let is_open = matches!(outcome, Err(SendError::Unknown | SendError::Closed));
+        // Nobody has to want to know, as long as there is a client that could be asked.
+        if sender.send(outcome).is_err() && is_open && self.untold.is_abandoned.load(Ordering::Relaxed) {
+            self.untold.messages.fetch_add(1, Ordering::Relaxed);
+        }
     }
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        // It never got an outcome: the runtime has ended before the client.
+        if self.outcome.take().is_some_and(|outcome| outcome.is_closed()) && !self.is_kept {
+            self.untold.messages.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+/// Whether a message outlives the process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Keeping {
+    /// It doesn't.
+    InMemory,
+    /// It will, and that will be said.
+    Awaited,
+    /// It does already.
+    OnDisk,
 }

@@ -341,6 +341,9 @@ impl Driver {
     async fn end(mut self, closed: Closed) {
         self.room.close();
         self.inputs.commands.close();
+        if closed.reason == Reason::Dropped {
+            self.session.abandon();
+        }
         while let Ok(command) = self.inputs.commands.try_recv() {
             let _ = self.handle(Input::Command(command));
         }

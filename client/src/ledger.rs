@@ -1,7 +1,7 @@
 //! The client's own messages, from the moment they are taken in until their fate is told: what waits for the disk,
 //! what waits for a number, what has one. Outlives connections and sessions. Must not know the gateway's messages.
 
-use crate::delivery::{Committed, Delivery, SendError, Ticket};
+use crate::delivery::{Committed, Delivery, Keeping, SendError, Ticket, Untold};
 use crate::event::{Event, EventSender};
 use crate::journal::{Entry, Found, Journal};
 use bytes::Bytes;
@@ -9,6 +9,7 @@ use pulsegate_core::exchange::{Sending, Unsettled, Window};
 use pulsegate_core::frame::{Durability, Welcome};
 use pulsegate_core::pulse::Pulse;
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 /// What a new connection tells before it is told otherwise; nothing is sent before it is.
 const NO_WINDOW: Window = Window { messages: 0, bytes: 0 };
@@ -52,6 +53,8 @@ impl Ledger {
     /// Goes on with what was found. `room` gives each message what it takes of the outbox.
     pub(crate) fn restore(
         found: &mut Found,
+        keeping: Keeping,
+        untold: &Arc<Untold>,
         mut room: impl FnMut(&Bytes) -> Option<tokio::sync::OwnedSemaphorePermit>,
     ) -> Restored {
         let mut ledger = Self {
@@ -71,7 +74,7 @@ impl Ledger {
         };
         let (mut kept, mut deliveries) = (Vec::new(), Vec::new());
         for (id, payload) in found.messages.drain(..) {
-            let (ticket, delivery) = Ticket::new(id, room(&payload), false);
+            let (ticket, delivery) = Ticket::new(id, room(&payload), keeping, untold);
             deliveries.push(delivery);
             if id <= found.marked {
                 ledger.numbered.push_back(ticket);

@@ -40,7 +40,8 @@ pub struct Options {
     /// and 64 bytes more. What is beyond waits in [`Client::push`](crate::Client::push) and
     /// [`Client::send`](crate::Client::send).
     pub outbox_bytes_max: usize,
-    /// How long one attempt to connect may take, the look-up of the name included; 10 s by default, at least 1 ms.
+    /// How long one attempt to connect may take, the look-up of the name included; 10 s by default, at least 1 ms. Where
+    /// the name has several addresses, each has its share of it.
     pub connect_timeout: Duration,
     /// How long the gateway may take to let the client in; 10 s by default, at least 1 ms.
     pub opening_timeout: Duration,

@@ -1,7 +1,7 @@
 //! What outlives connections: the session's name and token, both halves, and what is on disk of them. Says what a
 //! HELLO has to say and what a WELCOME means (PROTOCOL.md section 5). Must not know sockets or time.
 
-use crate::delivery::{Delivery, Ticket};
+use crate::delivery::{Delivery, Keeping, Ticket, Untold};
 use crate::ended::{Closed, Reason};
 use crate::event::{Connected, Event, EventSender};
 use crate::inbound::Inbound;
@@ -15,6 +15,7 @@ use pulsegate_core::exchange::{Sending, Window};
 use pulsegate_core::frame::{Hello, Refusals, Welcome};
 use pulsegate_core::pulse::{Pulse, PulseEvent};
 use pulsegate_core::time::Instant;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::OwnedSemaphorePermit;
 
@@ -31,6 +32,7 @@ pub(crate) struct Session {
     pub(crate) ledger: Ledger,
     pub(crate) inbound: Inbound,
     events: EventSender,
+    untold: Arc<Untold>,
     /// 0: there is none to resume.
     number: u64,
     token: [u8; 16],
@@ -61,14 +63,17 @@ impl Session {
         journal: Journal,
         inbox: Inbox,
         events: EventSender,
+        untold: Arc<Untold>,
         room: impl FnMut(&Bytes) -> Option<OwnedSemaphorePermit>,
     ) -> (Self, Vec<Delivery>) {
-        let Restored { ledger, sending, deliveries } = Ledger::restore(&mut found, room);
+        let keeping = if journal.is_on_disk() { Keeping::OnDisk } else { Keeping::InMemory };
+        let Restored { ledger, sending, deliveries } = Ledger::restore(&mut found, keeping, &untold, room);
         let session = Self {
             journal,
             ledger,
             inbound: Inbound::new(inbox, &found),
             events,
+            untold,
             number: found.session,
             token: found.token,
             sending: Some(sending),
@@ -320,6 +325,11 @@ impl Session {
             sent: usize::try_from(ever_sent.saturating_sub(acknowledged)).unwrap_or(usize::MAX),
             unsettled: kept.chain(self.ledger.waiting().cloned()).collect(),
         }
+    }
+
+    /// Nobody holds the client any more: what nobody hears of is to be said in the end.
+    pub(crate) fn abandon(&self) {
+        self.untold.abandon();
     }
 
     /// The client has ended: everything that waits gets its outcome.
