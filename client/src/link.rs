@@ -49,22 +49,38 @@ pub(crate) enum Moved {
 /// Connects to the first of the name's addresses that takes us.
 pub(crate) async fn dial(address: &str, options: &Options) -> Result<Link, Closed> {
     let unreachable = |error: io::Error| Closed::now(Reason::Unreachable, format!("{address}: {error}"));
+    let until = later(Instant::now(), options.connect_timeout);
     let attempt = async {
-        let mut fault = io::Error::new(io::ErrorKind::NotFound, "the name has no address that fits");
         let fits = |address: &SocketAddr| options.bind.is_none_or(|bind| bind.is_ipv4() == address.is_ipv4());
-        for address in tokio::net::lookup_host(address).await?.filter(fits) {
-            match connect(address, options.bind).await {
-                Ok(stream) => return Ok(stream),
-                Err(error) => fault = error,
-            }
-        }
-        Err(fault)
+        let addresses = tokio::net::lookup_host(address).await?.filter(fits).collect();
+        first_of(addresses, until, |address| connect(address, options.bind)).await
     };
-    match tokio::time::timeout(options.connect_timeout, attempt).await {
+    match tokio::time::timeout_at(until, attempt).await {
         Ok(Ok(stream)) => Ok(Link::new(stream, options)),
         Ok(Err(error)) => Err(unreachable(error)),
         Err(_) => Err(unreachable(io::Error::new(io::ErrorKind::TimedOut, "nobody answered in time"))),
     }
+}
+
+/// The first of the addresses that takes us. Each has its share of the time that is left, so that one that never answers
+/// doesn't hide those after it.
+async fn first_of<T, F: Future<Output = io::Result<T>>>(
+    addresses: Vec<SocketAddr>,
+    until: Instant,
+    connect: impl Fn(SocketAddr) -> F,
+) -> io::Result<T> {
+    let mut fault = io::Error::new(io::ErrorKind::NotFound, "the name has no address that fits");
+    let mut left = u32::try_from(addresses.len()).unwrap_or(u32::MAX);
+    for address in addresses {
+        let share = until.saturating_duration_since(Instant::now()) / left.max(1);
+        left = left.saturating_sub(1);
+        match tokio::time::timeout(share, connect(address)).await {
+            Ok(Ok(stream)) => return Ok(stream),
+            Ok(Err(error)) => fault = error,
+            Err(_) => fault = io::Error::new(io::ErrorKind::TimedOut, "nobody answered in time"),
+        }
+    }
+    Err(fault)
 }
 
 async fn connect(address: SocketAddr, bind: Option<IpAddr>) -> io::Result<TcpStream> {
@@ -265,6 +281,29 @@ mod tests {
 
     const fn ms(millis: u64) -> Duration {
         Duration::from_millis(millis)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_address_that_never_answers_hides_no_other() {
+        let addresses: Vec<SocketAddr> = ["[::1]:1", "[::1]:2", "127.0.0.1:3", "127.0.0.1:4"]
+            .map(|address| address.parse().unwrap())
+            .into();
+        let start = Instant::now();
+        let answers = |port: u16| async move {
+            match port {
+                3 => Err(io::ErrorKind::ConnectionRefused.into()),
+                4 => Ok(port),
+                _ => std::future::pending().await,
+            }
+        };
+        let until = start + ms(8_000);
+        let reached = first_of(addresses.clone(), until, |address| answers(address.port())).await.unwrap();
+        assert_eq!(reached, 4);
+        let took = start.elapsed();
+        assert!((ms(4_000)..ms(4_010)).contains(&took), "each of the mute ones has a quarter: {took:?}");
+        let outcome = first_of(addresses[..2].to_vec(), Instant::now() + ms(8_000), |_| answers(1)).await;
+        assert_eq!(outcome.map_err(|error| error.kind()), Err(io::ErrorKind::TimedOut));
+        assert!(start.elapsed() < ms(12_010), "and all of them together have no more than was given");
     }
 
     #[test]
