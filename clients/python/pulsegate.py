@@ -604,6 +604,7 @@ class _Link:
     said_bye: bool = False             # whether the gateway did
     settled: bool = False              # whether a receipt has settled something here
     announced: bool = False            # whether the gateway said that this connection will end
+    astray: bool = False               # whether its WELCOME was for what HELLO did not name
     mute: bool = True                  # whether nothing has come yet
     closed: Optional[Closed] = None    # how it has ended
 
@@ -891,8 +892,8 @@ class Client:
             if mute >= self._mute_max:
                 closed = replace(closed, retry=NEVER, text=NO_GATEWAY.format(*self._address))
             self._emit("disconnected", closed)
-            if closed.code == BAD_TOKEN and link and link.hello.session:
-                # this session is out of reach, but a new one is not (5.3)
+            if link and link.hello.session and (closed.code == BAD_TOKEN or link.astray):
+                # this session is out of reach, but a new one is not (5.3, 8.2)
                 self._until(lambda: self._give_up_session(0, NO_TOKEN))
                 closed = replace(closed, retry=NOW)
             if closed.retry == NEVER or not self._reconnect:
@@ -1190,8 +1191,10 @@ class Client:
         if welcome.outcome == 0:
             stored = self._give_up_session(welcome.session, welcome.token)
         elif welcome.session != hello.session:
+            link.astray = True
             raise ProtocolError("frame out of place", "WELCOME resumes a session that HELLO did not name")
-        elif welcome.committed < hello.acknowledged or welcome.lost_to not in (0, hello.acknowledged):
+        elif welcome.committed < hello.acknowledged:
+            link.astray = True
             raise ProtocolError("malformed frame", "WELCOME doesn't cover what HELLO says was acknowledged")
         elif welcome.committed > box.highest:   # what is stored here is older than what was sent (5.5)
             if self._give_up_session(0, NO_TOKEN):

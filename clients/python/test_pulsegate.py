@@ -681,18 +681,25 @@ class BrokenGateway(Base):
         peer.goodbye(35)
         self.assertEqual(self.end_of(client).code, 35)
 
-    def test_a_loss_that_does_not_end_at_what_was_acknowledged(self) -> None:
-        client = self.client()
-        peer = self.accept()
-        peer.welcome()
-        client.send_nowait(b"x")
-        peer.expect(Message(1, b"x"))
-        peer.send(Receipt(1))
-        peer.expect(Confirm(1))
-        peer.cut()
-        peer = self.accept()
-        peer.welcome(lost_from=1, lost_to=2, committed=2)
-        peer.goodbye(32)
+    def test_a_session_that_is_answered_wrongly_is_given_up_once(self) -> None:
+        for code, fields in ((32, {"committed": 0}), (35, {"session": 8})):
+            client = self.client()
+            peer = self.accept()
+            peer.welcome()
+            ticket = client.send_nowait(b"x")
+            peer.expect(Message(1, b"x"))
+            peer.send(Receipt(1))
+            peer.expect(Confirm(1))
+            self.assertEqual(self.kind_of(ticket), "committed")
+            peer.cut()
+            peer = self.accept()
+            peer.welcome(**fields)
+            peer.goodbye(code)
+            peer = self.accept()
+            self.assertEqual((peer.hello.session, peer.hello.acknowledged), (0, 0))
+            peer.welcome(outcome=1)
+            peer.goodbye(35)
+            self.assertEqual(self.end_of(client).code, 35)
 
     def test_half_a_frame_and_early_close_come_again(self) -> None:
         self.client()
