@@ -654,6 +654,54 @@ class Receiving(Base):
         self.assertEqual(self.end_of(client).code, 38)
 
 
+class Document(Base):
+    def steps(self) -> List[Any]:
+        """What each side says in the conversation of PROTOCOL.md: who, words, bytes."""
+        text = (HERE.parent.parent / "PROTOCOL.md").read_text(encoding="utf-8")
+        section = text.partition("\n## 11. A conversation\n")[2].partition("\n## 12. ")[0]
+        steps: List[Any] = []
+        for line in section.splitlines():
+            found = re.fullmatch("    ([CG])  (.*)", line)
+            if found:
+                steps.append((found[1], found[2], bytearray()))
+            elif re.fullmatch("       [0-9a-f]+", line):
+                steps[-1][2].extend(bytes.fromhex(line.strip()))
+        return steps
+
+    def play(self, steps: List[Any]) -> socket.socket:
+        """The gateway's side of one connection: what the client says has to be what stands there."""
+        sock = self.listener.accept()[0]
+        self.addCleanup(sock.close)
+        sock.settimeout(PATIENCE)
+        for who, words, data in steps:
+            if who == "G":
+                sock.sendall(data if "lost" not in words else b"")
+                continue
+            came = b""
+            while len(came) < len(data):
+                came += sock.recv(len(data) - len(came))
+            self.assertEqual(came, data, words)
+        return sock
+
+    def test_the_conversation_is_one_that_this_client_has(self) -> None:
+        steps = self.steps()
+        self.assertGreater(len(steps), 12)
+        again = [words for _, words, _ in steps].index("preface", 1)
+        client = Client("127.0.0.1", self.port, "sensor-7", window_messages=64, window_bytes=131_072,
+                        message_max=65_536)
+        self.addCleanup(client.close, done=False)
+        tickets = [client.send_nowait(payload) for payload in (b"one", b"two", b"three")]
+        self.play(steps[:again]).close()
+        ends = [ticket.wait(0.05) if ticket.outcome is None else ticket.outcome for ticket in tickets[1:]]
+        self.assertEqual(ends, [None, None])
+        self.closing(client)
+        sock = self.play(steps[again:])
+        self.assertEqual(sock.recv(1), b"")
+        sock.close()
+        self.assertEqual([self.kind_of(ticket) for ticket in tickets], ["committed", "not accepted", "committed"])
+        self.assertEqual(self.end_of(client).code, 0)
+
+
 class BrokenGateway(Base):
     def check(self, data: bytes, code: int, welcomed: bool = True, **options: Any) -> None:
         client = self.client(**options)

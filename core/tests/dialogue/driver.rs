@@ -238,7 +238,11 @@ impl Driver {
     }
 
     pub(crate) fn refuse(&mut self, number: u64, code: u16) {
-        self.connection.refuse(number, code, "no");
+        self.refuse_saying(number, code, "no");
+    }
+
+    pub(crate) fn refuse_saying(&mut self, number: u64, code: u16, text: &str) {
+        self.connection.refuse(number, code, text);
     }
 
     pub(crate) fn push(&mut self, payload: &[u8]) -> Result<u64, Ended> {

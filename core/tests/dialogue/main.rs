@@ -8,6 +8,7 @@ mod blocked;
 mod common;
 mod confirming;
 mod deadlines;
+mod document;
 mod driver;
 mod ends;
 mod exchange;
