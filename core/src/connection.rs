@@ -292,6 +292,14 @@ impl Connection {
         }
     }
 
+    /// What it waits for, its sink or the owner of its session, has moved at `own`, in own time: it may wait from then
+    /// on anew.
+    pub fn handle_sink_progress(&mut self, own: Instant) {
+        if self.lifetime.phase() == Phase::Open {
+            self.lifetime.handle_sink_progress(own, self.awaits_welcome());
+        }
+    }
+
     /// Whether bytes are wanted.
     #[must_use]
     pub fn wants_read(&self) -> bool {

@@ -254,6 +254,17 @@ impl Lifetime {
         });
     }
 
+    /// What keeps us from reading has moved, at some time: the wait for it counts from then. With `waits` the peer
+    /// waits for it too.
+    pub(crate) fn handle_sink_progress(&mut self, own: Instant, waits: bool) {
+        if let Some(since) = self.exceptions.as_mut().and_then(|exceptions| exceptions.sink_paused.as_mut()) {
+            *since = own.max(*since);
+        }
+        if waits {
+            self.heard = own.max(self.heard);
+        }
+    }
+
     /// The cause of a pause is gone. When the last one is, reading goes on, and the clocks that stood still
     /// start anew in full.
     pub fn resume(&mut self, now: Now, policy: &Policy, why: Pause) {

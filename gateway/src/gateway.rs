@@ -2,7 +2,6 @@
 
 mod starting;
 
-use crate::clock::wall_ms;
 use crate::config::check::ConfigFault;
 use crate::config::{Config, ListenerConfig, PrintFormat, SINKS, STORE};
 use crate::counters::{Counts, Published};
@@ -13,7 +12,7 @@ use crate::sink::queue::SinkQueue;
 use crate::sink::{Sink, SinkError};
 use crate::stores::{Awaited, PushOutcome, Ticker};
 use pulsegate_core::policy::Framing;
-use pulsegate_store::{OpenError, Recipient, Request, Store, SubmitError};
+use pulsegate_store::{OpenError, Recipient, Store, SubmitError};
 use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, Weak};
@@ -188,8 +187,11 @@ impl Control {
 
     /// Sends a message to a client of the pulse protocol, whether it is connected or not: the newest session of its
     /// id, or the session that is named. It is kept, as durably as the clients' own messages, until the client has
-    /// committed it or its session has expired. `on_outcome` hears on the store's thread whether it was taken,
-    /// and must not block there.
+    /// committed it or its session has expired. `on_outcome` is called once, on the store's thread, and must not block
+    /// there. If the store ends before it could answer, the outcome is [`PushRefusal::Unknown`].
+    ///
+    /// Where there are several stores (the one on disk, and one in memory for each other sink), they are asked in
+    /// turn until one knows the client.
     ///
     /// # Errors
     /// See [`SendError`]; `on_outcome` is not called then.
@@ -199,15 +201,10 @@ impl Control {
         payload: impl Into<Box<[u8]>>,
         on_outcome: impl FnOnce(PushOutcome) + Send + 'static,
     ) -> Result<(), SendError> {
-        let store = self.stores.first().and_then(Weak::upgrade).ok_or(SendError::NoSessions)?;
-        let ticket = self.awaited.ticket(Box::new(on_outcome));
-        let request = Request::Push { ticket, to, now_ms: wall_ms(), payload: payload.into() };
-        store.submit(request).map_err(|error| {
-            self.awaited.forget(ticket);
-            match error {
-                SubmitError::Busy => SendError::Busy,
-                SubmitError::Closed => SendError::NoSessions,
-            }
+        let payload = payload.into();
+        self.awaited.submit(&self.stores, to, payload, Box::new(on_outcome)).map_err(|error| match error {
+            SubmitError::Busy => SendError::Busy,
+            SubmitError::Closed => SendError::NoSessions,
         })
     }
 

@@ -26,6 +26,8 @@ pub(crate) enum Command {
     SetDeadline(ConnectionId, Direction, Option<Instant>),
     /// A sink takes messages again, or has failed.
     SinkReady,
+    /// The committer of this ledger waits for its sink, which takes nothing (`true`), or does so no longer.
+    SinkStuck(usize, bool),
     /// The store with this place among the ledgers answers.
     Replies(usize, Vec<Reply>),
     /// A connection's session has been taken over by a newer connection.
@@ -42,7 +44,7 @@ impl Command {
             Self::Send(_, payload) => COMMAND_BYTES + payload.len(),
             Self::Finish(_) | Self::Close(_) | Self::SetDeadline(..) => COMMAND_BYTES,
             // Few by nature, and never to be refused.
-            Self::SinkReady | Self::Replaced(_) | Self::Drain(_) | Self::Stop => 0,
+            Self::SinkReady | Self::SinkStuck(..) | Self::Replaced(_) | Self::Drain(_) | Self::Stop => 0,
             // Counted by themselves: their sender waits.
             Self::Replies(..) => 0,
         }

@@ -5,7 +5,7 @@ use crate::mailbox::{Command, Mailbox, Refused};
 use crate::sink::queue::{Batch, From, SinkQueue};
 use parking_lot::Mutex;
 use pulsegate_core::connection::Attachment;
-use pulsegate_store::Forwarded;
+use pulsegate_store::{Forwarded, NotForwarded};
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,36 +13,29 @@ use std::time::Duration;
 /// How long to wait before an echo that its shard has no room for is tried again.
 const RETRY_AFTER: Duration = Duration::from_millis(1);
 
-/// Where a session's messages go.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Route {
-    /// To the sink with this place.
-    Lane(usize),
-    /// Back to their client.
-    Echo,
-}
-
 /// The connection that a session has.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Origin {
     pub(crate) epoch: u64,
     pub(crate) shard: usize,
     pub(crate) from: From,
-    pub(crate) route: Route,
 }
 
-/// The connections of the sessions in memory, and the way to the sinks.
+/// The connections of the sessions of one store in memory, and the way to where their messages go.
 #[derive(Debug)]
 pub(crate) struct Origins {
     known: Mutex<HashMap<u64, Origin>>,
-    queues: Box<[Arc<SinkQueue>]>,
+    /// The store's place among the ledgers of each shard.
+    ledger: usize,
+    /// The one sink of these sessions. Without one, messages go back to their clients.
+    queue: Option<Arc<SinkQueue>>,
     mailboxes: Arc<[Arc<Mailbox>]>,
 }
 
 impl Origins {
     /// Knows nobody yet.
-    pub(crate) fn new(queues: Box<[Arc<SinkQueue>]>, mailboxes: Arc<[Arc<Mailbox>]>) -> Self {
-        Self { known: Mutex::default(), queues, mailboxes }
+    pub(crate) fn new(ledger: usize, queue: Option<Arc<SinkQueue>>, mailboxes: Arc<[Arc<Mailbox>]>) -> Self {
+        Self { known: Mutex::default(), ledger, queue, mailboxes }
     }
 
     /// A session has this connection now.
@@ -62,23 +55,39 @@ impl Origins {
         }
     }
 
-    /// Hands committed messages over to their sinks, and waits for as long as there is no room. Called by the
+    /// Hands committed messages over to their sink, and waits for as long as there is no room. Called by the
     /// committer.
-    pub(crate) fn forward(&self, messages: Vec<Forwarded>) {
-        let mut batches: HashMap<(usize, usize), Batch> = HashMap::new();
+    ///
+    /// # Errors
+    /// If the sink has failed: what it has not got, it never will.
+    pub(crate) fn forward(&self, messages: Vec<Forwarded>) -> Result<(), NotForwarded> {
+        let mut batches: HashMap<usize, Batch> = HashMap::new();
         for Forwarded { session, epoch, number, payload, .. } in messages {
             let origin = self.known.lock().get(&session).copied();
             let Some(origin) = origin.filter(|origin| origin.epoch == epoch) else { continue };
-            match origin.route {
-                Route::Lane(lane) => {
-                    let batch = batches.entry((origin.shard, lane)).or_default();
-                    batch.push_message(origin.from, number, &payload);
-                }
-                Route::Echo => self.echo(&origin, payload),
+            if self.queue.is_some() {
+                batches.entry(origin.shard).or_default().push_message(origin.from, number, &payload);
+            } else {
+                self.echo(&origin, payload);
             }
         }
-        for ((shard, lane), batch) in batches {
-            self.queues[lane].push_when_there_is_room(shard, batch);
+        let Some(queue) = &self.queue else { return Ok(()) };
+        for (shard, batch) in batches {
+            queue.push_when_there_is_room(shard, batch, |is_stuck| self.tell_stuck(is_stuck))?;
+        }
+        Ok(())
+    }
+
+    /// Receipts have stopped because the sink takes nothing, or they go on.
+    pub(crate) fn tell_stuck(&self, is_stuck: bool) {
+        if is_stuck {
+            tracing::warn!("a sink takes nothing: receipts for its clients have stopped");
+        } else {
+            tracing::info!("the sink takes messages again: receipts go on");
+        }
+        for mailbox in self.mailboxes.iter() {
+            // A shard that has ended has nobody to tell.
+            let _ = mailbox.post(Command::SinkStuck(self.ledger, is_stuck));
         }
     }
 

@@ -23,13 +23,14 @@ mod settling;
 #[cfg(test)]
 mod simulation;
 pub(crate) mod sockets;
+mod standstill;
+mod stuck;
 mod sweep;
 pub(crate) mod table;
 
 use crate::counters::{Counts, Published};
 use crate::id::ConnectionId;
 use crate::mailbox::{Command, Mailbox};
-use crate::origins::Origins;
 use crate::peer::Peer;
 use crate::shard::door::{After, Courier, Desk, Door, Lane};
 use crate::shard::drain::Drain;
@@ -65,8 +66,6 @@ pub(crate) struct Shared {
     pub(crate) queues: Box<[Arc<SinkQueue>]>,
     /// The stores, in the order of the ledgers.
     pub(crate) stores: Box<[Opened]>,
-    /// Whose messages the store in memory forwards.
-    pub(crate) origins: Arc<Origins>,
     /// The number of the last accepted connection.
     pub(crate) numbers: AtomicU64,
 }
@@ -120,7 +119,7 @@ impl<R: Rim> Shard<R> {
         let lanes = shared.queues.iter().map(|queue| Lane::new(Arc::clone(queue))).collect();
         let ledger = |opened: &Opened| {
             let store: Arc<Store> = Arc::clone(&opened.store);
-            Ledger::new(store, opened.durability)
+            Ledger::new(store, opened.durability, opened.origins.clone())
         };
         let ledgers = shared.stores.iter().map(ledger).collect();
         Self {
@@ -195,8 +194,7 @@ impl<R: Rim> Shard<R> {
         let shared = Arc::clone(&self.shared);
         let door = &shared.doors[usize::from(listener)];
         let draining = self.drain.is_some().then_some(CloseReason::Drain);
-        let obstacle = draining.or_else(|| self.lane_obstacle(door)).or_else(|| self.ledger_obstacle(door));
-        if let Some(reason) = obstacle {
+        if let Some(reason) = draining.or_else(|| self.obstacle_of_newcomers(door, now.own())) {
             return Err((stream, reason));
         }
         if let Err(reason) = door.limits.enter(now.instant, peer.source()) {
@@ -237,10 +235,15 @@ impl<R: Rim> Shard<R> {
             self.close_spent(SPENT_PER_TURN);
         }
         // The stores come first: if one has died, the ends that waited for it go into these batches.
+        self.check_stuck();
         self.submit();
         for lane in &mut self.lanes {
             if !lane.batch.is_empty() {
                 lane.queue.push(self.index, std::mem::take(&mut lane.batch));
+            }
+            if lane.queue.is_full(0) {
+                let own = self.guard.handle_reading(self.rim.now()).own();
+                lane.rests_since(own);
             }
             // Only now the queue counts all that stands in the way of those who are held back.
             if !lane.paused.is_empty() && !lane.queue.wait(self.index) {
@@ -281,7 +284,8 @@ impl<R: Rim> Shard<R> {
 
     fn next_wake(&self) -> Option<Instant> {
         let drain = self.drain.as_ref().and_then(Drain::next);
-        [self.wheel.next_wake(), drain].into_iter().flatten().min()
+        let stuck = self.next_stuck_check();
+        [self.wheel.next_wake(), drain, stuck].into_iter().flatten().min()
     }
 
     /// Whether it has been told to stop and holds nothing any more.

@@ -1,23 +1,25 @@
 //! The stores of a gateway: opened, told the time, and their answers brought to the shards that asked.
 
+mod awaited;
+
 use crate::clock::{self, Clock};
 use crate::id::ConnectionId;
 use crate::mailbox::{Command, Mailbox};
 use crate::origins::Origins;
+use crate::sink::queue::SinkQueue;
+pub(crate) use awaited::Awaited;
+pub use awaited::PushOutcome;
+use awaited::{APPLICATION, LastWord};
 use parking_lot::{Condvar, Mutex};
 use pulsegate_core::frame::Durability;
-use pulsegate_store::{Moment, OpenError, PushRefusal, Reply, Store, StoreConfig, Ticket};
-use std::collections::HashMap;
+use pulsegate_store::{Moment, OpenError, Reply, Store, StoreConfig, Ticket};
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 /// How often a store is told the time: sessions expire and old messages go to the second.
 const TICK: Duration = Duration::from_secs(1);
-/// The bit that tells an application's ticket from a connection's.
-const APPLICATION: Ticket = 1 << 127;
 
 /// The ticket of a connection of this shard.
 pub(crate) fn ticket(shard: usize, id: ConnectionId) -> Ticket {
@@ -27,45 +29,6 @@ pub(crate) fn ticket(shard: usize, id: ConnectionId) -> Ticket {
 /// The shard and the connection of a ticket.
 pub(crate) const fn connection_of(ticket: Ticket) -> (usize, ConnectionId) {
     ((ticket >> 64) as usize, ConnectionId::from_bits(ticket as u64))
-}
-
-/// What has become of an application's message to a client: its session and its number there, once it is stored.
-pub type PushOutcome = Result<(u64, u64), PushRefusal>;
-
-type Told = Box<dyn FnOnce(PushOutcome) + Send>;
-
-/// Applications that wait to hear whether their message to a client was stored.
-#[derive(Default)]
-pub(crate) struct Awaited {
-    numbers: AtomicU64,
-    told: Mutex<HashMap<Ticket, Told>>,
-}
-
-impl Awaited {
-    /// The ticket for a message of whose fate `told` hears, on the store's thread.
-    pub(crate) fn ticket(&self, told: Told) -> Ticket {
-        let ticket = APPLICATION | Ticket::from(self.numbers.fetch_add(1, Relaxed));
-        self.told.lock().insert(ticket, told);
-        ticket
-    }
-
-    /// The message was not taken: nobody will be told.
-    pub(crate) fn forget(&self, ticket: Ticket) {
-        self.told.lock().remove(&ticket);
-    }
-
-    fn tell(&self, ticket: Ticket, outcome: PushOutcome) {
-        let told = self.told.lock().remove(&ticket);
-        if let Some(told) = told {
-            told(outcome);
-        }
-    }
-}
-
-impl std::fmt::Debug for Awaited {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Awaited").field("waiting", &self.told.lock().len()).finish_non_exhaustive()
-    }
 }
 
 /// Brings a store's answers to the shards.
@@ -109,11 +72,11 @@ impl Post {
             | Reply::Orphaned { ticket, .. }
             | Reply::Detached { ticket, .. } => Some(*ticket),
             Reply::Pushed { ticket, connection, session, number, .. } => {
-                self.awaited.tell(*ticket, Ok((*session, *number)));
+                self.awaited.handle_outcome(*ticket, Ok((*session, *number)));
                 *connection
             }
             Reply::PushRefused { ticket, why } => {
-                self.awaited.tell(*ticket, Err(*why));
+                self.awaited.handle_outcome(*ticket, Err(*why));
                 Some(*ticket)
             }
             Reply::Expired { .. } => None,
@@ -141,6 +104,8 @@ impl Post {
 pub(crate) struct Opened {
     pub(crate) store: Arc<Store>,
     pub(crate) durability: Durability,
+    /// Whose messages it forwards, if it is one in memory.
+    pub(crate) origins: Option<Arc<Origins>>,
 }
 
 /// Where the answers of the stores go.
@@ -165,24 +130,30 @@ impl Destination {
     ) -> Result<Opened, OpenError> {
         let durability = config.durability;
         let post = self.post(ledger);
-        let store = Store::open(directory, config, moment(clock), move |replies| post.deliver(replies))?;
-        Ok(Opened { store: Arc::new(store), durability })
+        let last_word = LastWord::new(&self.awaited, ledger);
+        let deliver = move |replies| last_word.after(|| post.deliver(replies));
+        let store = Store::open(directory, config, moment(clock), deliver)?;
+        Ok(Opened { store: Arc::new(store), durability, origins: None })
     }
 
-    /// Makes the store in memory of those listeners whose messages go to other sinks, as the `ledger`-th.
+    /// Makes the store in memory of those listeners whose messages go to this sink, or to none that has a thread, as
+    /// the `ledger`-th.
     pub(crate) fn open_in_memory(
         &self,
         ledger: usize,
         config: StoreConfig,
         clock: Clock,
-        origins: Arc<Origins>,
+        queue: Option<Arc<SinkQueue>>,
     ) -> Result<Opened, OpenError> {
         let config = StoreConfig { durability: Durability::None, ..config };
         let post = self.post(ledger);
-        let deliver = move |replies| post.deliver(replies);
-        let forward = move |messages| origins.forward(messages);
+        let last_word = LastWord::new(&self.awaited, ledger);
+        let deliver = move |replies| last_word.after(|| post.deliver(replies));
+        let origins = Arc::new(Origins::new(ledger, queue, Arc::clone(&self.mailboxes)));
+        let forwarding = Arc::clone(&origins);
+        let forward = move |messages| forwarding.forward(messages);
         let store = Store::open_in_memory(config, moment(clock), deliver, forward)?;
-        Ok(Opened { store: Arc::new(store), durability: Durability::None })
+        Ok(Opened { store: Arc::new(store), durability: Durability::None, origins: Some(origins) })
     }
 }
 

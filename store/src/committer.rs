@@ -11,7 +11,7 @@ use crate::config::StoreConfig;
 use crate::database::{self, Database, DatabaseError, Incarnation};
 use crate::figures::Figures;
 use crate::files::Files;
-use crate::forwarded::Forwarded;
+use crate::forwarded::{Forwarded, NotForwarded};
 use crate::lock::Lock;
 use crate::queue::Queue;
 use crate::request::{Moment, Reply, Request};
@@ -35,7 +35,7 @@ const WARN_LOGS: u64 = 16;
 pub(crate) type Deliver = dyn Fn(Vec<Reply>) + Send + Sync;
 
 /// Takes the messages of a batch.
-pub(crate) type Forward = dyn FnMut(Vec<Forwarded>) + Send;
+pub(crate) type Forward = dyn FnMut(Vec<Forwarded>) -> Result<(), NotForwarded> + Send;
 
 /// Where the store is.
 pub(crate) enum Place {
@@ -187,9 +187,11 @@ impl Committer {
         drop(figures);
         if let (Place::Memory(forward), false) = (&mut self.place, forwarded.is_empty()) {
             let kept = &mut self.kept;
-            forward(
-                forwarded.into_iter().filter_map(|place| Forwarded::take_from(&mut kept[place])).collect(),
-            );
+            let messages =
+                forwarded.into_iter().filter_map(|place| Forwarded::take_from(&mut kept[place])).collect();
+            if let Err(error) = forward(messages) {
+                return self.fail(error);
+            }
         }
         if after_fault {
             info!("the store goes on");
@@ -265,6 +267,15 @@ impl Committer {
             error!(%error, "the store can't write: nothing is acknowledged until it can");
             (self.deliver)(vec![Reply::Stopped { why: format!("the store can't write: {error}") }]);
         }
+    }
+
+    /// Messages that were judged have nowhere to go. None of the batch is answered, and nothing that comes after.
+    fn fail(&mut self, error: NotForwarded) {
+        self.phase = Phase::Faulted { retry_at_ms: u64::MAX, delay_ms: RETRY_MS_MAX, displaced: None };
+        self.figures.lock().stopped = true;
+        // As above.
+        self.queue.close();
+        (self.deliver)(vec![Reply::Stopped { why: error.to_string() }]);
     }
 
     /// Tries again if it is time to.

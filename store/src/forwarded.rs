@@ -30,3 +30,8 @@ impl Forwarded {
         Some(Self { ticket, session, epoch, number: *number, received_at_ms: *received_at_ms, payload })
     }
 }
+
+/// Nothing takes the messages of a store in memory any more, and nothing ever will.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("what takes its messages has failed")]
+pub struct NotForwarded;

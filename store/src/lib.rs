@@ -42,7 +42,7 @@ mod unjudged;
 
 pub use config::{ConfigError, Quota, StoreConfig};
 pub use figures::Figures;
-pub use forwarded::Forwarded;
+pub use forwarded::{Forwarded, NotForwarded};
 pub use pulsegate_core::frame::Durability;
 pub use pulsegate_core::policy::SecondConnection;
 pub use reader::{ReadError, Reader, StoredMessage};

@@ -406,6 +406,8 @@ pub enum PushRefusal {
     TooLarge,
     /// As much waits for this client's receipt as may.
     Full,
+    /// The store has ended before it answered: nobody knows whether the message is stored. A store never says so itself.
+    Unknown,
 }
 
 /// Why a connection has to end.

@@ -5,7 +5,7 @@ use crate::config::{ConfigError, StoreConfig};
 use crate::database::{Database, DatabaseError};
 use crate::figures::Figures;
 use crate::files::Files;
-use crate::forwarded::Forwarded;
+use crate::forwarded::{Forwarded, NotForwarded};
 use crate::lock::{Lock, LockError};
 use crate::queue::Queue;
 use crate::request::{Moment, Reply, Request, SubmitError};
@@ -90,8 +90,8 @@ impl Store {
     ///
     /// `forward` may wait there for as long as there is no room, which is how a slow destination holds up the
     /// clients: nothing is committed meanwhile, so no receipt leaves, the clients' windows fill, and what they send
-    /// nevertheless is bounded by [`StoreConfig::queue_bytes_max`]. It has to return when there is no destination
-    /// any more, or [`drop`](Self::drop) waits forever. A message that it gets is receipted whatever becomes of it.
+    /// nevertheless is bounded by [`StoreConfig::queue_bytes_max`]. When there is no destination any more it has to say
+    /// so: then nothing of the batch is answered, and the store ends.
     ///
     /// [`Request::Append`] is for stores in a directory: here it is counted as refused.
     ///
@@ -101,7 +101,7 @@ impl Store {
         config: StoreConfig,
         now: Moment,
         deliver: impl Fn(Vec<Reply>) + Send + Sync + 'static,
-        forward: impl FnMut(Vec<Forwarded>) + Send + 'static,
+        forward: impl FnMut(Vec<Forwarded>) -> Result<(), NotForwarded> + Send + 'static,
     ) -> Result<Self, OpenError> {
         config.check()?;
         if config.durability != Durability::None {

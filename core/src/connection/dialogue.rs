@@ -195,6 +195,12 @@ impl Connection {
         self.dialogue().is_some_and(|dialogue| dialogue.pulse.is_attaching())
     }
 
+    /// Whether the client waits for receipts.
+    #[must_use]
+    pub fn owes_receipts(&self) -> bool {
+        self.dialogue().is_some_and(|dialogue| dialogue.pulse.owes_receipts())
+    }
+
     /// Whether the pulse protocol is spoken.
     #[must_use]
     pub fn is_pulse(&self) -> bool {

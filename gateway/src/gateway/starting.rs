@@ -10,7 +10,6 @@ use crate::config::{Config, DescriptorTables, ListenerConfig};
 use crate::counters::Published;
 use crate::limits::{Gauge, Limits};
 use crate::mailbox::Mailbox;
-use crate::origins::Origins;
 use crate::shard::acceptor::Acceptor;
 use crate::shard::door::{Delivery, Door};
 use crate::shard::event_loop::{EventLoop, WAKER, listener_token};
@@ -55,9 +54,8 @@ pub(super) fn start(
     let queue = |_: &_| Arc::new(SinkQueue::new(config.sink_queue_bytes_max, &mailboxes));
     let queues: Box<[Arc<SinkQueue>]> = sinks.iter().map(queue).collect();
     let awaited = Arc::<Awaited>::default();
-    let origins = Arc::new(Origins::new(queues.clone(), Arc::clone(&mailboxes)));
     let destination = Destination { mailboxes: Arc::clone(&mailboxes), awaited: Arc::clone(&awaited) };
-    let (stores, ledgers) = open_stores(config, &deliveries, &destination, clock, &origins)?;
+    let (stores, ledgers) = open_stores(config, &deliveries, &destination, clock, &queues)?;
 
     let total = Arc::new(Gauge::new(connections));
     let door = |((listener, delivery), ledger): ((&ListenerConfig, Delivery), Option<usize>)| Door {
@@ -69,7 +67,7 @@ pub(super) fn start(
     let doors = config.listeners.iter().zip(deliveries).zip(ledgers).map(door).collect();
     let owned: Vec<Arc<Store>> = stores.iter().map(|opened| Arc::clone(&opened.store)).collect();
     let numbers = AtomicU64::new(0);
-    let shared = Arc::new(Shared { doors, queues: queues.clone(), stores: stores.into(), origins, numbers });
+    let shared = Arc::new(Shared { doors, queues: queues.clone(), stores: stores.into(), numbers });
 
     let published: Arc<[Arc<Published>]> = mailboxes.iter().map(|_| Arc::default()).collect();
     let weak = owned.iter().map(Arc::downgrade).collect();
@@ -263,28 +261,43 @@ fn open_stores(
     deliveries: &[Delivery],
     destination: &Destination,
     clock: Clock,
-    origins: &Arc<Origins>,
+    queues: &[Arc<SinkQueue>],
 ) -> Result<(Vec<Opened>, Vec<Option<usize>>), StartError> {
-    let on_disk = |delivery: &Delivery| *delivery == Delivery::Store;
-    let in_memory = |(listener, delivery): (&ListenerConfig, &Delivery)| {
-        listener.policy.protocol != Protocol::Raw && !on_disk(delivery)
-    };
+    let kinds = config.listeners.iter().zip(deliveries).map(kind_of_store);
+    let kinds: Vec<Option<StoreKind>> = kinds.collect();
+    let mut wanted: Vec<StoreKind> = kinds.iter().flatten().copied().collect();
+    wanted.sort_unstable();
+    wanted.dedup();
     let mut stores = Vec::new();
-    let disk = deliveries.iter().any(on_disk).then_some(stores.len());
-    if let Some(place) = disk {
-        stores.push(destination.open(place, &config.data_dir, config.store_config(), clock)?);
+    for (place, kind) in wanted.iter().enumerate() {
+        let settings = config.store_config();
+        stores.push(match *kind {
+            StoreKind::Disk => destination.open(place, &config.data_dir, settings, clock)?,
+            StoreKind::Memory(lane) => {
+                let queue = lane.map(|lane| Arc::clone(&queues[lane]));
+                destination.open_in_memory(place, settings, clock, queue)?
+            }
+        });
     }
-    let memory = config.listeners.iter().zip(deliveries).any(in_memory).then_some(stores.len());
-    if let Some(place) = memory {
-        stores.push(destination.open_in_memory(place, config.store_config(), clock, Arc::clone(origins))?);
-    }
-    let ledger = |(listener, delivery): (&ListenerConfig, &Delivery)| match delivery {
-        Delivery::Store => disk,
-        Delivery::Discard | Delivery::Echo(_) | Delivery::Lane(_) => {
-            memory.filter(|_| listener.policy.protocol != Protocol::Raw)
-        }
+    let place = |kind: Option<StoreKind>| wanted.iter().position(|wanted| Some(*wanted) == kind);
+    Ok((stores, kinds.into_iter().map(place).collect()))
+}
+
+/// What keeps the sessions of a listener: the store on disk, or the one in memory of its sink. Each sink that has a
+/// thread has its own, so that one that takes nothing holds up nobody else's clients.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum StoreKind {
+    Disk,
+    Memory(Option<usize>),
+}
+
+fn kind_of_store((listener, delivery): (&ListenerConfig, &Delivery)) -> Option<StoreKind> {
+    let kind = match *delivery {
+        Delivery::Store => return Some(StoreKind::Disk),
+        Delivery::Lane(lane) => StoreKind::Memory(Some(lane)),
+        Delivery::Discard | Delivery::Echo(_) => StoreKind::Memory(None),
     };
-    Ok((stores, config.listeners.iter().zip(deliveries).map(ledger).collect()))
+    (listener.policy.protocol != Protocol::Raw).then_some(kind)
 }
 
 fn mailbox(poll: &Poll) -> io::Result<Arc<Mailbox>> {

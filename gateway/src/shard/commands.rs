@@ -11,7 +11,7 @@ use pulsegate_core::close::CloseReason;
 use pulsegate_core::connection::Connection;
 use pulsegate_core::lifetime::Pause;
 use pulsegate_core::policy::Policy;
-use pulsegate_core::time::Now;
+use pulsegate_core::time::{Instant, Now};
 use std::time::Duration;
 
 impl<R: Rim> Shard<R> {
@@ -51,6 +51,7 @@ impl<R: Rim> Shard<R> {
                     self.sweep(Errand::Purge);
                 }
             }
+            Command::SinkStuck(ledger, is_stuck) => self.handle_stuck(now, ledger, is_stuck),
             Command::Replies(ledger, replies) => self.handle_replies(now, ledger, replies),
             Command::Replaced(id) => self.handle_replaced(now, id),
             Command::Drain(within) => self.begin_drain(now, within),
@@ -100,14 +101,30 @@ impl<R: Rim> Shard<R> {
     pub(crate) fn obstacle_of(&mut self, key: u32) -> Option<CloseReason> {
         let ledger = self.ledger_of(key);
         let door = &self.shared.doors[usize::from(self.table.at(key)?.listener)];
+        let lane = self.lane_obstacle(door);
         let obstacle = match ledger {
-            Some(ledger) => self.ledgers[ledger].obstacle(),
-            None => self.lane_obstacle(door),
+            // Its messages go by the store, which waits for the sink; but what has failed stands in their way.
+            Some(ledger) => {
+                let failed = lane.filter(|reason| *reason == CloseReason::SinkFailed);
+                failed.or_else(|| self.ledgers[ledger].obstacle())
+            }
+            None => lane,
         };
         obstacle.or_else(|| {
             let others = self.held_back(key).is_some_and(|paused| !paused.is_empty());
             others.then_some(CloseReason::SinkStalled)
         })
+    }
+
+    /// Why nobody is let in at this door for want of its sink or its sessions, if so. That they are full is no reason:
+    /// reading rests for a newcomer as it does for all others.
+    pub(crate) fn obstacle_of_newcomers(&mut self, door: &Door, own: Instant) -> Option<CloseReason> {
+        let sink_stall = door.policy.sink_stall;
+        let lane = match door.delivery {
+            Delivery::Lane(lane) => self.lanes[lane].obstacle_of_newcomers(own, sink_stall),
+            Delivery::Discard | Delivery::Echo(_) | Delivery::Store => None,
+        };
+        lane.or_else(|| self.ledgers[door.ledger?].obstacle_of_newcomers(own, sink_stall))
     }
 
     /// Why this door's sink takes nothing, if it does not.
@@ -116,11 +133,6 @@ impl<R: Rim> Shard<R> {
             Delivery::Lane(lane) => self.lanes[lane].obstacle(),
             Delivery::Discard | Delivery::Echo(_) | Delivery::Store => None,
         }
-    }
-
-    /// Why this door's store takes nothing, if it does not.
-    pub(crate) fn ledger_obstacle(&self, door: &Door) -> Option<CloseReason> {
-        self.ledgers[door.ledger?].obstacle()
     }
 
     /// Notes who waits until there is room.

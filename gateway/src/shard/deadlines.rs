@@ -56,8 +56,14 @@ impl<R: Rim> Shard<R> {
             let now = self.now();
             match self.due(key, now) {
                 None => {}
+                Some(Before::Nothing) => self.time_out(key, now),
                 // The mailbox has been emptied since it became a suspect.
-                Some(Before::Nothing | Before::Hearing) => self.time_out(key, now),
+                Some(Before::Hearing) => {
+                    self.note_progress(key, now);
+                    if self.due(key, now).is_some() {
+                        self.time_out(key, now);
+                    }
+                }
                 Some(Before::Writing) => {
                     self.settle(key, now);
                     self.end_if_due(key);

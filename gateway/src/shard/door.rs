@@ -4,14 +4,17 @@ use crate::id::ConnectionId;
 use crate::limits::Limits;
 use crate::shard::held::HeldEnd;
 use crate::shard::ledger::Ledger;
+use crate::shard::standstill::Standstill;
 use crate::sink::Ended;
 use crate::sink::queue::{Batch, From, SinkQueue};
 use pulsegate_core::close::CloseReason;
 use pulsegate_core::connection::{Attachment, Event, Output};
 use pulsegate_core::frame::Hello;
 use pulsegate_core::policy::{Policy, PulsePolicy};
+use pulsegate_core::time::Instant;
 use pulsegate_store::{Attach, Moment, Request, Resume, Ticket, Token};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// One listener, as all shards share it.
 #[derive(Debug)]
@@ -42,12 +45,13 @@ pub(crate) struct Lane {
     pub(crate) queue: Arc<SinkQueue>,
     pub(crate) batch: Batch,
     pub(crate) paused: Vec<ConnectionId>,
+    standstill: Standstill,
 }
 
 impl Lane {
     /// An empty lane to this queue.
     pub(crate) fn new(queue: Arc<SinkQueue>) -> Self {
-        Self { queue, batch: Batch::default(), paused: Vec::new() }
+        Self { queue, batch: Batch::default(), paused: Vec::new(), standstill: Standstill::default() }
     }
 
     /// Why nothing may be read for this sink now, if nothing may.
@@ -56,6 +60,25 @@ impl Lane {
             return Some(CloseReason::SinkFailed);
         }
         self.queue.is_full(self.batch.bytes()).then_some(CloseReason::SinkStalled)
+    }
+
+    /// Since when the sink has no room and takes nothing.
+    pub(crate) fn rests_since(&mut self, own: Instant) -> Option<Instant> {
+        let is_full = self.queue.is_full(self.batch.bytes()) || !self.paused.is_empty();
+        self.standstill.observe(is_full, self.queue.taken(), own)
+    }
+
+    /// Why it has no room for newcomers, who may overrun it, if it has none.
+    pub(crate) fn obstacle_of_newcomers(
+        &mut self,
+        own: Instant,
+        sink_stall: Duration,
+    ) -> Option<CloseReason> {
+        if self.queue.has_failed() {
+            return Some(CloseReason::SinkFailed);
+        }
+        let has_stalled = self.rests_since(own).is_some_and(|since| own.since(since) >= sink_stall);
+        (has_stalled || self.queue.is_overrun(self.batch.bytes())).then_some(CloseReason::SinkStalled)
     }
 }
 

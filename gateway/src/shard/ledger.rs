@@ -1,11 +1,15 @@
 //! A shard's side of a store: what this turn has gathered for it, and who waits until the store has room.
 
 use crate::id::ConnectionId;
+use crate::origins::Origins;
 use crate::shard::held::Held;
+use crate::shard::standstill::Standstill;
 use pulsegate_core::close::CloseReason;
 use pulsegate_core::frame::Durability;
-use pulsegate_store::{Request, Store, SubmitError};
+use pulsegate_core::time::Instant;
+use pulsegate_store::{Attach, Request, Store, SubmitError};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// What may wait in a shard because the store's queue is full. Above it reading rests, of pulse connections
 /// too: their windows bound each of them, but not the sum of very many.
@@ -26,18 +30,36 @@ impl Committing for Store {
     }
 }
 
+/// The sink of a store in memory takes nothing.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Stuck {
+    /// When those are looked for next who have waited too long, in own time.
+    pub(crate) check: Instant,
+    /// The time between two looks.
+    pub(crate) every: Duration,
+}
+
 /// A shard's side of a store.
 #[derive(Debug)]
 pub(crate) struct Ledger {
     store: Arc<dyn Committing>,
     /// What "committed" means there.
     pub(crate) durability: Durability,
+    /// Whose messages it forwards, if it is in memory.
+    pub(crate) origins: Option<Arc<Origins>>,
     /// In the order in which they happened.
     requests: Vec<Request>,
     bytes: usize,
     closed: bool,
     /// The store has stopped, perhaps for good.
     doubted: bool,
+    /// How often the store has taken or answered something.
+    moves: u64,
+    standstill: Standstill,
+    /// When the store has last answered, in own time.
+    pub(crate) answered: Instant,
+    /// The store is in memory, and waits for a sink that takes nothing.
+    pub(crate) stuck: Option<Stuck>,
     /// Ends that the sink is to hear of after messages that the store has yet to forward.
     pub(crate) held: Held,
     pub(crate) paused: Vec<ConnectionId>,
@@ -45,14 +67,23 @@ pub(crate) struct Ledger {
 
 impl Ledger {
     /// The side of this store.
-    pub(crate) fn new(store: Arc<dyn Committing>, durability: Durability) -> Self {
+    pub(crate) fn new(
+        store: Arc<dyn Committing>,
+        durability: Durability,
+        origins: Option<Arc<Origins>>,
+    ) -> Self {
         Self {
             store,
             durability,
+            origins,
             requests: Vec::new(),
             bytes: 0,
             closed: false,
             doubted: false,
+            moves: 0,
+            standstill: Standstill::default(),
+            answered: Instant::ORIGIN,
+            stuck: None,
             held: Held::default(),
             paused: Vec::new(),
         }
@@ -77,6 +108,31 @@ impl Ledger {
         self.bytes
     }
 
+    /// Since when it takes nothing although much waits for it.
+    pub(crate) fn rests_since(&mut self, own: Instant) -> Option<Instant> {
+        let is_full = self.bytes >= BACKLOG_BYTES_MAX || !self.paused.is_empty();
+        self.standstill.observe(is_full, self.moves, own)
+    }
+
+    /// Why it has no room for newcomers, whose wishes may overrun it, if it has none.
+    pub(crate) fn obstacle_of_newcomers(
+        &mut self,
+        own: Instant,
+        sink_stall: Duration,
+    ) -> Option<CloseReason> {
+        if self.closed {
+            return Some(CloseReason::SinkFailed);
+        }
+        let has_stalled = self.rests_since(own).is_some_and(|since| own.since(since) >= sink_stall);
+        (has_stalled || self.bytes >= 2 * BACKLOG_BYTES_MAX).then_some(CloseReason::SinkStalled)
+    }
+
+    /// The store has answered something.
+    pub(crate) const fn handle_answer(&mut self, own: Instant) {
+        self.moves += 1;
+        self.answered = own;
+    }
+
     /// Whether its thread has died.
     pub(crate) const fn has_failed(&self) -> bool {
         self.closed
@@ -91,7 +147,10 @@ impl Ledger {
     /// Hands over what was gathered. Returns whether those who are held back may go on, or have to be ended.
     pub(crate) fn submit(&mut self) -> bool {
         if std::mem::take(&mut self.doubted) || !self.requests.is_empty() {
-            match self.store.submit_all(&mut self.requests) {
+            let before = self.requests.len();
+            let outcome = self.store.submit_all(&mut self.requests);
+            self.moves += u64::from(self.requests.len() < before);
+            match outcome {
                 Ok(()) => self.bytes = 0,
                 // The store says when there is room.
                 Err(SubmitError::Busy) => self.bytes = self.requests.iter().map(bytes).sum(),
@@ -111,8 +170,8 @@ fn bytes(request: &Request) -> usize {
         Request::Message { payload, .. }
         | Request::Push { payload, .. }
         | Request::Append { payload, .. } => payload.len(),
-        Request::Attach(_)
-        | Request::TokenUsed { .. }
+        Request::Attach(attach) => size_of::<Attach>() + attach.client.len(),
+        Request::TokenUsed { .. }
         | Request::Confirm { .. }
         | Request::Load { .. }
         | Request::OutReceipt { .. }

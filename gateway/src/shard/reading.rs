@@ -163,6 +163,9 @@ impl<R: Rim> Shard<R> {
         }
         self.note_paused(key);
         self.rest(key, Pause::Sink);
+        // From now on it is known since when it waits.
+        let now = self.now();
+        self.note_progress(key, now);
     }
 
     fn rest(&mut self, key: u32, why: Pause) {

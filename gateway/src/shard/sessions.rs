@@ -1,7 +1,7 @@
 //! What a store answers: clients are let into their sessions, receipts go out, messages come for them.
 
 use crate::id::ConnectionId;
-use crate::origins::{Origin, Route};
+use crate::origins::Origin;
 use crate::shard::door::Delivery;
 use crate::shard::entry::Entry;
 use crate::shard::rim::Rim;
@@ -10,7 +10,7 @@ use crate::shard::{Shard, moment};
 use crate::stores::{connection_of, ticket};
 use pulsegate_core::close::CloseReason;
 use pulsegate_core::connection::{Admission, Attachment};
-use pulsegate_core::frame::{Durability, NOTICE_GOES_ON, NOTICE_STOPPED, Refusals};
+use pulsegate_core::frame::{NOTICE_GOES_ON, NOTICE_STOPPED, Refusals};
 use pulsegate_core::lifetime::Phase;
 use pulsegate_core::time::Now;
 use pulsegate_store::{
@@ -70,6 +70,9 @@ impl<R: Rim> Shard<R> {
 
     /// Does what the answers of this ledger's store ask for.
     pub(crate) fn handle_replies(&mut self, now: Now, ledger: usize, replies: Vec<Reply>) {
+        if replies.iter().any(|reply| !matches!(reply, Reply::Stopped { .. } | Reply::GoesOn)) {
+            self.ledgers[ledger].handle_answer(now.own());
+        }
         for reply in replies {
             self.handle_reply(now, ledger, reply);
         }
@@ -130,25 +133,31 @@ impl<R: Rim> Shard<R> {
                 None => tracing::debug!(?why, "not sent: a message that the client does not take"),
             },
             Reply::Detached { ticket, session, epoch, .. } => {
-                self.shared.origins.remove(Attachment { session, epoch });
+                if let Some(origins) = &self.ledgers[ledger].origins {
+                    origins.remove(Attachment { session, epoch });
+                }
                 self.ledgers[ledger].held.release(connection_of(ticket).1, &mut self.lanes);
             }
             Reply::Expired { session, unknown } => {
                 tracing::debug!(session, ?unknown, "a session has expired");
             }
-            Reply::Stopped { .. } => {
-                self.ledgers[ledger].doubt();
-                // Why is for the log: strangers have nothing to do with our files and disks.
-                let text = "receipts have stopped: the store can't write".to_owned();
-                self.sweep(Errand::Notice { ledger: Some(ledger), code: NOTICE_STOPPED, text });
-            }
-            Reply::GoesOn => {
-                let text = "receipts go on".to_owned();
-                self.sweep(Errand::Notice { ledger: Some(ledger), code: NOTICE_GOES_ON, text });
-            }
+            Reply::Stopped { .. } => self.handle_receipts(ledger, false),
+            Reply::GoesOn => self.handle_receipts(ledger, true),
             // The turn ends with another attempt.
             Reply::Ready => {}
         }
+    }
+
+    /// Receipts have stopped, or go on: the clients of this ledger are told.
+    fn handle_receipts(&mut self, ledger: usize, go_on: bool) {
+        let (code, text) = if go_on {
+            (NOTICE_GOES_ON, "receipts go on")
+        } else {
+            self.ledgers[ledger].doubt();
+            // Why is for the log: strangers have nothing to do with our files and disks.
+            (NOTICE_STOPPED, "receipts have stopped: the store can't write")
+        };
+        self.sweep(Errand::Notice { ledger: Some(ledger), code, text: text.to_owned() });
     }
 
     /// A client has its session. If it has left meanwhile, the session is told so.
@@ -164,6 +173,10 @@ impl<R: Rim> Shard<R> {
             let detach = Request::Detach { ticket, session, epoch, for_good, now };
             return self.ledgers[ledger].request(detach);
         };
+        if self.obstacle_of(key) == Some(CloseReason::SinkFailed) {
+            // The cursor that it would be told may count messages that the sink has never got.
+            return self.end(key, now, CloseReason::SinkFailed);
+        }
         self.note_origin(key, ledger, attachment);
         let refused = attached.refused.iter().map(|refusal| (refusal.number, refusal.code as u16));
         let refused = Refusals::write(refused);
@@ -189,17 +202,14 @@ impl<R: Rim> Shard<R> {
 
     /// What a store in memory commits goes on to the sink under the name of this connection.
     fn note_origin(&mut self, key: u32, ledger: usize, attachment: Attachment) {
-        if self.ledgers[ledger].durability != Durability::None {
-            return;
-        }
+        let Some(origins) = &self.ledgers[ledger].origins else { return };
         let Some(entry) = self.table.at(key) else { return };
-        let route = match self.shared.doors[usize::from(entry.listener)].delivery {
-            Delivery::Lane(lane) => Route::Lane(lane),
-            Delivery::Echo(_) => Route::Echo,
+        match self.shared.doors[usize::from(entry.listener)].delivery {
+            Delivery::Lane(_) | Delivery::Echo(_) => {}
             Delivery::Discard | Delivery::Store => return,
-        };
-        let origin = Origin { epoch: attachment.epoch, shard: self.index, from: entry.from(key), route };
-        self.shared.origins.insert(attachment.session, origin);
+        }
+        let origin = Origin { epoch: attachment.epoch, shard: self.index, from: entry.from(key) };
+        origins.insert(attachment.session, origin);
     }
 
     /// The ledger that a connection has to do with: a pulse connection's messages take the way by a store, wherever they
@@ -245,7 +255,7 @@ const fn end_reason(why: EndReason) -> CloseReason {
 /// is not accepted, and the rest goes on.
 const fn push_reason(why: PushRefusal) -> Option<CloseReason> {
     match why {
-        PushRefusal::NoSession => Some(CloseReason::SinkFailed),
+        PushRefusal::NoSession | PushRefusal::Unknown => Some(CloseReason::SinkFailed),
         PushRefusal::Full => Some(CloseReason::OutputFull),
         PushRefusal::TooLarge => None,
     }

@@ -11,6 +11,7 @@ mod judge;
 mod model;
 mod recorder;
 mod rush;
+mod sinks;
 mod world;
 
 use crate::clock::Clock;
@@ -62,6 +63,7 @@ struct Simulation {
     model: Model,
     devices: Devices,
     clients: usize,
+    step: u32,
     clock: Clock,
     /// The poller has told of everything until then.
     heard: Instant,
@@ -73,6 +75,12 @@ struct Simulation {
     death: Option<u32>,
     /// The store forgets a session now and then.
     forgets: bool,
+    /// At which step the sink fails, if it does.
+    failure: Option<u32>,
+    /// During which steps the sink takes nothing.
+    rest: std::ops::Range<u32>,
+    /// Since when the store waits for the sink, and whether that was told.
+    waits: Option<(Instant, bool)>,
 }
 
 impl Simulation {
@@ -94,27 +102,29 @@ impl Simulation {
         };
         let queues: Box<[Arc<SinkQueue>]> = [Arc::clone(&queue)].into();
         let mailboxes: Arc<[Arc<Mailbox>]> = [Arc::clone(&mailbox)].into();
-        let origins = Arc::new(Origins::new(queues.clone(), Arc::clone(&mailboxes)));
+        let origins = Arc::new(Origins::new(0, Some(Arc::clone(&queue)), Arc::clone(&mailboxes)));
         let post = Destination { mailboxes, awaited: Arc::default() }.post(0);
         let judge = Arc::new(Judge::new(post, Arc::clone(&origins)));
         let shared = Shared {
             doors: RULES.iter().map(door).collect(),
             queues,
             stores: [].into(),
-            origins,
             numbers: AtomicU64::new(0),
         };
         let rim = SimulatedRim(Rc::clone(&world));
         let mut shard =
             Shard::new(0, rim, Arc::new(shared), Arc::clone(&mailbox), Arc::new(Published::default()));
         let committing: Arc<Judge> = Arc::clone(&judge);
-        shard.ledgers = [Ledger::new(committing, Durability::None)].into();
+        shard.ledgers = [Ledger::new(committing, Durability::None, Some(origins))].into();
         let model = Model::new(Rc::clone(&world));
         let devices = Devices::new(Rc::clone(&world), DEVICES);
         let mut random = Rng::with_seed(seed);
         let (rush, diligence) = (random.u32(2..40), random.usize(1..4));
         let death = (random.u32(..20) == 0).then(|| random.u32(..STEPS));
         let forgets = random.u32(..8) == 0;
+        let failure = (random.u32(..20) == 0).then(|| random.u32(..STEPS));
+        let rests_at = if random.u32(..5) == 0 { random.u32(..STEPS) } else { STEPS };
+        let rest = rests_at..rests_at + random.u32(..100);
         let clock = Clock::start();
         Self {
             random,
@@ -126,12 +136,16 @@ impl Simulation {
             model,
             devices,
             clients: 0,
+            step: 0,
             clock,
             heard: Instant::ORIGIN,
             rush,
             diligence,
             death,
             forgets,
+            failure,
+            rest,
+            waits: None,
         }
     }
 
@@ -224,6 +238,13 @@ impl Simulation {
         let address = SocketAddr::from(([10, 0, 0, host], client as u16));
         let refused =
             self.shard.admit(client, Peer::new(address), door as u16).err().map(|(_, reason)| reason);
+        if refused == Some(CloseReason::SinkStalled) {
+            let is_overrun = self.queue.is_overrun(self.shard.lanes[0].batch.bytes());
+            assert!(
+                is_overrun || self.model.has_stalled(self.now()),
+                "a full sink is no reason to refuse anybody"
+            );
+        }
         self.model.handle_connect(client, door, refused);
         client
     }
@@ -253,7 +274,9 @@ impl Simulation {
 
     /// The store commits, if the sink has room for what it hands on.
     fn serve_judge(&mut self, requests: usize) {
-        if !self.queue.is_full(0) && self.judge.commit(requests) {
+        let must_wait = self.queue.is_full(0) && !self.queue.has_failed();
+        self.note_wait(must_wait);
+        if !must_wait && self.judge.commit(requests) {
             self.model.handle_judge_idle();
         }
     }
@@ -318,14 +341,22 @@ impl Simulation {
 
     fn serve_sink(&mut self, batches: usize) {
         for _ in 0..batches {
+            if self.rest.contains(&self.step) || self.queue.has_failed() {
+                return;
+            }
             if !self.queue.serve_one(&mut self.model.sink(), self.clock) {
                 return self.model.handle_sink_idle();
             }
+            self.note_taken();
         }
     }
 
     fn run(mut self) -> Counts {
         for step in 0..STEPS {
+            self.step = step;
+            if self.failure == Some(step) {
+                self.fail_sink();
+            }
             if self.death == Some(step) {
                 self.judge.die();
                 self.model.handle_judge_death();
@@ -337,11 +368,12 @@ impl Simulation {
             }
             self.step();
         }
+        self.step = u32::MAX;
         for _ in 0..40 {
             self.serve_all();
             self.advance(Duration::from_millis(50));
         }
-        self.devices.check_quiet(&self.model, &self.judge);
+        self.devices.check_quiet(&self.model, self.judge.is_dead() || self.queue.has_failed(), &self.judge);
         self.mailbox.post(Command::Drain(Duration::from_secs(1))).expect("the shard runs");
         for _ in 0..20 {
             self.serve_all();

@@ -13,6 +13,8 @@ pub(crate) const VISITS_PER_TURN: usize = 256;
 pub(crate) enum Errand {
     /// Those of failed sinks and stores are ended.
     Purge,
+    /// Those end that wait for the receipts of this ledger, if its sink has taken nothing for too long.
+    EndStalled(usize),
     /// Clients of the pulse protocol are told something (PROTOCOL.md section 8.1).
     Notice {
         /// Only those of this ledger.
@@ -54,6 +56,7 @@ impl<R: Rim> Shard<R> {
                     self.end(key, now, CloseReason::SinkFailed);
                 }
             }
+            Errand::EndStalled(ledger) => self.end_if_stalled(key, *ledger),
             Errand::Notice { ledger, code, text } => {
                 let own = self.ledger_of(key);
                 if own.is_some() && (ledger.is_none() || own == *ledger) {

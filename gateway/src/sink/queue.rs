@@ -6,13 +6,24 @@ use crate::id::ConnectionId;
 use crate::mailbox::{Command, Mailbox};
 use crate::peer::Peer;
 use crate::sink::{Ended, Sink, SinkError};
-use parking_lot::{Condvar, Mutex};
+use parking_lot::{Condvar, Mutex, MutexGuard};
+use pulsegate_store::NotForwarded;
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
+use std::sync::atomic::{
+    AtomicBool, AtomicU64, AtomicUsize,
+    Ordering::{Relaxed, SeqCst},
+};
+use std::time::Duration;
 
 /// What a record counts beside its payload.
 const RECORD_BYTES: usize = size_of::<Record>();
+
+/// A sink that has been handed so much more has moved.
+const PROGRESS_BYTES: usize = 4096;
+
+/// How long a sink may take nothing before those who wait for it are told.
+const STUCK_AFTER: Duration = Duration::from_secs(2);
 
 /// How many batches a busy sink takes between two flushes.
 const BATCHES_PER_FLUSH: usize = 64;
@@ -44,6 +55,7 @@ struct Record {
 pub(crate) struct Batch {
     records: Vec<Record>,
     payloads: Vec<u8>,
+    messages: u64,
 }
 
 impl Batch {
@@ -54,6 +66,7 @@ impl Batch {
     pub(crate) fn push_message(&mut self, from: From, number: u64, payload: &[u8]) {
         self.records.push(Record { from, kind: Kind::Message { number, length: payload.len() } });
         self.payloads.extend_from_slice(payload);
+        self.messages += 1;
     }
 
     pub(crate) fn push_input_end(&mut self, from: From) {
@@ -83,6 +96,10 @@ pub(crate) struct SinkQueue {
     /// There is room again, for those who wait on the spot.
     emptied: Condvar,
     failed: AtomicBool,
+    /// Grows whenever the sink has taken something.
+    taken: AtomicU64,
+    /// Messages that the sink has not taken yet.
+    messages: AtomicU64,
     shards: Vec<Waiter>,
 }
 
@@ -111,6 +128,8 @@ impl SinkQueue {
             filled: Condvar::new(),
             emptied: Condvar::new(),
             failed: AtomicBool::new(false),
+            taken: AtomicU64::new(0),
+            messages: AtomicU64::new(0),
             shards: mailboxes.iter().map(waiter).collect(),
         }
     }
@@ -118,6 +137,38 @@ impl SinkQueue {
     /// Whether there is no room, `more` bytes of a batch that is still being filled counted in.
     pub(crate) fn is_full(&self, more: usize) -> bool {
         self.bytes.load(SeqCst) + more >= self.bytes_max
+    }
+
+    /// Whether even that is used up which newcomers may overrun it by: their beginnings and ends are told to a sink
+    /// that takes nothing else.
+    pub(crate) fn is_overrun(&self, more: usize) -> bool {
+        self.bytes.load(SeqCst) + more >= 2 * self.bytes_max
+    }
+
+    /// A number that grows whenever the sink has taken something.
+    pub(crate) fn taken(&self) -> u64 {
+        self.taken.load(Relaxed)
+    }
+
+    /// What waits, in bytes.
+    #[cfg(test)]
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes.load(SeqCst)
+    }
+
+    /// The sink has taken a part of a batch.
+    #[cfg(test)]
+    pub(crate) fn note_taken(&self) {
+        self.taken.fetch_add(1, Relaxed);
+    }
+
+    /// Nothing is handed over any more, and nobody waits.
+    pub(crate) fn fail(&self) {
+        self.failed.store(true, SeqCst);
+        self.wake_pushers();
+        for waiter in &self.shards {
+            let _ = waiter.mailbox.post(Command::SinkReady);
+        }
     }
 
     /// Whether the sink's thread has died.
@@ -143,19 +194,41 @@ impl SinkQueue {
             return;
         }
         self.bytes.fetch_add(batch.bytes(), SeqCst);
+        self.messages.fetch_add(batch.messages, SeqCst);
         self.inbox.lock().batches.push_back((shard, batch));
         self.filled.notify_one();
     }
 
-    /// Hands over a batch of connections of this shard as soon as there is room. For threads that may wait; the
-    /// sink's failure ends the wait.
-    pub(crate) fn push_when_there_is_room(&self, shard: usize, batch: Batch) {
+    /// Hands over a batch of connections of this shard as soon as there is room. For threads that may wait. If the
+    /// sink takes nothing for long, `tell_stuck` is called with `true`, and with `false` when that is over.
+    ///
+    /// # Errors
+    /// If the sink has failed, which ends the wait.
+    pub(crate) fn push_when_there_is_room(
+        &self,
+        shard: usize,
+        batch: Batch,
+        tell_stuck: impl Fn(bool),
+    ) -> Result<(), NotForwarded> {
+        let mut is_stuck = false;
         let mut inbox = self.inbox.lock();
         while self.is_full(0) && !self.has_failed() {
-            self.emptied.wait(&mut inbox);
+            let before = self.taken();
+            let is_late = self.emptied.wait_for(&mut inbox, STUCK_AFTER).timed_out();
+            if is_late && !is_stuck && self.taken() == before {
+                is_stuck = true;
+                MutexGuard::unlocked(&mut inbox, || tell_stuck(true));
+            }
         }
         drop(inbox);
+        if is_stuck {
+            tell_stuck(false);
+        }
+        if self.has_failed() {
+            return Err(NotForwarded);
+        }
         self.push(shard, batch);
+        Ok(())
     }
 
     /// No more batches will come: the thread ends when it has taken all.
@@ -207,6 +280,7 @@ impl SinkQueue {
         let mailbox = Arc::clone(&self.shards[shard].mailbox);
         let mut handle = Handle { mailbox, clock, id: first.id, number: first.number, peer: first.peer };
         let mut payloads = batch.payloads.as_slice();
+        let mut handed = Handed { queue: self, bytes: 0, messages: 0 };
         for Record { from, kind } in &batch.records {
             (handle.id, handle.number, handle.peer) = (from.id, from.number, from.peer);
             match kind {
@@ -219,6 +293,7 @@ impl SinkQueue {
                 Kind::InputEnd => sink.handle_input_end(&handle),
                 Kind::Closed(ended) => sink.handle_closed(&handle, ended),
             }
+            handed.note(kind);
         }
     }
 
@@ -238,6 +313,38 @@ impl SinkQueue {
     }
 }
 
+/// Counts what the sink has taken of a batch, so that a large one doesn't hide that it moves.
+struct Handed<'a> {
+    queue: &'a SinkQueue,
+    bytes: usize,
+    messages: u64,
+}
+
+impl Handed<'_> {
+    fn note(&mut self, kind: &Kind) {
+        self.bytes += RECORD_BYTES;
+        if let Kind::Message { length, .. } = kind {
+            self.bytes += length;
+            self.messages += 1;
+        }
+        if self.bytes >= PROGRESS_BYTES {
+            self.publish();
+        }
+    }
+
+    fn publish(&mut self) {
+        self.queue.taken.fetch_add(1, Relaxed);
+        self.queue.messages.fetch_sub(std::mem::take(&mut self.messages), SeqCst);
+        self.bytes = 0;
+    }
+}
+
+impl Drop for Handed<'_> {
+    fn drop(&mut self) {
+        self.publish();
+    }
+}
+
 /// Tells the shards if the sink's thread ends before its time, be it by an error or by a panic.
 struct Alarm<'a> {
     queue: &'a SinkQueue,
@@ -247,11 +354,7 @@ struct Alarm<'a> {
 impl Drop for Alarm<'_> {
     fn drop(&mut self) {
         if self.failed {
-            self.queue.failed.store(true, SeqCst);
-            self.queue.wake_pushers();
-            for waiter in &self.queue.shards {
-                let _ = waiter.mailbox.post(Command::SinkReady);
-            }
+            self.queue.fail();
         }
     }
 }

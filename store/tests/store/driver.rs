@@ -51,7 +51,10 @@ impl Driver {
         };
         let forwarded = Arc::<Mutex<Vec<Forwarded>>>::default();
         let destination = Arc::clone(&forwarded);
-        let forward = move |messages| destination.lock().unwrap().extend(messages);
+        let forward = move |messages| {
+            destination.lock().unwrap().extend(messages);
+            Ok(())
+        };
         let store = Store::open_in_memory(config, START, deliver, forward).unwrap();
         Self::new(store, Path::new(""), forwarded, replies)
     }

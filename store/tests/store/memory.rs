@@ -1,9 +1,9 @@
 //! A store in memory: judges as one with a directory does, and hands on what it has committed.
 
-use crate::driver::{Driver, append, committed, message, newcomer, returner};
+use crate::driver::{Driver, append, message, newcomer, returner};
 use pulsegate_store::{
-    ConfigError, Durability, Forwarded, Moment, OpenError, Outcome, Reply, Request, Store, StoreConfig,
-    SubmitError,
+    ConfigError, Durability, Forwarded, Moment, NotForwarded, OpenError, Outcome, Reply, Request, Store,
+    StoreConfig, SubmitError,
 };
 use std::sync::mpsc::{channel, sync_channel};
 use std::time::Duration;
@@ -15,7 +15,7 @@ fn config() -> StoreConfig {
 }
 
 fn open(config: StoreConfig) -> Result<Store, OpenError> {
-    Store::open_in_memory(config, Moment::default(), |_| {}, |_| {})
+    Store::open_in_memory(config, Moment::default(), |_| {}, |_| Ok(()))
 }
 
 #[test]
@@ -56,17 +56,14 @@ fn an_append_in_memory_is_refused_and_counted() {
 }
 
 #[test]
-fn a_destination_without_room_holds_up_receipts_and_the_queue_is_bounded() {
+fn a_destination_without_room_holds_up_receipts_and_one_that_is_gone_ends_them() {
     let (sender, replies) = channel();
     let (room, destination) = sync_channel(0);
     let config = StoreConfig { queue_bytes_max: 64 * 1024, message_bytes_max: 1024, ..config() };
     let deliver = move |batch: Vec<Reply>| {
         let _ = sender.send(batch);
     };
-    let forward = move |messages: Vec<Forwarded>| {
-        // The destination may be gone.
-        let _ = room.send(messages.len());
-    };
+    let forward = move |messages: Vec<Forwarded>| room.send(messages.len()).map_err(|_| NotForwarded);
     let store = Store::open_in_memory(config, Moment::default(), deliver, forward).unwrap();
     store.submit(Request::Attach(Box::new(newcomer("a", 1, Moment::default())))).unwrap();
     assert!(matches!(replies.recv_timeout(PATIENCE).unwrap()[..], [Reply::Attached(_)]));
@@ -94,9 +91,14 @@ fn a_destination_without_room_holds_up_receipts_and_the_queue_is_bounded() {
     assert!(ready);
     drop(destination);
     store.submit(message(1, 1, number + 1, b"x")).unwrap();
-    let receipt = replies.recv_timeout(PATIENCE).unwrap();
-    assert_eq!(receipt, [committed(1, 1, number + 1)], "what becomes of it there is not known here");
+    let answer = replies.recv_timeout(PATIENCE).unwrap();
+    assert!(
+        matches!(answer[..], [Reply::Stopped { .. }]),
+        "nothing is receipted that has nowhere to go: {answer:?}"
+    );
+    assert_eq!(store.submit(message(1, 1, number + 2, b"x")), Err(SubmitError::Closed));
     drop(store);
+    assert!(replies.try_recv().is_err());
 }
 
 #[test]

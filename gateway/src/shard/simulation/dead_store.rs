@@ -111,9 +111,10 @@ fn an_end_that_waits_for_a_store_is_not_told_when_another_one_dies() {
     let (mut simulation, client) = one_under_way();
     let mailboxes = [Arc::clone(&simulation.mailbox)].into();
     let post = Destination { mailboxes, awaited: Arc::default() }.post(1);
-    let other = Arc::new(Judge::new(post, Arc::clone(&simulation.shard.shared.origins)));
+    let origins = simulation.shard.ledgers[0].origins.clone().expect("it is in memory");
+    let other = Arc::new(Judge::new(post, origins));
     let mut ledgers = std::mem::take(&mut simulation.shard.ledgers).into_vec();
-    ledgers.push(Ledger::new(Arc::<Judge>::clone(&other), Durability::None));
+    ledgers.push(Ledger::new(Arc::<Judge>::clone(&other), Durability::None, None));
     simulation.shard.ledgers = ledgers.into();
     end(&mut simulation, client);
     other.die();

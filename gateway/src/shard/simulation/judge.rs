@@ -102,7 +102,10 @@ impl Judge {
         let idle = books.requests.is_empty();
         let (forwarded, replies) = (std::mem::take(&mut books.forwarded), std::mem::take(&mut books.replies));
         drop(books);
-        self.origins.forward(forwarded);
+        if !forwarded.is_empty() && self.origins.forward(forwarded).is_err() {
+            self.die();
+            return false;
+        }
         self.post.deliver(replies);
         idle
     }

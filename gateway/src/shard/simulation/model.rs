@@ -68,6 +68,10 @@ pub(super) struct Model {
     records: Records,
     /// When the sink had taken everything.
     idle: Vec<Instant>,
+    /// When the sink has taken something.
+    pub(super) taken: Vec<Instant>,
+    /// When the sink failed.
+    pub(super) failure: Option<Instant>,
     /// When the store had committed everything.
     judged: Vec<Instant>,
     /// When the store died.
@@ -86,6 +90,8 @@ impl Model {
             clients: Vec::new(),
             records: Records::default(),
             idle: Vec::new(),
+            taken: Vec::new(),
+            failure: None,
             judged: Vec::new(),
             death: None,
             forgotten: None,
@@ -275,6 +281,11 @@ impl Model {
         self.idle.push(self.now());
     }
 
+    /// Whether the sink has taken nothing for so long that nobody need wait any more.
+    pub(super) fn has_stalled(&self, now: Instant) -> bool {
+        last(&self.taken, now).is_none_or(|taken| now.since(taken) >= SINK_STALL)
+    }
+
     pub(super) fn handle_judge_idle(&mut self) {
         self.judged.push(self.now());
     }
@@ -341,6 +352,10 @@ impl Model {
                 assert!(told.is_none(), "the sink hears nothing of client {client}");
                 continue;
             }
+            if self.failure.is_some() && told.is_none_or(|told| told.ended.is_none()) {
+                // Of whom the sink knows no end, it will hear no more.
+                continue;
+            }
             let told = told.unwrap_or_else(|| panic!("the sink hears of client {client}"));
             let ended = told.ended.unwrap_or_else(|| panic!("the sink hears of the end of client {client}"));
             if state.device.is_some() {
@@ -382,10 +397,10 @@ impl Model {
             // What it speaks is known only when its first bytes are read, for which a raw one's sink needs room.
             CloseReason::SinkStalled => {
                 let idle = if ended.totals.bytes_in == 0 { &self.idle } else { &self.judged };
-                at.since(last(idle, at).unwrap_or(state.opened)) >= SINK_STALL
+                at.since(last(idle, at).unwrap_or(state.opened)) >= SINK_STALL || self.has_stalled(at)
             }
             CloseReason::SinkFailed => {
-                [self.death, self.forgotten].into_iter().flatten().any(|since| since <= at)
+                [self.death, self.failure, self.forgotten].into_iter().flatten().any(|since| since <= at)
             }
             CloseReason::Replaced => {
                 self.clients[client + 1..].iter().any(|other| other.device == state.device)
@@ -442,7 +457,7 @@ fn check_reason(client: usize, state: &Client, ended: &Ended, model: &Model) {
         CloseReason::MessageTooLarge => state.door == DEMANDING || state.unfinished.len() > 1000,
         CloseReason::PeerClosed | CloseReason::HalfCloseTimeout => state.hung_up,
         CloseReason::PeerReset => state.reset,
-        CloseReason::SinkStalled => at.since(last(&model.idle)) >= SINK_STALL,
+        CloseReason::SinkStalled => model.has_stalled(at),
         CloseReason::WriteStall => ended.age >= WRITE_STALL && ended.totals.bytes_out > 0,
         CloseReason::ReadDeadline
         | CloseReason::WriteDeadline

@@ -1,0 +1,209 @@
+//! Applications that wait to hear what has become of their messages to clients. Each hears it once, whatever happens to
+//! the store, and what an application does then can't harm a store.
+
+use crate::clock::wall_ms;
+use parking_lot::Mutex;
+use pulsegate_store::{PushRefusal, Recipient, Request, Store, SubmitError, Ticket};
+use std::collections::HashMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Weak};
+
+/// The bit that tells an application's ticket from a connection's.
+pub(super) const APPLICATION: Ticket = 1 << 127;
+
+/// What has become of an application's message to a client: its session and its number there, once it is stored.
+pub type PushOutcome = Result<(u64, u64), PushRefusal>;
+
+type Told = Box<dyn FnOnce(PushOutcome) + Send>;
+
+/// A message that a store was asked to keep.
+struct Asked {
+    told: Told,
+    /// Which store has it.
+    store: usize,
+    /// Set if another one may know its client.
+    again: Option<Again>,
+}
+
+/// What it takes to ask another store.
+struct Again {
+    stores: Arc<[Weak<Store>]>,
+    to: Recipient,
+    payload: Box<[u8]>,
+}
+
+/// Applications that wait for an answer.
+#[derive(Default)]
+pub(crate) struct Awaited {
+    numbers: AtomicU64,
+    asked: Mutex<HashMap<Ticket, Asked>>,
+}
+
+impl Awaited {
+    /// Asks the first store to keep a message, and the others in turn until one knows the client. `told` hears what has
+    /// become of it, on a store's thread.
+    ///
+    /// # Errors
+    /// If it was not taken; `told` is not called then.
+    pub(crate) fn submit(
+        &self,
+        stores: &Arc<[Weak<Store>]>,
+        to: Recipient,
+        payload: Box<[u8]>,
+        told: Told,
+    ) -> Result<(), SubmitError> {
+        self.ask(stores, 0, to, payload, told).map_err(|(error, _)| error)
+    }
+
+    fn ask(
+        &self,
+        stores: &Arc<[Weak<Store>]>,
+        place: usize,
+        to: Recipient,
+        payload: Box<[u8]>,
+        told: Told,
+    ) -> Result<(), (SubmitError, Option<Told>)> {
+        let Some(store) = stores.get(place).and_then(Weak::upgrade) else {
+            return Err((SubmitError::Closed, Some(told)));
+        };
+        let ticket = APPLICATION | Ticket::from(self.numbers.fetch_add(1, Relaxed));
+        let has_next = place + 1 < stores.len();
+        let again = || Again { stores: Arc::clone(stores), to: to.clone(), payload: payload.clone() };
+        let again = has_next.then(again);
+        self.asked.lock().insert(ticket, Asked { told, store: place, again });
+        let request = Request::Push { ticket, to, now_ms: wall_ms(), payload };
+        store.submit(request).map_err(|error| (error, self.take(ticket).map(|asked| asked.told)))
+    }
+
+    fn take(&self, ticket: Ticket) -> Option<Asked> {
+        self.asked.lock().remove(&ticket)
+    }
+
+    /// A store has answered.
+    pub(super) fn handle_outcome(&self, ticket: Ticket, outcome: PushOutcome) {
+        let Some(Asked { told, store, again }) = self.take(ticket) else { return };
+        let again = again.filter(|_| outcome == Err(PushRefusal::NoSession));
+        let Some(Again { stores, to, payload }) = again else { return tell(told, outcome) };
+        match self.ask(&stores, store + 1, to, payload, told) {
+            Err((SubmitError::Busy, Some(told))) => tell(told, Err(PushRefusal::Full)),
+            Err((SubmitError::Closed, Some(told))) => tell(told, outcome),
+            Ok(()) | Err((_, None)) => {}
+        }
+    }
+
+    /// A store has ended: it answers nothing any more.
+    fn handle_end(&self, store: usize) {
+        let ended = |_: &Ticket, asked: &mut Asked| asked.store == store;
+        let unanswered: Vec<_> = self.asked.lock().extract_if(ended).collect();
+        for (_, asked) in unanswered {
+            tell(asked.told, Err(PushRefusal::Unknown));
+        }
+    }
+}
+
+/// A panic of the application is its own: the store, and who else waits for it, go on.
+fn tell(told: Told, outcome: PushOutcome) {
+    if catch_unwind(AssertUnwindSafe(|| told(outcome))).is_err() {
+        tracing::error!("an application has panicked when it was told what became of a message to a client");
+    }
+}
+
+impl std::fmt::Debug for Awaited {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Awaited").field("waiting", &self.asked.lock().len()).finish_non_exhaustive()
+    }
+}
+
+/// Goes with a store's thread, and tells those who still wait when that has ended, by whatever cause.
+pub(super) struct LastWord {
+    awaited: Arc<Awaited>,
+    store: usize,
+}
+
+impl LastWord {
+    pub(super) fn new(awaited: &Arc<Awaited>, store: usize) -> Self {
+        Self { awaited: Arc::clone(awaited), store }
+    }
+
+    /// Does what comes before the last word.
+    pub(super) fn after(&self, what: impl FnOnce()) {
+        what();
+    }
+}
+
+impl Drop for LastWord {
+    fn drop(&mut self) {
+        self.awaited.handle_end(self.store);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::Clock;
+    use crate::stores::Destination;
+    use pulsegate_store::StoreConfig;
+    use std::sync::mpsc::{Receiver, channel};
+    use std::time::Duration;
+
+    const PATIENCE: Duration = Duration::from_secs(60);
+
+    fn destination() -> Destination {
+        Destination { mailboxes: [].into(), awaited: Arc::default() }
+    }
+
+    fn open(destination: &Destination, place: usize) -> Arc<Store> {
+        let config = StoreConfig::default();
+        destination.open_in_memory(place, config, Clock::start(), None).expect("there is memory").store
+    }
+
+    fn send(destination: &Destination, stores: &Arc<[Weak<Store>]>) -> Receiver<PushOutcome> {
+        let (sender, outcome) = channel();
+        let told = move |outcome| sender.send(outcome).expect("the test waits");
+        let to = Recipient::Client("nobody".to_owned());
+        destination.awaited.submit(stores, to, [][..].into(), Box::new(told)).expect("it is taken");
+        outcome
+    }
+
+    #[test]
+    fn a_callback_that_panics_does_not_end_the_store() {
+        let destination = destination();
+        let store = open(&destination, 0);
+        let stores = [Arc::downgrade(&store)].into();
+        let to = Recipient::Client("nobody".to_owned());
+        let panics = Box::new(|_| panic!("on purpose"));
+        destination.awaited.submit(&stores, to, [][..].into(), panics).expect("it is taken");
+        let outcome = send(&destination, &stores).recv_timeout(PATIENCE);
+        assert_eq!(outcome, Ok(Err(PushRefusal::NoSession)));
+    }
+
+    #[test]
+    fn who_waits_when_a_store_ends_hears_that_nobody_knows() {
+        let destination = destination();
+        let store = open(&destination, 0);
+        let stores = [Arc::downgrade(&store)].into();
+        let outcome = send(&destination, &stores);
+        let ticket = APPLICATION | 7;
+        let (sender, unanswered) = channel();
+        let told = Box::new(move |outcome| sender.send(outcome).expect("the test waits"));
+        destination.awaited.asked.lock().insert(ticket, Asked { told, store: 0, again: None });
+        drop(store);
+        assert_eq!(outcome.recv_timeout(PATIENCE), Ok(Err(PushRefusal::NoSession)), "it was answered");
+        assert_eq!(unanswered.recv_timeout(PATIENCE), Ok(Err(PushRefusal::Unknown)));
+        assert!(destination.awaited.asked.lock().is_empty());
+    }
+
+    #[test]
+    fn all_stores_are_asked_before_a_client_is_unknown() {
+        let destination = destination();
+        let [first, second] = [open(&destination, 0), open(&destination, 1)];
+        let stores: Arc<[Weak<Store>]> = [Arc::downgrade(&first), Arc::downgrade(&second)].into();
+        let outcome = send(&destination, &stores);
+        assert_eq!(outcome.recv_timeout(PATIENCE), Ok(Err(PushRefusal::NoSession)));
+        assert_eq!(destination.awaited.numbers.load(Relaxed), 2);
+        drop(second);
+        let outcome = send(&destination, &stores);
+        assert_eq!(outcome.recv_timeout(PATIENCE), Ok(Err(PushRefusal::NoSession)), "once, whatever happens");
+    }
+}
