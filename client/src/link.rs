@@ -15,6 +15,10 @@ use tokio::time::Instant;
 const READ_BYTES: usize = 16 * 1024;
 /// How much is gathered to be written at once, in bytes; a single message may be longer.
 pub(crate) const OUTPUT_BYTES: usize = 64 * 1024;
+/// How much the kernel holds of what has not left yet, in bytes: what is urgent goes before messages, but only before
+/// those that the kernel doesn't have (PROTOCOL.md section 6).
+#[cfg(target_os = "linux")]
+const UNSENT_BYTES: u32 = 16 * 1024;
 /// How long the last word may take, and then the gateway's end of the stream (PROTOCOL.md section 8.2).
 const FAREWELL: Duration = Duration::from_secs(1);
 /// However often a gateway wants to hear something, this often is enough.
@@ -90,6 +94,9 @@ async fn connect(address: SocketAddr, bind: Option<IpAddr>) -> io::Result<TcpStr
     }
     let stream = socket.connect(address).await?;
     stream.set_nodelay(true)?;
+    // Without it everything works all the same, but for what is urgent behind megabytes on a slow link.
+    #[cfg(target_os = "linux")]
+    let _ = socket2::SockRef::from(&stream).set_tcp_notsent_lowat(UNSENT_BYTES);
     Ok(stream)
 }
 

@@ -5,6 +5,12 @@ mod common;
 use common::{connected, event, ms, quick, within};
 use pulsegate_client::{Client, Event, Options, Reason, SendError};
 use pulsegate_client_peer::{Peer, Script};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Notify;
+use tokio::task::JoinHandle;
 
 fn restless() -> Script {
     Script { beat_interval: ms(50), beat_timeout: ms(200), ..Script::default() }
@@ -84,6 +90,60 @@ async fn a_gateway_that_takes_nothing_is_given_up_while_it_is_heard() {
     for delivery in deliveries {
         within(delivery).await.unwrap();
     }
+}
+
+/// Passes bytes on between a client and the peer, those to the peer only once it is opened, and counts them up to where
+/// the answer to a question begins.
+async fn gate(peer: &Peer, is_open: Arc<Notify>) -> (SocketAddr, JoinHandle<usize>) {
+    const ANSWER: &[u8] = &[3, 0, 0, 1, 2];
+    let (listener, to) =
+        (TcpListener::bind(("127.0.0.1", 0)).await.expect("a loopback address"), peer.address());
+    let address = listener.local_addr().expect("a loopback address");
+    let pass = async move {
+        let (client, _) = listener.accept().await.expect("a client");
+        let server = TcpStream::connect(to).await.expect("the peer listens");
+        let ((mut client, mut to_client), (mut server, mut to_server)) =
+            (client.into_split(), server.into_split());
+        let back = tokio::spawn(async move { tokio::io::copy(&mut server, &mut to_client).await });
+        let (mut input, mut before, mut bytes) = (vec![0; 16 * 1024], Vec::new(), 0);
+        let mut wait = std::pin::pin!(is_open.notified());
+        let mut waits = false;
+        loop {
+            // The greeting and the first beat have to pass.
+            if bytes > 100 && !std::mem::replace(&mut waits, true) {
+                wait.as_mut().await;
+            }
+            let count = client.read(&mut input).await.expect("the client sends");
+            to_server.write_all(&input[..count]).await.expect("the peer takes it");
+            before.extend_from_slice(&input[..count]);
+            if let Some(place) = before.windows(ANSWER.len()).position(|bytes| bytes == ANSWER) {
+                back.abort();
+                return bytes + place;
+            }
+            bytes += before.len() - before.len().min(ANSWER.len());
+            before.drain(..before.len() - before.len().min(ANSWER.len()));
+        }
+    };
+    (address, tokio::spawn(pass))
+}
+
+#[tokio::test]
+async fn an_answer_overtakes_what_waits() {
+    let mut script = Script::default();
+    (script.window.bytes, script.window.messages) = (64 << 20, 1_000);
+    let peer = Peer::with(script).await;
+    let is_open = Arc::new(Notify::new());
+    let (address, passing) = gate(&peer, Arc::clone(&is_open)).await;
+    let client = within(Client::connect(address, quick())).await.unwrap();
+    let deliveries: Vec<_> = (0..200).map(|_| client.try_send(vec![0; 60_000]).unwrap()).collect();
+    // Time enough to fill what takes it. If it isn't, less waits.
+    tokio::time::sleep(ms(300)).await;
+    peer.ask();
+    tokio::time::sleep(ms(200)).await;
+    is_open.notify_one();
+    let before = within(passing).await.unwrap();
+    assert!(before < 2 << 20, "{before} bytes of 12,000,000 went before the answer");
+    drop(deliveries);
 }
 
 #[tokio::test]

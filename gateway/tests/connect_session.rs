@@ -6,10 +6,12 @@ mod common;
 
 use common::PATIENCE;
 use common::program::{Ended, Program};
+use socket2::SockRef;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::Command;
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 /// `connect --id` with what a line of shell makes for its input.
 fn connect(address: SocketAddr, made_by: &str, more: &[&str]) -> Ended {
@@ -107,6 +109,47 @@ fn a_full_disk_under_the_outbox_is_waited_for() {
     assert_eq!(ended.code, Some(0), "{ended:#?}");
     assert_said(&ended, "the outbox can be written again");
     assert_said(&ended, "300 messages committed, 0 not");
+}
+
+/// A way to a gateway that carries so many bytes in each piece, and rests after it; back it is as fast as any.
+fn slow_uplink(gateway: SocketAddr, piece: usize, rest: Duration) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    // So that what is on its way waits with its sender.
+    SockRef::from(&listener).set_recv_buffer_size(2 * piece).unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        for mut client in listener.incoming().map_while(Result::ok) {
+            let mut server = TcpStream::connect(gateway).unwrap();
+            let (mut back, mut to) = (server.try_clone().unwrap(), client.try_clone().unwrap());
+            std::thread::spawn(move || {
+                let _ = std::io::copy(&mut back, &mut to);
+                let _ = to.shutdown(std::net::Shutdown::Write);
+            });
+            std::thread::spawn(move || {
+                let mut input = vec![0; piece];
+                while let Ok(bytes @ 1..) = client.read(&mut input) {
+                    if server.write_all(&input[..bytes]).is_err() {
+                        break;
+                    }
+                    std::thread::sleep(rest);
+                }
+                let _ = server.shutdown(std::net::Shutdown::Write);
+            });
+        }
+    });
+    address
+}
+
+#[test]
+fn a_large_message_gets_through_a_slow_uplink() {
+    let (_gateway, address) = Program::serve(&["--protocol", "pulse", "--sink", "discard", "--long", "1s"]);
+    // Some 4 s for one message: much longer than silence is borne on either side.
+    let slow = slow_uplink(address, 512, Duration::from_millis(130));
+    let ended = connect(slow, "head -c 16000 /dev/zero | tr '\\0' x; echo", &[]);
+    assert_eq!(ended.code, Some(0), "{ended:#?}");
+    assert_eq!(ended.said.iter().filter(|line| line.contains("connected: ")).count(), 2, "{ended:#?}");
+    assert_said(&ended, "disconnected: done");
+    assert_said(&ended, "committed, 0 not");
 }
 
 #[test]
