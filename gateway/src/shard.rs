@@ -27,6 +27,7 @@ mod standstill;
 mod stuck;
 mod sweep;
 pub(crate) mod table;
+mod turning_away;
 
 use crate::counters::{Counts, Published};
 use crate::id::ConnectionId;
@@ -44,8 +45,8 @@ use crate::sink::Ended;
 use crate::sink::queue::SinkQueue;
 use crate::stores::{Opened, ticket};
 use pulsegate_core::close::CloseReason;
-use pulsegate_core::connection::{Connection, append_bye, farewell_line};
-use pulsegate_core::policy::{Policy, Protocol};
+use pulsegate_core::connection::Connection;
+use pulsegate_core::policy::Policy;
 use pulsegate_core::stall::StallGuard;
 use pulsegate_core::time::{Instant, Now};
 use pulsegate_core::wheel::{Node, Wheel};
@@ -97,6 +98,8 @@ pub(crate) struct Shard<R: Rim> {
     suspects: VecDeque<ConnectionId>,
     /// A sink for which reading was stopped has room again.
     lanes_free: bool,
+    /// Those who wait to be told why they can't be kept, and some who were told, oldest first.
+    turned_away: VecDeque<ConnectionId>,
     sweeps: VecDeque<Sweep>,
     drain: Option<Drain>,
     /// So many end at once that their sockets are closed later.
@@ -141,6 +144,7 @@ impl<R: Rim> Shard<R> {
             listed: VecDeque::new(),
             suspects: VecDeque::new(),
             lanes_free: false,
+            turned_away: VecDeque::new(),
             sweeps: VecDeque::new(),
             drain: None,
             rush: false,
@@ -166,7 +170,9 @@ impl<R: Rim> Shard<R> {
         self.close_spent(1);
         let now = self.now();
         self.counts.accepted += 1;
-        let outcome = self.try_admit(now, stream, peer, listener);
+        let outcome = self
+            .try_admit(now, stream, peer, listener)
+            .or_else(|(stream, reason)| self.turn_away(now, stream, peer, listener, reason));
         if let Err((_, reason)) = &outcome {
             self.count_refusal(peer, *reason);
         }
@@ -299,24 +305,6 @@ impl<R: Rim> Shard<R> {
         self.drain.is_some()
     }
 
-    /// What a refused connection is told, if its listener tells anything. Who may yet speak any protocol is told
-    /// nothing.
-    pub(crate) fn farewell(&mut self, listener: u16, reason: CloseReason) -> Option<Vec<u8>> {
-        let retry = self.retry_of(listener, reason);
-        let policy = &self.shared.doors[usize::from(listener)].policy;
-        match policy.protocol {
-            Protocol::Raw => {
-                Some((farewell_line(policy.farewell.as_deref()?, reason, retry) + "\n").into_bytes())
-            }
-            Protocol::Auto => None,
-            Protocol::Pulse => {
-                let mut bye = Vec::new();
-                append_bye(&mut bye, reason, retry, 0);
-                Some(bye)
-            }
-        }
-    }
-
     /// Changes a connection by one call, and does what the call leaves to be done, but for the socket:
     /// that is [`settle`](Self::settle)'s.
     fn act(&mut self, key: u32, now: Now, call: impl FnOnce(&mut Connection, &Policy, &mut Courier<'_>)) {
@@ -354,7 +342,9 @@ impl<R: Rim> Shard<R> {
         if let Some(reason) = closed {
             let age = now.instant.since(entry.connection.lifetime().opened());
             let ended = Ended { reason, age, totals: entry.connection.totals() };
-            courier.report(ended);
+            if entry.marks.turned_away.is_none() {
+                courier.report(ended);
+            }
             self.counts.count_end(reason);
             log_end(entry, &ended);
         }

@@ -175,6 +175,13 @@ impl Driver {
         self.load();
     }
 
+    /// It can't be kept, and sends this.
+    pub(crate) fn turn_away(&mut self, bytes: &[u8], reason: CloseReason) {
+        self.call(|connection, now, policy, output| {
+            connection.turn_away(now, policy, bytes, (reason, reason.retry()), output);
+        });
+    }
+
     pub(crate) fn end_input(&mut self) {
         self.call(|connection, now, policy, output| connection.handle_input_end(now, policy, output));
     }

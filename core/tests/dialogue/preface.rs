@@ -70,19 +70,38 @@ fn the_lines_of_a_raw_client_may_begin_as_the_preface_does() {
 }
 
 #[test]
-fn an_end_in_the_midst_of_the_preface_is_an_end_inside_a_frame_or_that_of_a_raw_client() {
+fn an_end_in_the_midst_of_the_preface_is_an_end_inside_a_frame_and_no_message() {
     for length in 1..PREFACE.len() {
         let mut driver = Driver::new(pulse());
         driver.receive(&PREFACE[..length]);
         driver.end_input();
         driver.ended(CloseReason::TruncatedFrame, &[], &[Said::bye(CloseReason::TruncatedFrame, 0)]);
 
+        // Where it might have become a raw client it is told nothing.
         let mut driver = Driver::raw(auto());
         driver.receive(&PREFACE[..length]);
         driver.end_input();
-        assert_eq!(driver.seen(), [Seen::Message(1, PREFACE[..length].to_vec()), Seen::InputEnded]);
-        driver.finish();
-        assert_eq!(driver.seen(), [Seen::Closed(CloseReason::PeerClosed)]);
+        assert_eq!(driver.seen(), [Seen::Closed(CloseReason::TruncatedFrame)]);
+        assert_eq!(driver.said_raw(), "");
+    }
+}
+
+#[test]
+fn whoever_is_turned_away_is_told_in_its_own_language_as_soon_as_that_is_known() {
+    let reason = CloseReason::AtCapacity;
+    let all = opening(&[Frame::Hello(hello())]);
+    for length in 0..PREFACE.len() {
+        let mut driver = Driver::new(auto());
+        driver.turn_away(&all[..length], reason);
+        assert_eq!((driver.seen(), driver.is_open()), (vec![], true), "{length} bytes tell nothing");
+        driver.turn_away(&all[length..], reason);
+        driver.ended(reason, &[], &[Said::bye(reason, 0)]);
+
+        let mut driver = Driver::raw(auto());
+        driver.turn_away(&all[..length], reason);
+        driver.turn_away(b"xx", reason);
+        assert_eq!(driver.seen(), [Seen::Closed(reason)], "its bytes are no message");
+        assert_eq!(driver.said_raw(), "bye at capacity\n");
     }
 }
 

@@ -92,6 +92,9 @@ impl<R: Rim> Shard<R> {
     }
 
     fn time_out(&mut self, key: u32, now: Now) {
+        if self.end_turned_away(key, now) {
+            return;
+        }
         self.act(key, now, |connection, policy, courier| connection.handle_timeout(now, policy, courier));
         self.settle(key, now);
     }

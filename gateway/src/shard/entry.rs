@@ -37,6 +37,8 @@ pub(crate) struct Marks {
     pub(crate) watches_writable: bool,
     /// Writing failed for this reason: output is void, and only what is left to read keeps the socket.
     pub(crate) void: Option<CloseReason>,
+    /// It can't be kept, and waits until it is known in which language to tell it why. No limit and no sink knows of it.
+    pub(crate) turned_away: Option<CloseReason>,
 }
 
 impl<S> Entry<S> {

@@ -81,13 +81,14 @@ impl<R: Rim> Shard<R> {
     fn read_once(&mut self, key: u32, reach: Reach, buffer: &mut [u8]) -> bool {
         let room = self.room(key).min(buffer.len());
         let Some(entry) = self.table.at(key).filter(|_| room > 0) else { return false };
+        let turned_away = entry.marks.turned_away;
         let outcome = self.rim.read(&mut entry.stream, &mut buffer[..room]);
         let now = self.now();
         match outcome {
             Ok(0) => {
                 self.mark_drained(key);
                 // After a reset that a write has found this is no end of the peer's making.
-                if self.give_up_void(key) {
+                if self.give_up_void(key) || self.end_turned_away(key, now) {
                     return false;
                 }
                 self.act(key, now, |connection, policy, courier| {
@@ -99,13 +100,17 @@ impl<R: Rim> Shard<R> {
             }
             Ok(count) => {
                 self.counts.bytes_in += count as u64;
-                self.act(key, now, |connection, policy, courier| {
-                    if connection.lifetime().phase() == Phase::Lingering {
-                        connection.handle_discarded(policy, Some(count));
-                    } else {
-                        connection.handle_input(now, policy, &buffer[..count], courier);
-                    }
-                });
+                if let Some(reason) = turned_away {
+                    self.hear_turned_away(key, now, reason, &buffer[..count]);
+                } else {
+                    self.act(key, now, |connection, policy, courier| {
+                        if connection.lifetime().phase() == Phase::Lingering {
+                            connection.handle_discarded(policy, Some(count));
+                        } else {
+                            connection.handle_input(now, policy, &buffer[..count], courier);
+                        }
+                    });
+                }
                 let more = count == room || reach == Reach::End;
                 if !more {
                     self.mark_drained(key);
@@ -129,7 +134,7 @@ impl<R: Rim> Shard<R> {
     /// How much may be read of this connection now. Zero holds it back until what stands in the way is gone.
     fn room(&mut self, key: u32) -> usize {
         let Some(entry) = self.table.at(key).filter(|entry| entry.connection.wants_read()) else { return 0 };
-        if entry.connection.lifetime().phase() != Phase::Open {
+        if entry.connection.lifetime().phase() != Phase::Open || entry.marks.turned_away.is_some() {
             return usize::MAX;
         }
         let door = &self.shared.doors[usize::from(entry.listener)];

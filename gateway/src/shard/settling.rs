@@ -17,7 +17,9 @@ impl<R: Rim> Shard<R> {
     pub(crate) fn settle(&mut self, key: u32, now: Now) {
         self.write_out(key, now);
         let Some(entry) = self.table.at(key) else { return };
+        let is_turned_away = entry.marks.turned_away.is_some();
         match entry.connection.lifetime().phase() {
+            Phase::Lingering if is_turned_away => return self.release(key, false),
             Phase::Closed => return self.release(key, false),
             Phase::Aborted => return self.release(key, true),
             Phase::Open => self.balance(key, now),
@@ -139,7 +141,9 @@ impl<R: Rim> Shard<R> {
         self.wheel.remove(&mut self.table, key);
         let Some(entry) = self.table.remove(key) else { return };
         let door = &self.shared.doors[usize::from(entry.listener)];
-        door.limits.leave(entry.peer.source(), !entry.connection.lifetime().has_spoken());
+        if entry.marks.turned_away.is_none() {
+            door.limits.leave(entry.peer.source(), !entry.connection.lifetime().has_spoken());
+        }
         if self.rush && !abort {
             // The peer is told now. What else a close costs, a third of it, must not keep the next one waiting.
             self.rim.shut_down(&entry.stream);

@@ -236,8 +236,18 @@ impl Simulation {
         self.clients += 1;
         self.world.borrow_mut().links.insert(client, Link::default());
         let address = SocketAddr::from(([10, 0, 0, host], client as u16));
-        let refused =
-            self.shard.admit(client, Peer::new(address), door as u16).err().map(|(_, reason)| reason);
+        let refused = match self.shard.admit(client, Peer::new(address), door as u16) {
+            Err((_, reason)) => {
+                self.world.borrow_mut().touch(client, |link| link.closed = true);
+                self.model.handle_connect(door, Some(reason));
+                Some(reason)
+            }
+            Ok(()) => {
+                let refused = self.turned_away(client);
+                self.model.handle_connect(door, refused);
+                refused
+            }
+        };
         if refused == Some(CloseReason::SinkStalled) {
             let is_overrun = self.queue.is_overrun(self.shard.lanes[0].batch.bytes());
             assert!(
@@ -245,8 +255,15 @@ impl Simulation {
                 "a full sink is no reason to refuse anybody"
             );
         }
-        self.model.handle_connect(client, door, refused);
         client
+    }
+
+    /// Why this client waits to be told that it can't be kept, if it does.
+    fn turned_away(&mut self, client: usize) -> Option<CloseReason> {
+        let id = *self.shard.turned_away.back()?;
+        let key = self.shard.table.find(id)?;
+        let entry = self.shard.table.at(key).filter(|entry| entry.stream == client)?;
+        entry.marks.turned_away
     }
 
     /// A device comes, or comes back; from an address of its own.

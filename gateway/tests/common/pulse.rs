@@ -247,6 +247,11 @@ pub(crate) fn answer_to(address: SocketAddr, bytes: &[u8], then_end: bool) -> Op
     if then_end {
         stream.shutdown(std::net::Shutdown::Write).unwrap();
     }
+    bye_to(&mut stream)
+}
+
+/// Everything that is said up to the end, of which the BYE is returned.
+pub(crate) fn bye_to(stream: &mut TcpStream) -> Option<Seen> {
     let mut answer = Vec::new();
     stream.read_to_end(&mut answer).unwrap();
     let mut client = Pulse::<Vec<u8>>::client(&hello("nobody"), Sending::new(WINDOW), Receiving::default());

@@ -6,6 +6,7 @@ use super::model::{Arrived, Model};
 use super::world::{Link, World};
 use crate::sink::Ended;
 use fastrand::Rng;
+use pulsegate_core::close::CloseReason;
 use pulsegate_core::exchange::{Receiving, Sending, Unsettled, Window};
 use pulsegate_core::frame::{self, Beat, Frame, FrameReader, Hello, LifetimeKind, PREFACE, Refusals};
 use pulsegate_core::pulse::{Pulse, PulseEvent};
@@ -354,4 +355,21 @@ pub(super) fn check_bye(client: usize, link: &Link, ended: &Ended) {
     } else {
         assert!(told.iter().all(|told| *told == code), "client {client} is told {told:?}: {}", ended.reason);
     }
+}
+
+/// Whoever can't be kept is told so in its own language, if it is told at all; a device says at once which that is.
+pub(super) fn check_farewell(client: usize, is_device: bool, link: &Link, reason: CloseReason) {
+    let is_shown = is_device && link.read >= PREFACE.len();
+    let mut codes = Vec::new();
+    let outcome = FrameReader::default().handle_input(&link.history, frame::MESSAGE_BYTES_MAX, |frame| {
+        codes.push(if let Frame::Bye(bye) = frame { bye.code } else { 0 });
+        true
+    });
+    assert!(outcome.is_ok(), "client {client} is sent frames");
+    let told = |reason: CloseReason| codes == [reason.code()];
+    let is_right = match is_shown {
+        true => link.reset || told(reason) || told(CloseReason::Drain),
+        false => link.history.is_empty(),
+    };
+    assert!(is_right, "client {client}, to whom {reason} applies, is told {:?}", link.history);
 }

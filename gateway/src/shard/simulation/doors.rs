@@ -14,6 +14,9 @@ pub(super) const SINK_STALL: Duration = Duration::from_secs(5);
 pub(super) const WRITE_STALL: Duration = Duration::from_secs(2);
 pub(super) const MAX_AGE: Duration = Duration::from_secs(9);
 
+/// How long somebody is kept who can't be kept.
+pub(super) const TURNED_AWAY: Duration = Duration::from_secs(1);
+
 /// A door of the simulated gateway.
 pub(super) struct Rule {
     pub(super) policy: fn() -> Policy,

@@ -1,8 +1,9 @@
 //! What must hold, whatever happens: the clients' side of the story, compared with the gateway's.
 
-use super::devices::check_bye;
+use super::devices::{check_bye, check_farewell};
 use super::doors::{
-    DEADLINE, DEMANDING, FIRST_MESSAGE, MAX_AGE, NAMED, RULES, SHORT, SINK_STALL, TIMEOUT, WRITE_STALL,
+    AUTO, DEADLINE, DEMANDING, FIRST_MESSAGE, MAX_AGE, NAMED, RULES, SHORT, SINK_STALL, TIMEOUT, TURNED_AWAY,
+    WRITE_STALL,
 };
 use super::recorder::{Recorder, Records, Told};
 use super::world::World;
@@ -118,11 +119,9 @@ impl Model {
         self.world.borrow().now
     }
 
-    pub(super) fn handle_connect(&mut self, client: usize, door: usize, refused: Option<CloseReason>) {
+    /// Somebody was let in, or will be told why not.
+    pub(super) fn handle_connect(&mut self, door: usize, refused: Option<CloseReason>) {
         let opened = self.now();
-        if refused.is_some() {
-            self.world.borrow_mut().touch(client, |link| link.closed = true);
-        }
         self.clients.push(Client {
             door,
             device: None,
@@ -303,14 +302,15 @@ impl Model {
     pub(super) fn check_bounds(&mut self) {
         let world = self.world.borrow();
         let clients = self.clients.iter_mut().enumerate();
-        for (client, state) in clients.filter(|(_, state)| state.refused.is_none()) {
-            if world.links[&client].ended.is_some() {
+        for (client, state) in clients {
+            if world.links[&client].ended.is_some() || world.links[&client].closed {
                 continue;
             }
             if std::mem::take(&mut state.beats) {
                 state.last_beat = Some((world.now, self.stalls));
             }
             let latest = match state.door {
+                _ if state.refused.is_some() => state.opened.after(TURNED_AWAY),
                 SHORT => state.opened.after(DEADLINE),
                 NAMED if state.hung_up || state.reset => continue,
                 NAMED => state.last_beat.map_or_else(
@@ -350,6 +350,9 @@ impl Model {
                 || matches!(RULES[state.door].delivery, Delivery::Discard | Delivery::Echo(_))
             {
                 assert!(told.is_none(), "the sink hears nothing of client {client}");
+                if let (Some(reason), AUTO) = (state.refused, state.door) {
+                    check_farewell(client, state.device.is_some(), &world.links[&client], reason);
+                }
                 continue;
             }
             if self.failure.is_some() && told.is_none_or(|told| told.ended.is_none()) {

@@ -185,7 +185,9 @@ fn newcomers_are_let_in_though_the_sink_is_full_until_it_has_taken_nothing_for_l
     assert_eq!(ended(&simulation, CloseReason::SinkStalled), 0);
     wait(&mut simulation, SINK_STALL + 4 * TICK);
     let before = ended(&simulation, CloseReason::SinkStalled);
-    simulation.connect_from(AUTO, 3);
+    let newcomer = simulation.connect_from(AUTO, 3);
+    simulation.model.say(newcomer, b"a raw one\n");
+    simulation.turn();
     assert_eq!(ended(&simulation, CloseReason::SinkStalled), before + 1);
 }
 

@@ -20,6 +20,8 @@ pub(crate) struct Link {
     pub(crate) inbound: VecDeque<u8>,
     /// So many of these bytes stand before a mark of urgent data, where a read stops.
     pub(crate) urgent: Option<usize>,
+    /// So much of it was read.
+    pub(crate) read: usize,
     /// The client has ended its side.
     pub(crate) fin: bool,
     /// The client has reset the connection.
@@ -165,6 +167,7 @@ impl Rim for SimulatedRim {
             }
             let before_mark = link.urgent.take().filter(|bytes| *bytes > 0);
             let count = link.inbound.len().min(buffer.len()).min(before_mark.unwrap_or(usize::MAX));
+            link.read += count;
             // The mark stays in the way until something behind it is read.
             link.urgent = before_mark.map(|bytes| bytes - count);
             if count == 0 {
