@@ -228,6 +228,7 @@ impl<P: AsRef<[u8]>> Pulse<P> {
         let peer_committed = if welcome.resumed { named.settled() } else { 0 };
         self.sending.attach(peer_committed, named.window())?;
         self.receiving.attach(welcome.committed);
+        (self.window, self.message_bytes_max) = (welcome.window, welcome.message_bytes_max);
         Frame::Welcome(*welcome).encode(self.urgent());
         self.stage = Stage::Attached;
         Ok(())

@@ -314,7 +314,7 @@ impl<R: Rim> Shard<R> {
             None => None,
             Some(ledger) => Some(Desk {
                 ledger,
-                pulse: &door.policy.pulse,
+                policy: &door.policy,
                 ticket: ticket(self.index, entry.id(key)),
                 attachment: entry.connection.attachment(),
                 moment: moment(self.wall_ms, now),

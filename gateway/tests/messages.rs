@@ -41,6 +41,7 @@ impl Filled {
             token: [1; 16],
             second: SecondConnection::Allow,
             message_bytes_max: 1024,
+            told_bytes_max: 1024,
             now: START,
             time_to_live: Duration::from_secs(60),
         };

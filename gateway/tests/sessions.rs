@@ -179,3 +179,33 @@ fn an_echo_longer_than_the_client_takes_is_left_out_and_the_rest_goes_on() {
     gateway.control().stop();
     gateway.wait().unwrap();
 }
+
+#[test]
+fn what_was_sent_once_can_be_sent_again_at_a_listener_that_takes_less() {
+    let directory = tempfile::tempdir().unwrap();
+    let door = |message_bytes_max| {
+        listener(|listener| {
+            listener.sink = "store".to_owned();
+            listener.policy.protocol = Protocol::Auto;
+            listener.policy.message_bytes_max = message_bytes_max;
+        })
+    };
+    let listeners = vec![door(64 * 1024), door(1_000)];
+    let data_dir = directory.path().to_owned();
+    let gateway =
+        Gateway::builder().config(Config { listeners, data_dir, ..Config::default() }).start().unwrap();
+    let [large, small] = gateway.addresses()[..] else { panic!("two listeners") };
+    let (mut client, first) = PulseClient::attached(large, "sensor-7");
+    client.beat();
+    // In flight when the connection is lost.
+    client.pulse.push(vec![7; 60_000]);
+    let mut client = client.resume(small, "sensor-7", first.session, first.token);
+    assert!(client.welcomed().resumed);
+    client.settled(1);
+    client.send(b"and another");
+    client.settled(2);
+    let lengths: Vec<_> = stored(directory.path()).iter().map(|message| message.payload.len()).collect();
+    assert_eq!(lengths, [60_000, 11]);
+    gateway.control().stop();
+    gateway.wait().unwrap();
+}

@@ -48,6 +48,7 @@ fn attach_all(
             token: [7; 16],
             second: SecondConnection::Refuse,
             message_bytes_max: 1024,
+            told_bytes_max: 1024,
             now: Moment::default(),
             time_to_live: Duration::from_secs(60),
         })))?;

@@ -10,7 +10,7 @@ use crate::config::StoreConfig;
 use crate::request::{Moment, Reply, Request, Ticket};
 use crate::sessions::Sessions;
 use crate::tickets::{Present, Tickets};
-use pulsegate_core::frame::Durability;
+use pulsegate_core::frame::{CURSOR_MAX, Durability};
 use rusqlite::{CachedStatement, Connection, Transaction, TransactionBehavior};
 use std::collections::{HashMap, HashSet};
 
@@ -19,8 +19,8 @@ const MESSAGE_BYTES: u64 = 64;
 /// How many sessions may be changed by hints before they are written.
 const HINTED_MAX: usize = 4096;
 
-/// The highest number that a peer may claim: far beyond what a session can reach, and far below an overflow.
-const NUMBER_MAX: u64 = 1 << 60;
+/// The highest number that a message may have, and that a peer may claim (PROTOCOL.md section 9): that of the database.
+const NUMBER_MAX: u64 = CURSOR_MAX;
 
 /// How much the messages are; the table `totals` has this as well.
 #[derive(Debug)]

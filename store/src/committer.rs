@@ -28,6 +28,10 @@ const RETRY_MS_MIN: u64 = 250;
 /// At most so long.
 const RETRY_MS_MAX: u64 = 8_000;
 
+/// Up to where the sessions of a store in memory begin, at random: far enough apart that two never meet, and numbers that
+/// every JSON reader can tell apart.
+const FIRST_SESSION_MAX: u64 = (1 << 52) - 1;
+
 /// From how many times its usual size on the log is warned about; again whenever it has doubled.
 const WARN_LOGS: u64 = 16;
 
@@ -103,7 +107,12 @@ impl Working {
 
     /// Makes a database in memory.
     pub(crate) fn open_in_memory(config: &StoreConfig, now: Moment) -> Result<Self, DatabaseError> {
-        Self::new(Database::open_in_memory()?, config, now)
+        let database = Database::open_in_memory()?;
+        // Nobody remembers which numbers the store before this one has given out.
+        let above =
+            database.connection.query_row("SELECT random() & ?1", [FIRST_SESSION_MAX], |row| row.get(0))?;
+        batch::begin_sessions_above(&database.connection, above)?;
+        Self::new(database, config, now)
     }
 
     fn new(database: Database, config: &StoreConfig, now: Moment) -> Result<Self, DatabaseError> {

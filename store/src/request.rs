@@ -153,6 +153,8 @@ pub struct Attach {
     pub second: SecondConnection,
     /// The longest payload that the client takes, in bytes. The newest value counts, even if it is the lower one.
     pub message_bytes_max: u32,
+    /// The longest payload that the client is to be told it may send, in bytes. In a session the highest value counts.
+    pub told_bytes_max: u32,
     /// When.
     pub now: Moment,
     /// How long the session is kept without a connection; at most 2^40 milliseconds count.
@@ -326,7 +328,10 @@ pub struct Attached {
     pub floor: u64,
     /// The cursor of our messages: the client has committed or refused up to here.
     pub acknowledged: u64,
-    /// The first and the last of the client's messages that were acknowledged and are lost.
+    /// The longest payload that the client may send, in bytes: the highest that it was ever told in this session.
+    pub told_bytes_max: u32,
+    /// The first and the last of the client's messages that were acknowledged and are lost. Said again with each
+    /// WELCOME until one of them is known to have arrived.
     pub lost: Option<(u64, u64)>,
     /// Refusals that the client may not have got, lowest first. WELCOME names them (PROTOCOL.md section 5.7);
     /// otherwise the client would take these messages for committed.

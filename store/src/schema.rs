@@ -1,7 +1,7 @@
 //! The tables, for anyone who opens the file with the sqlite3 tool. Knows no Rust types.
 
 /// The version of the schema, kept in `PRAGMA user_version`.
-pub const SCHEMA_VERSION: u32 = 3;
+pub const SCHEMA_VERSION: u32 = 4;
 
 /// What leads from each version to the next, beginning with version 1: SQL that runs in one transaction. Files of older
 /// versions get by them what [`SCHEMA`] gives to new ones, which a test compares. A column that a step adds stands last
@@ -19,6 +19,10 @@ pub(crate) const STEPS: [&str; SCHEMA_VERSION as usize - 1] = [
          age_ms   INTEGER PRIMARY KEY,
          newest   INTEGER NOT NULL
      );",
+    // To 4: a session keeps what its client was told and may have missed.
+    "ALTER TABLE sessions ADD COLUMN told_max INTEGER NOT NULL DEFAULT 0;
+     ALTER TABLE sessions ADD COLUMN lost_from INTEGER NOT NULL DEFAULT 0;
+     ALTER TABLE sessions ADD COLUMN lost_to INTEGER NOT NULL DEFAULT 0;",
 ];
 
 /// The tables. Times ending in `_ms` are milliseconds since 1970-01-01 UTC, except where it says otherwise.
@@ -42,7 +46,10 @@ CREATE TABLE sessions (
     created_ms     INTEGER NOT NULL,
     last_seen_ms   INTEGER NOT NULL,
     ttl_ms         INTEGER NOT NULL,                   -- how long it is kept without a connection
-    expires_ms     INTEGER                             -- on the gateway's uptime; NULL: it has a connection
+    expires_ms     INTEGER,                            -- on the gateway's uptime; NULL: it has a connection
+    told_max       INTEGER NOT NULL DEFAULT 0,         -- the longest payload that its client was ever told it may send
+    lost_from      INTEGER NOT NULL DEFAULT 0,         -- of its messages: the first that was acknowledged and is lost,
+    lost_to        INTEGER NOT NULL DEFAULT 0          -- and the last, until the client is known to have heard so; or 0
 );
 CREATE INDEX sessions_by_client ON sessions (client);
 CREATE INDEX sessions_attached ON sessions (client) WHERE expires_ms IS NULL;

@@ -28,6 +28,10 @@ pub(crate) struct Session {
     pub(crate) refusals: u64,
     /// The longest payload that its client takes.
     pub(crate) message_bytes_max: u32,
+    /// The longest payload that its client was ever told that it may send.
+    pub(crate) told_bytes_max: u32,
+    /// The first and the last of its messages that were acknowledged and are lost, until it is known to have heard so.
+    pub(crate) lost: Option<(u64, u64)>,
     /// Whether the token before the newest is still valid.
     pub(crate) previous_valid: bool,
     /// The ticket to which this batch owes a receipt.
@@ -65,6 +69,8 @@ impl Session {
             message_bytes_max: row.get(11)?,
             previous_valid: row.get(12)?,
             refusals: row.get(13)?,
+            told_bytes_max: row.get(14)?,
+            lost: Some((row.get(15)?, row.get(16)?)).filter(|(first, _)| *first > 0),
             receipt: None,
             dirty: false,
         })
@@ -123,12 +129,13 @@ impl Sessions {
         let mut update = connection.prepare_cached(
             "UPDATE sessions SET committed = ?2, floor = ?3, out_last = ?4, out_committed = ?5, out_bytes = ?6,
              quota_from_ms = ?7, quota_bytes = ?8, last_seen_ms = ?9,
-             previous_token = CASE WHEN ?10 THEN previous_token END WHERE id = ?1",
+             previous_token = CASE WHEN ?10 THEN previous_token END, lost_from = ?11, lost_to = ?12 WHERE id = ?1",
         )?;
         for id in self.dirty.drain(..) {
             // One that was marked may have been forgotten since.
             let Some(session) = self.cached.get_mut(&id) else { continue };
             session.dirty = false;
+            let (lost_from, lost_to) = session.lost.unwrap_or_default();
             update.execute((
                 id,
                 session.cursor.committed,
@@ -140,6 +147,8 @@ impl Sessions {
                 session.quota_bytes,
                 session.last_seen_ms,
                 session.previous_valid,
+                lost_from,
+                lost_to,
             ))?;
             if session.refusals > 0 {
                 session.forget_confirmed(connection, id)?;
@@ -191,7 +200,7 @@ fn read(connection: &Connection, id: u64) -> rusqlite::Result<Option<Session>> {
         .prepare_cached(
             "SELECT client, epoch, committed, floor, out_last, out_committed, out_bytes, quota_from_ms, quota_bytes,
              last_seen_ms, ttl_ms, message_max, previous_token IS NOT NULL,
-             (SELECT count(*) FROM refusals WHERE session = ?1)
+             (SELECT count(*) FROM refusals WHERE session = ?1), told_max, lost_from, lost_to
              FROM sessions WHERE id = ?1",
         )?
         .query_row([id], Session::read)

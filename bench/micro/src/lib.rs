@@ -237,6 +237,7 @@ const fn admission() -> Admission<'static> {
         floor: 0,
         acknowledged: 0,
         is_behind: false,
+        message_bytes_max: 0,
         lost: None,
         refused: Refusals::EMPTY,
         server_time_ms: 0,

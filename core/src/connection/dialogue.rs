@@ -4,7 +4,7 @@
 use super::speech::Speech;
 use super::{Connection, Ended, Event, Output};
 use crate::close::CloseReason;
-use crate::exchange::{Receiving, Sending};
+use crate::exchange::{Receiving, Sending, Window};
 use crate::frame::{Beat, Durability, LifetimeKind, NOTICE_END, Refusals, Welcome};
 use crate::lifetime::{Lifetime, Phase, Silence};
 use crate::policy::{LifetimePolicy, Policy};
@@ -52,6 +52,9 @@ pub struct Admission<'a> {
     pub acknowledged: u64,
     /// There are messages above that one: [`Event::Room`] asks for them.
     pub is_behind: bool,
+    /// The longest payload that the client was ever told it may send in this session, in bytes. The listener's counts if
+    /// that is more.
+    pub message_bytes_max: u32,
     /// The first and the last of the client's messages that are lost.
     pub lost: Option<(u64, u64)>,
     /// Refusals that the client may not have got.
@@ -463,6 +466,10 @@ impl Dialogue {
     }
 
     fn answer<'a>(&self, policy: &Policy, admission: &Admission<'a>, remaining: Duration) -> Welcome<'a> {
+        // Never lowered, so that what was sent once can be sent again.
+        let message_bytes_max =
+            u32::try_from(policy.message_bytes_max).unwrap_or(u32::MAX).max(admission.message_bytes_max);
+        let Window { messages, bytes } = policy.pulse.window;
         Welcome {
             resumed: admission.resumed,
             lifetime: match policy.lifetime {
@@ -474,8 +481,8 @@ impl Dialogue {
             beat_timeout_ms: self.timeout_ms,
             remaining_ms: ms(remaining),
             session_ttl_ms: ms(policy.pulse.session_ttl),
-            window: policy.pulse.window,
-            message_bytes_max: u32::try_from(policy.message_bytes_max).unwrap_or(u32::MAX),
+            window: Window { messages, bytes: bytes.max(message_bytes_max) },
+            message_bytes_max,
             server_time_ms: admission.server_time_ms,
             session: admission.attachment.session,
             token: admission.token,

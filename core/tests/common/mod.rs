@@ -34,6 +34,7 @@ pub(crate) fn admission() -> Admission<'static> {
         floor: 0,
         acknowledged: 0,
         is_behind: false,
+        message_bytes_max: 0,
         lost: None,
         refused: Refusals::default(),
         server_time_ms: 1_700_000_000_000,

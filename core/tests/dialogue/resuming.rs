@@ -7,6 +7,7 @@ use crate::words::{
 use pulsegate_core::close::CloseReason;
 use pulsegate_core::connection::Admission;
 use pulsegate_core::frame::{CURSOR_MAX, Frame};
+use pulsegate_core::policy::Policy;
 
 fn welcome(resumed: bool, committed: u64, acknowledged: u64) -> Said {
     Said::Welcome {
@@ -136,4 +137,21 @@ fn cursors_at_the_end_of_all_numbers_make_nothing_panic() {
     let mut driver = Driver::new(patient());
     driver.receive(&opening(&[Frame::Hello(hello_again(most + 1))]));
     assert_eq!(driver.reason(), Some(CloseReason::MalformedFrame));
+}
+
+/// A listener with a lower limit takes what its client was told elsewhere in the same session.
+#[test]
+fn what_was_told_once_in_a_session_is_taken_there() {
+    let policy = Policy { message_bytes_max: 1_000, ..patient() };
+    let mut driver = Driver::greeted(policy.clone(), hello_again(0));
+    driver.welcome(&Admission { message_bytes_max: 60_000, ..admission_again() }, &[]);
+    driver.receive(&message(1, &[7; 60_000]));
+    assert!(driver.is_open(), "{:?}", driver.reason());
+    driver.receive(&message(2, &[7; 60_001]));
+    assert_eq!(driver.reason(), Some(CloseReason::FrameTooLarge));
+    // What is above the limit of another session is nothing.
+    let mut driver = Driver::greeted(policy, hello_again(0));
+    driver.welcome(&Admission { message_bytes_max: 10, ..admission_again() }, &[]);
+    driver.receive(&[message(1, &[7; 1_000]), message(2, &[7; 1_001])].concat());
+    assert_eq!(driver.reason(), Some(CloseReason::FrameTooLarge));
 }

@@ -10,7 +10,7 @@ use crate::sink::queue::{Batch, From, SinkQueue};
 use pulsegate_core::close::CloseReason;
 use pulsegate_core::connection::{Attachment, Event, Output};
 use pulsegate_core::frame::Hello;
-use pulsegate_core::policy::{Policy, PulsePolicy};
+use pulsegate_core::policy::Policy;
 use pulsegate_core::time::Instant;
 use pulsegate_store::{Attach, Moment, Request, Resume, Ticket, Token};
 use std::sync::Arc;
@@ -97,7 +97,7 @@ pub(crate) struct Courier<'a> {
 /// Where one connection's session is kept, during one call.
 pub(crate) struct Desk<'a> {
     pub(crate) ledger: &'a mut Ledger,
-    pub(crate) pulse: &'a PulsePolicy,
+    pub(crate) policy: &'a Policy,
     pub(crate) ticket: Ticket,
     pub(crate) attachment: Option<Attachment>,
     pub(crate) moment: Moment,
@@ -227,10 +227,11 @@ impl Desk<'_> {
             client: hello.id.to_owned(),
             resume,
             token: Token::default(),
-            second: self.pulse.second_connection,
+            second: self.policy.pulse.second_connection,
             message_bytes_max: hello.message_bytes_max,
+            told_bytes_max: u32::try_from(self.policy.message_bytes_max).unwrap_or(u32::MAX),
             now: self.moment,
-            time_to_live: self.pulse.session_ttl,
+            time_to_live: self.policy.pulse.session_ttl,
         })
     }
 

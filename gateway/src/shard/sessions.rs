@@ -177,6 +177,14 @@ impl<R: Rim> Shard<R> {
             // The cursor that it would be told may count messages that the sink has never got.
             return self.end(key, now, CloseReason::SinkFailed);
         }
+        if let Some((first, last)) = attached.lost {
+            tracing::warn!(
+                session,
+                first,
+                last,
+                "messages that the client was told are committed are not in the store"
+            );
+        }
         self.note_origin(key, ledger, attachment);
         let refused = attached.refused.iter().map(|refusal| (refusal.number, refusal.code as u16));
         let refused = Refusals::write(refused);
@@ -189,6 +197,7 @@ impl<R: Rim> Shard<R> {
             floor: attached.floor,
             acknowledged: attached.acknowledged,
             is_behind: attached.is_behind,
+            message_bytes_max: attached.told_bytes_max,
             lost: attached.lost,
             // The store keeps at most as many as a frame holds, in their order, up to its cursor.
             refused: Refusals::read(&refused, attached.committed).unwrap_or_default(),

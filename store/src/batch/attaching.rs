@@ -4,7 +4,7 @@ use super::outgoing::delete_outgoing;
 use super::{Batch, From, NUMBER_MAX};
 use crate::config::{CLIENT_BYTES_MAX, millis};
 use crate::request::{Attach, AttachRefusal, Attached, Moment, Outcome, Reply, Resume, Token};
-use crate::sessions::refusals;
+use crate::sessions::{Session, refusals};
 use crate::token;
 use pulsegate_core::policy::SecondConnection;
 use rusqlite::{Connection, OptionalExtension};
@@ -40,8 +40,8 @@ impl Batch<'_> {
             .connection
             .prepare_cached(
                 "INSERT INTO sessions (client, token, epoch, committed, floor, out_last, out_committed, out_bytes,
-                 message_max, quota_from_ms, quota_bytes, created_ms, last_seen_ms, ttl_ms)
-                 VALUES (?1, ?2, 1, 0, 0, 0, 0, 0, ?3, ?6, 0, ?4, ?4, ?5) RETURNING id",
+                 message_max, quota_from_ms, quota_bytes, created_ms, last_seen_ms, ttl_ms, told_max)
+                 VALUES (?1, ?2, 1, 0, 0, 0, 0, 0, ?3, ?6, 0, ?4, ?4, ?5, ?7) RETURNING id",
             )?
             .query_row(
                 (
@@ -51,6 +51,7 @@ impl Batch<'_> {
                     attach.now.wall_ms,
                     ttl_ms(attach),
                     self.state.age_ms,
+                    attach.told_bytes_max,
                 ),
                 |row| row.get(0),
             )?;
@@ -66,6 +67,7 @@ impl Batch<'_> {
             floor: 0,
             acknowledged: 0,
             lost: None,
+            told_bytes_max: attach.told_bytes_max,
             refused: Vec::new(),
             is_behind: false,
         }))
@@ -99,27 +101,23 @@ impl Batch<'_> {
         if resume.committed > NUMBER_MAX || resume.acknowledged > NUMBER_MAX {
             return Ok(Err(AttachRefusal::Impossible));
         }
-        // What the client has receipts for and we know nothing of: a disk was restored, or power failed.
-        let lost = (resume.acknowledged > session.cursor.committed)
-            .then_some((session.cursor.committed + 1, resume.acknowledged));
-        session.cursor.committed = session.cursor.committed.max(resume.acknowledged);
-        session.floor = session.floor.max(resume.acknowledged);
-        // The same the other way round: numbers that the client knows must not be used again.
-        session.out_last = session.out_last.max(resume.committed);
+        let is_proven = token::equal(&resume.token, &tokens.newest);
+        reconcile(session, &resume, is_proven);
         let freed = delete_outgoing(self.connection, id, session.out_committed, resume.committed)?;
         session.out_bytes = session.out_bytes.saturating_sub(freed);
         session.out_committed = session.out_committed.max(resume.committed);
         session.cursor.epoch += 1;
         (session.previous_valid, session.receipt) = (true, None);
         session.message_bytes_max = attach.message_bytes_max;
+        session.told_bytes_max = session.told_bytes_max.max(attach.told_bytes_max);
         (session.last_seen_ms, session.ttl_ms) = (attach.now.wall_ms, ttl_ms(attach));
         // The one that was shown stays valid: the client has it for certain, and may never get the next one.
         // A next one that nobody has used yet stays the next one: it may be in use before this is known.
-        let next = if token::equal(&resume.token, &tokens.newest) { attach.token } else { tokens.newest };
+        let next = if is_proven { attach.token } else { tokens.newest };
         self.connection
             .prepare_cached(
                 "UPDATE sessions SET token = ?2, previous_token = ?3, epoch = ?4, ttl_ms = ?5, message_max = ?6,
-                 expires_ms = NULL WHERE id = ?1",
+                 told_max = ?7, expires_ms = NULL WHERE id = ?1",
             )?
             .execute((
                 id,
@@ -128,6 +126,7 @@ impl Batch<'_> {
                 session.cursor.epoch,
                 session.ttl_ms,
                 session.message_bytes_max,
+                session.told_bytes_max,
             ))?;
         let attached = Attached {
             ticket: attach.ticket,
@@ -139,7 +138,8 @@ impl Batch<'_> {
             committed: session.cursor.committed,
             floor: session.floor,
             acknowledged: session.out_committed,
-            lost,
+            lost: session.lost,
+            told_bytes_max: session.told_bytes_max,
             refused: refusals(self.connection, id, session.floor)?,
             is_behind: session.out_committed < session.out_last,
         };
@@ -152,7 +152,7 @@ impl Batch<'_> {
             && held.session.cursor.epoch == epoch
             && held.session.previous_valid
         {
-            held.session.previous_valid = false;
+            (held.session.previous_valid, held.session.lost) = (false, None);
             held.mark();
         }
         Ok(())
@@ -198,6 +198,23 @@ impl Batch<'_> {
         self.state.session_count = self.state.session_count.saturating_sub(1);
         self.state.sessions.forget(self.connection, id)
     }
+}
+
+/// Brings the cursors in line with what the client knows. `is_proven`: it has had the WELCOME before this one.
+fn reconcile(session: &mut Session, resume: &Resume, is_proven: bool) {
+    if is_proven {
+        session.lost = None;
+    }
+    // What the client has receipts for and we know nothing of: a disk was restored, or power failed. It is told until it
+    // is known to have heard so; nothing can have been committed in between.
+    if resume.acknowledged > session.cursor.committed {
+        let (first, _) = session.lost.unwrap_or((session.cursor.committed + 1, 0));
+        session.lost = Some((first, resume.acknowledged));
+    }
+    session.cursor.committed = session.cursor.committed.max(resume.acknowledged);
+    session.floor = session.floor.max(resume.acknowledged);
+    // The same the other way round: numbers that the client knows must not be used again.
+    session.out_last = session.out_last.max(resume.committed);
 }
 
 /// Whether the client has a connection in any session but one.

@@ -42,6 +42,11 @@ impl Batch<'_> {
                 return Ok(());
             }
             Verdict::Known => {}
+            // There is no next number any more.
+            Verdict::Commit if number > NUMBER_MAX => {
+                self.end(from, number, EndReason::Gap);
+                return Ok(());
+            }
             Verdict::Commit => {
                 let session = &mut *held.session;
                 if let Some(code) = refuse(self.config, session, message, self.state.age_ms) {

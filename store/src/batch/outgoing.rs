@@ -1,6 +1,6 @@
 //! What goes to clients: stored until their receipt, within limits. Knows no connection but its ticket.
 
-use super::{Batch, From, MESSAGE_BYTES};
+use super::{Batch, From, MESSAGE_BYTES, NUMBER_MAX};
 use crate::request::{LOAD_BYTES_MAX, Outgoing, PushRefusal, Recipient, Reply, Ticket};
 use rusqlite::{Connection, OptionalExtension};
 
@@ -32,7 +32,8 @@ impl Batch<'_> {
             || bytes > u64::from(session.message_bytes_max)
         {
             Some(PushRefusal::TooLarge)
-        } else if session.out_last - session.out_committed >= self.config.outgoing_messages_max
+        } else if session.out_last >= NUMBER_MAX
+            || session.out_last - session.out_committed >= self.config.outgoing_messages_max
             || session.out_bytes + bytes > self.config.outgoing_bytes_max
         {
             Some(PushRefusal::Full)

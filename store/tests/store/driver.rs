@@ -174,6 +174,7 @@ pub(crate) fn newcomer(client: &str, next_token: u8, now: Moment) -> Attach {
         token: token(next_token),
         second: SecondConnection::Allow,
         message_bytes_max: 1 << 20,
+        told_bytes_max: 1 << 20,
         now,
         time_to_live: TTL,
     }

@@ -1,7 +1,10 @@
 //! Messages: what is new is committed once, what is known is receipted again, what is stale is nothing.
 
-use crate::driver::{Driver, committed, detach, message, message_at, newcomer, returner, token};
-use pulsegate_store::{Attach, EndReason, Outcome, Quota, Refusal, RefusalCode, Reply, Request, StoreConfig};
+use crate::driver::{Driver, committed, detach, message, message_at, newcomer, push, returner, token};
+use pulsegate_store::{
+    Attach, EndReason, Outcome, PushRefusal, Quota, Recipient, Refusal, RefusalCode, Reply, Request,
+    StoreConfig,
+};
 use std::time::Duration;
 
 #[test]
@@ -144,11 +147,95 @@ fn what_was_acknowledged_and_is_lost_is_named_and_numbering_goes_on_above() {
 }
 
 #[test]
+fn a_loss_is_named_until_a_welcome_that_named_it_is_known_to_have_arrived() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut driver = Driver::open(directory.path());
+    let session = driver.begin("a", 1).session;
+    driver.ask([message(session, 1, 1, b"x")]);
+    let knows_five = |shown, next, now| {
+        let mut attach = returner("a", session, shown, next, now);
+        attach.resume.as_mut().unwrap().acknowledged = 5;
+        attach
+    };
+    // These WELCOMEs are lost, over connections and a restart.
+    for _ in 0..2 {
+        for next in [2, 3] {
+            let attached = driver.attach(knows_five(1, next, driver.now)).unwrap();
+            assert_eq!((attached.lost, attached.committed), (Some((2, 5)), 5));
+        }
+        drop(driver);
+        driver = Driver::open(directory.path());
+    }
+    // A frame of a connection that was replaced proves nothing.
+    driver.ask([Request::TokenUsed { session, epoch: 2 }]);
+    let attached = driver.attach(knows_five(1, 4, driver.now)).unwrap();
+    assert_eq!((attached.lost, attached.token), (Some((2, 5)), token(2)));
+    driver.ask([Request::TokenUsed { session, epoch: attached.epoch }]);
+    assert_eq!(driver.attach(knows_five(2, 5, driver.now)).unwrap().lost, None);
+    // A further loss is named by itself, and proved by a HELLO that shows its token.
+    let mut attach = returner("a", session, 5, 6, driver.now);
+    attach.resume.as_mut().unwrap().acknowledged = 9;
+    assert_eq!(driver.attach(attach.clone()).unwrap().lost, Some((6, 9)));
+    attach.resume.as_mut().unwrap().token = token(6);
+    assert_eq!(driver.attach(attach).unwrap().lost, None);
+}
+
+#[test]
+fn a_session_takes_what_its_client_was_told_once() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut driver = Driver::open(directory.path());
+    let told = |attach, told_bytes_max| Attach { told_bytes_max, ..attach };
+    let first = driver.attach(told(newcomer("a", 1, driver.now), 60_000)).unwrap();
+    assert_eq!(first.told_bytes_max, 60_000);
+    let session = first.session;
+    let lower = driver.attach(told(returner("a", session, 1, 2, driver.now), 1_000)).unwrap();
+    assert_eq!(lower.told_bytes_max, 60_000);
+    drop(driver);
+    // A store that takes less refuses what is longer, and the rest goes on.
+    let config = StoreConfig { message_bytes_max: 1_000, ..StoreConfig::default() };
+    let mut driver = Driver::open_with(directory.path(), config);
+    let again = driver.attach(told(returner("a", session, 2, 3, driver.now), 1_000)).unwrap();
+    assert_eq!((again.told_bytes_max, again.epoch), (60_000, 3));
+    let replies = driver.ask([message(session, 3, 1, &[7; 60_000]), message(session, 3, 2, b"x")]);
+    let refusal = Refusal { number: 1, code: RefusalCode::TooLarge };
+    assert!(replies.contains(&Reply::Refused { ticket: 101, session, epoch: 3, refusal }));
+    assert_eq!(replies.last(), Some(&committed(session, 3, 2)));
+}
+
+#[test]
+fn cursors_may_be_as_high_as_the_protocol_says() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut driver = Driver::open(directory.path());
+    let session = driver.begin("a", 1).session;
+    let most = (1_u64 << 63) - 1;
+    let mut attach = returner("a", session, 1, 2, driver.now);
+    (attach.resume.as_mut().unwrap().acknowledged, attach.resume.as_mut().unwrap().committed) =
+        (most - 1, most - 1);
+    assert_eq!(driver.attach(attach).unwrap().lost, Some((1, most - 1)));
+    assert_eq!(
+        driver.ask([message(session, 2, most, b"x")]),
+        [Reply::Committed { ticket: 100 + u128::from(most), session, epoch: 2, committed: most }]
+    );
+    // No number follows, in either direction, and nothing stops the store.
+    let over = driver.ask([message(session, 2, most + 1, b"x")]);
+    assert!(matches!(over[..], [Reply::Ended { why: EndReason::Gap, .. }]), "{over:?}");
+    let last = driver.ask([push(1, Recipient::Session(session), b"x")]);
+    assert!(matches!(last[..], [Reply::Pushed { number, .. }] if number == most), "{last:?}");
+    let full = driver.ask([push(1, Recipient::Session(session), b"x")]);
+    assert!(matches!(full[..], [Reply::PushRefused { why: PushRefusal::Full, .. }]), "{full:?}");
+    assert_eq!(driver.ask([Request::OutReceipt { session, epoch: 2, committed: most }]), []);
+    drop(driver);
+    let mut driver = Driver::open(directory.path());
+    let attached = driver.attach(returner("a", session, 2, 3, driver.now)).unwrap();
+    assert_eq!((attached.committed, attached.acknowledged), (most, most));
+}
+
+#[test]
 fn a_cursor_that_nobody_can_reach_is_refused() {
     let directory = tempfile::tempdir().unwrap();
     let mut driver = Driver::open(directory.path());
     let session = driver.begin("a", 1).session;
-    for (acknowledged, cursor) in [(u64::MAX, 0), (0, u64::MAX), (1 << 62, 0)] {
+    for (acknowledged, cursor) in [(u64::MAX, 0), (0, u64::MAX), (1 << 63, 0), (0, 1 << 63)] {
         let mut attach = returner("a", session, 1, 2, driver.now);
         if let Some(resume) = &mut attach.resume {
             (resume.acknowledged, resume.committed) = (acknowledged, cursor);

@@ -55,6 +55,12 @@ fn an_append_in_memory_is_refused_and_counted() {
     assert_eq!((driver.forwarded(), driver.store.figures().appends_refused), (vec![], 1));
 }
 
+/// The session of the only connection that has one.
+fn session_of(replies: &[Reply]) -> u64 {
+    let [Reply::Attached(attached)] = replies else { panic!("{replies:?}") };
+    attached.session
+}
+
 #[test]
 fn a_destination_without_room_holds_up_receipts_and_one_that_is_gone_ends_them() {
     let (sender, replies) = channel();
@@ -66,10 +72,10 @@ fn a_destination_without_room_holds_up_receipts_and_one_that_is_gone_ends_them()
     let forward = move |messages: Vec<Forwarded>| room.send(messages.len()).map_err(|_| NotForwarded);
     let store = Store::open_in_memory(config, Moment::default(), deliver, forward).unwrap();
     store.submit(Request::Attach(Box::new(newcomer("a", 1, Moment::default())))).unwrap();
-    assert!(matches!(replies.recv_timeout(PATIENCE).unwrap()[..], [Reply::Attached(_)]));
+    let session = session_of(&replies.recv_timeout(PATIENCE).unwrap());
     let mut number = 0;
     loop {
-        match store.submit(message(1, 1, number + 1, &[0; 1000])) {
+        match store.submit(message(session, 1, number + 1, &[0; 1000])) {
             Ok(()) => number += 1,
             Err(error) => break assert_eq!(error, SubmitError::Busy),
         }
@@ -90,13 +96,13 @@ fn a_destination_without_room_holds_up_receipts_and_one_that_is_gone_ends_them()
     }
     assert!(ready);
     drop(destination);
-    store.submit(message(1, 1, number + 1, b"x")).unwrap();
+    store.submit(message(session, 1, number + 1, b"x")).unwrap();
     let answer = replies.recv_timeout(PATIENCE).unwrap();
     assert!(
         matches!(answer[..], [Reply::Stopped { .. }]),
         "nothing is receipted that has nowhere to go: {answer:?}"
     );
-    assert_eq!(store.submit(message(1, 1, number + 2, b"x")), Err(SubmitError::Closed));
+    assert_eq!(store.submit(message(session, 1, number + 2, b"x")), Err(SubmitError::Closed));
     drop(store);
     assert!(replies.try_recv().is_err());
 }
@@ -110,12 +116,11 @@ fn a_destination_that_panics_closes_the_store_and_nothing_is_receipted() {
     let store =
         Store::open_in_memory(config(), Moment::default(), deliver, |_| panic!("on purpose")).unwrap();
     store.submit(Request::Attach(Box::new(newcomer("a", 1, Moment::default())))).unwrap();
-    store.submit(message(1, 1, 1, b"x")).unwrap();
-    let mut batches = std::iter::from_fn(|| replies.recv_timeout(PATIENCE).ok()).flatten();
-    // The two may have come in one batch, and then neither is answered.
-    let stopped = batches.find(|reply| !matches!(reply, Reply::Attached(_)));
-    assert!(matches!(stopped, Some(Reply::Stopped { .. })), "{stopped:?}");
-    assert_eq!(store.submit(message(1, 1, 2, b"x")), Err(SubmitError::Closed));
+    let session = session_of(&replies.recv_timeout(PATIENCE).unwrap());
+    store.submit(message(session, 1, 1, b"x")).unwrap();
+    let stopped = replies.recv_timeout(PATIENCE).unwrap();
+    assert!(matches!(stopped[..], [Reply::Stopped { .. }]), "{stopped:?}");
+    assert_eq!(store.submit(message(session, 1, 2, b"x")), Err(SubmitError::Closed));
 }
 
 #[test]
@@ -130,4 +135,17 @@ fn memory_promises_nothing_and_a_directory_something() {
     let opened = Driver::try_open(&place, config());
     assert!(matches!(opened, Err(OpenError::Config(ConfigError::Directory))));
     assert!(!place.exists(), "nothing is made for it");
+}
+
+/// What a client of the store before this one remembers can't be taken for anything here.
+#[test]
+fn the_numbers_of_sessions_do_not_come_again_after_a_restart() {
+    let begin = || Driver::open_in_memory(config()).begin("a", 1).session;
+    let mut numbers: Vec<u64> = (0..20).map(|_| begin()).collect();
+    numbers.sort_unstable();
+    let is_far = |pair: &[u64]| pair[1] - pair[0] > 1_000_000;
+    assert!(numbers.windows(2).all(is_far) && numbers[19] < 1 << 53, "{numbers:?}");
+    let mut driver = Driver::open_in_memory(config());
+    let (one, two) = (driver.begin("a", 1).session, driver.begin("b", 2).session);
+    assert_eq!(two, one + 1);
 }

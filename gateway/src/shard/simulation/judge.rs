@@ -239,6 +239,7 @@ impl Books {
             committed: session.cursor.committed,
             floor: session.floor,
             acknowledged: session.acknowledged,
+            told_bytes_max: attach.told_bytes_max,
             lost: None,
             refused: Vec::new(),
             is_behind: session.acknowledged < story.pushed.len() as u64,
