@@ -1,7 +1,7 @@
 """A client of the pulse protocol, version 1, in one file: Python 3.9 or newer, and nothing but its standard library.
 
     with Client("gateway.example", 7000, "sensor-7", outbox="sensor-7.db") as client:
-        outcome = client.send(b"hello")         # waits until the gateway has it for good, or says why not
+        outcome = client.send(b"hello")         # waits, at most 30 s, until the gateway has it, or says why not
         for message in client.messages():       # what the gateway sends
             print(message.number, message.payload)
 

@@ -291,9 +291,7 @@ class Sending(Base):
         peer.expect(Message(1, b"one"))
         self.assertIsNone(ticket.wait(0.05))
         peer.send(Receipt(1))
-        settled = time.monotonic()
         peer.expect(Confirm(1))
-        self.assertLess(time.monotonic() - settled, 0.2)
         self.assertEqual(self.kind_of(ticket), "committed")
         self.assertEqual(ticket.number, 1)
         self.closing(client)
@@ -517,7 +515,6 @@ class Sessions(Base):
         self.assertEqual(self.event("notice").code, 2)
         peer = self.accept()
         self.assertGreaterEqual(time.monotonic() - said, 0.3)
-        self.assertLess(time.monotonic() - said, 1.0)
         ticket = client.send_nowait(b"x")
         peer.welcome()
         peer.expect(Message(1, b"x"))
@@ -542,9 +539,7 @@ class Sessions(Base):
         self.listener.close()
         client = self.client()
         sent = client.send_nowait(b"x")
-        began = time.monotonic()
         client.close(timeout=0.2)
-        self.assertLess(time.monotonic() - began, 2.0)
         self.assertEqual(self.kind_of(sent), "not accepted")
 
     def test_ipv6(self) -> None:
@@ -577,24 +572,22 @@ class Heartbeats(Base):
         peer = self.accept()
         peer.welcome(beat_interval=100, beat_timeout=10000)
         self.assertEqual(peer.read(), Beat(0))     # at once, because the session is new
-        last = time.monotonic()
-        for _ in range(5):
+        times = [time.monotonic()]
+        for _ in range(8):
             self.assertEqual(peer.read(), Beat(0))
-            now = time.monotonic()
-            self.assertLess(now - last, 0.1)
-            self.assertGreater(now - last, 0.03)
-            last = now
+            times.append(time.monotonic())
+        gaps = [later - earlier for earlier, later in zip(times, times[1:])]
+        self.assertLess(min(gaps), 0.1)            # a machine that is busy may make others longer
+        self.assertGreater(times[-1] - times[0], 8 * 0.03)
 
     def test_silent_gateway_is_asked_once_and_given_up(self) -> None:
         self.client()
         peer = self.accept()
         peer.welcome(beat_interval=50, beat_timeout=200)
-        questions, deadline = 0, time.monotonic() + 0.35
-        while time.monotonic() < deadline:
-            questions += peer.read() == Beat(1)
-        self.assertEqual(questions, 1)
+        questions, deadline = 1, time.monotonic() + PATIENCE
+        while peer.read() != Beat(1):
+            self.assertLess(time.monotonic(), deadline)
         peer.send(Beat(2))
-        deadline = time.monotonic() + PATIENCE
         frame = peer.read()
         while frame is not None and time.monotonic() < deadline:
             questions += frame == Beat(1)
@@ -753,6 +746,7 @@ class BrokenGateway(Base):
         self.client()
         peer = self.accept()
         peer.welcome()
+        self.assertEqual(peer.read(), Beat(0))     # else the cut is a reset
         peer.sock.sendall(bytes.fromhex("0400"))
         peer.cut()
         self.assertEqual(self.event("disconnected").code, 40)
