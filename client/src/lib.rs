@@ -25,7 +25,9 @@
 //!
 //! [`Client::send`] waits until a message is committed. [`Client::push`] waits for room only, and returns a
 //! [`Delivery`], a future of the outcome; so many messages can be on their way at once.
-//! [`Client::try_send`] waits for nothing. What may wait is bounded by [`Options::outbox_bytes_max`].
+//! [`Client::try_send`] waits for nothing. What may wait is bounded by [`Options::outbox_bytes_max`]. What the gateway has
+//! promised with a commit is said with it, in [`Committed::durability`]: with [`Durability::None`] the message is in its
+//! memory only.
 //!
 //! ```
 //! # use pulsegate_client::{Client, Options, SendError};
@@ -80,8 +82,9 @@
 //!
 //! Why a connection or the client has ended is a [`Closed`]: in [`Event::Disconnected`] for each connection, by
 //! [`Client::closed`] for the client. The client obeys what the gateway told it: it never comes back where that says
-//! so, else after the delay and a random, growing time ([`Backoff`]). [`Client::events`] has everything
-//! that happens, for logs and for people.
+//! so, else after the delay and a random time, which grows as long as nothing works ([`Backoff`]). It also stops where
+//! nobody speaks the pulse protocol ([`Reason::NotPulse`]). [`Client::events`] has everything that happens, for logs and
+//! for people.
 //!
 //! # Sessions that outlive the process
 //!
