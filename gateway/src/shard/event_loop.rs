@@ -73,7 +73,7 @@ impl EventLoop {
     pub(crate) fn run(mut self) -> io::Result<()> {
         let mut events = Events::with_capacity(EVENTS_PER_TURN);
         let mut ended = self.clock.now();
-        while !(self.shard.is_done() && self.acceptor.is_closed()) {
+        while !self.is_over() {
             self.wait(&mut events, ended)?;
             let began = self.clock.now();
             let count = self.turn(&events);
@@ -119,6 +119,19 @@ impl EventLoop {
         Ok(())
     }
 
+    /// Whether nothing is left. While it drains the doors stay open, so that newcomers are answered; they are closed
+    /// between turns, since no other turn may come after that in which the last thing has left.
+    fn is_over(&mut self) -> bool {
+        let is_done = self.shard.is_done();
+        if is_done {
+            self.acceptor.close_when_empty();
+        }
+        if self.shard.is_draining() && self.shard.answers_nobody() {
+            self.acceptor.close();
+        }
+        is_done && self.acceptor.is_closed()
+    }
+
     /// Returns how many events there were of sockets.
     fn turn(&mut self, events: &Events) -> u32 {
         self.shard.expire(self.heard);
@@ -151,12 +164,6 @@ impl EventLoop {
         self.shard.judge();
         if self.shard.is_draining() {
             self.shard.drain_step();
-            if self.shard.is_done() {
-                self.acceptor.close_when_empty();
-            }
-            if self.shard.answers_nobody() {
-                self.acceptor.close();
-            }
         }
         self.shard.end_turn();
         count
