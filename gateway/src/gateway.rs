@@ -11,6 +11,7 @@ use crate::sink::print::Print;
 use crate::sink::queue::SinkQueue;
 use crate::sink::{Sink, SinkError};
 use crate::stores::{Awaited, PushOutcome, Ticker};
+use nix::errno::Errno;
 use pulsegate_core::policy::Framing;
 use pulsegate_store::{OpenError, Recipient, Store, SubmitError};
 use std::io;
@@ -37,8 +38,15 @@ pub enum StartError {
     #[error(transparent)]
     Store(#[from] OpenError),
     /// The kernel gave no poller, timer or thread.
-    #[error("the kernel denies what a shard needs: {0}")]
+    #[error("the kernel denies what a shard needs{}", kernel_mend(.0))]
     Kernel(#[from] io::Error),
+}
+
+/// What to do where the kernel has no descriptor.
+fn kernel_mend(error: &io::Error) -> &'static str {
+    let is_short =
+        [Errno::EMFILE, Errno::ENFILE].into_iter().any(|code| error.raw_os_error() == Some(code as i32));
+    if is_short { "; raise the limit of open files (ulimit -n)" } else { "" }
 }
 
 /// A part of a running gateway has failed.

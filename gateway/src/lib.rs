@@ -28,7 +28,7 @@
 //! ```
 //!
 //! Modules, each using only those after it: `gateway`, `listening`, `shard`, `stores`, `origins`, `limits`, `sink`,
-//! `handle`, `mailbox`, `id`, `machine`, `tables`, `counters`, `config`, `peer`, `clock`, `text`.
+//! `handle`, `mailbox`, `id`, `machine`, `tables`, `waker`, `counters`, `config`, `peer`, `clock`, `text`.
 
 mod clock;
 pub mod config;
@@ -47,6 +47,7 @@ mod sink;
 mod stores;
 mod tables;
 pub mod text;
+mod waker;
 
 pub use config::{Config, ListenerConfig};
 pub use counters::Counts;

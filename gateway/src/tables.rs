@@ -9,8 +9,7 @@
 //! - A signal handler writes to a pipe or socket by its number (tokio's and signal-hook's do), on whatever thread the
 //!   kernel has chosen: so a shard's thread blocks all signals before its table parts.
 //! - The standard streams stay open in each table, for a panic's message.
-//! - A poller is made with its waker, so in the process's table; the shard's thread closes it in its own, and
-//!   [`forget`] in the other.
+//! - Pollers, timers and sockets of a shard are made on its thread, after its table has parted, and are only there.
 //! - The store's files, SQLite's temporary ones among them, are opened, locked and closed by threads of the process's
 //!   table, which also drop the store. The copies that a parting table closes take no lock with them: record locks
 //!   belong to a table, and those of `flock` to the open file.
@@ -65,29 +64,17 @@ fn open_here() -> io::Result<Vec<RawFd>> {
     Ok(folder.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok()).collect())
 }
 
-/// The wakers that are open in the calling thread's table: those of this gateway, and perhaps others.
-///
-/// # Errors
-/// When /proc is not there.
-pub(crate) fn wakers() -> io::Result<HashSet<RawFd>> {
-    let is_waker = |number: &RawFd| {
-        let target = fs::read_link(format!("/proc/thread-self/fd/{number}"));
-        target.is_ok_and(|target| target.to_string_lossy() == "anon_inode:[eventfd]")
-    };
-    Ok(open_here()?.into_iter().filter(is_waker).collect())
-}
-
 /// Gives the calling thread a table of its own, with a copy of what was open: of that only the standard streams,
-/// these wakers and this poller stay. A copy of a socket or a file would keep it open when its owner closes it.
+/// these stay. A copy of a socket or a file would keep it open when its owner closes it.
 /// From then on the thread takes no signals.
 ///
 /// # Errors
 /// What the kernel said.
-pub(crate) fn part(wakers: &HashSet<RawFd>, poller: RawFd) -> io::Result<()> {
+pub(crate) fn part(kept: &HashSet<RawFd>) -> io::Result<()> {
     block_signals();
     unshare(CloneFlags::CLONE_FILES)?;
     for number in open_here()? {
-        if STANDARD.contains(&number) || number == poller || wakers.contains(&number) {
+        if STANDARD.contains(&number) || kept.contains(&number) {
             continue;
         }
         match nix::unistd::close(number) {
@@ -99,15 +86,10 @@ pub(crate) fn part(wakers: &HashSet<RawFd>, poller: RawFd) -> io::Result<()> {
     Ok(())
 }
 
-/// Closes a poller in the calling thread's table, when its owner has parted and closes it in its own only.
-pub(crate) fn forget(poller: RawFd) {
-    // It is open, and a poller has nothing to write when it is closed.
-    let _ = nix::unistd::close(poller);
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::waker::Waker;
     use std::net::TcpListener;
 
     fn is_open(descriptor: i32) -> bool {
@@ -125,17 +107,12 @@ mod tests {
         let number = socket.as_raw_fd();
         let poll = mio::Poll::new().expect("a poller");
         let poller = poll.as_raw_fd();
-        let waker = mio::Waker::new(poll.registry(), mio::Token(0)).expect("a waker");
-        let wakers = wakers().expect("/proc is there");
-        assert!(!wakers.is_empty());
+        let waker = Waker::new().expect("a waker");
+        let kept = HashSet::from([waker.as_raw_fd()]);
         let opened = std::thread::spawn(move || {
-            part(&wakers, poller).expect("it was possible a moment ago");
-            assert!(
-                !is_open(number)
-                    && is_open(poller)
-                    && is_open(0)
-                    && wakers.iter().all(|waker| is_open(*waker))
-            );
+            part(&kept).expect("it was possible a moment ago");
+            assert!(!is_open(number) && !is_open(poller) && is_open(0));
+            assert!(kept.iter().all(|waker| is_open(*waker)));
             let blocked = SigSet::thread_get_mask().expect("a mask");
             assert!(blocked.contains(Signal::SIGTERM) && blocked.contains(Signal::SIGCHLD));
             assert!(!blocked.contains(Signal::SIGSEGV));

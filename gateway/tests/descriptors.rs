@@ -85,6 +85,50 @@ fn sort(clients: Vec<TcpStream>, stay: usize) -> (Vec<TcpStream>, Vec<TcpStream>
     clients.into_iter().partition(is_quiet)
 }
 
+/// It either runs, or says why not before it says that it listens; it never panics.
+#[test]
+fn with_almost_no_descriptors_it_runs_or_says_what_is_missing() {
+    let mut outcomes = Vec::new();
+    for descriptors in 6..16 {
+        let args = ["serve", "--listen", "127.0.0.1:0", "--shards", "1", "--sink", "discard"];
+        let mut program = Program::start(pulsegate_with_descriptors(descriptors, &args));
+        wait_until("it listens or ends", || {
+            !program.is_running() || program.stderr().contains("listening on")
+        });
+        let runs = program.is_running();
+        if runs {
+            drop(connect(program.address()));
+            program.signal("TERM");
+            assert_eq!(program.wait(), Some(0), "{descriptors}: {}", program.stderr());
+        } else {
+            assert_eq!(program.wait(), Some(1), "{descriptors}: {}", program.stderr());
+            let said = program.stderr();
+            assert!(!said.contains("listening on") && said.contains("open files"), "{descriptors}: {said}");
+        }
+        outcomes.push(runs);
+    }
+    assert!(outcomes.contains(&true) && outcomes.contains(&false), "{outcomes:?}");
+}
+
+#[test]
+fn without_proc_the_shards_share_one_table() {
+    let script =
+        "umount -l /proc || exit 77; exec \"$0\" serve --listen 127.0.0.1:0 --shards 2 --sink discard";
+    let mut command = Command::new("unshare");
+    command.args(["--mount", "sh", "-c", script, env!("CARGO_BIN_EXE_pulsegate")]);
+    let mut program = Program::start(command);
+    wait_until("it listens or may not", || {
+        !program.is_running() || program.stderr().contains("listening on")
+    });
+    if !program.is_running() {
+        assert!(matches!(program.wait(), Some(77 | 1)), "{}", program.stderr());
+        println!("SKIPPED: unshare is forbidden here");
+        return;
+    }
+    assert!(program.stderr().contains("/proc is not there"), "{}", program.stderr());
+    assert!(is_quiet(&connect(program.address())));
+}
+
 #[test]
 fn the_lowered_limit_is_said_and_those_over_it_are_answered() {
     let (program, address) = serve(120);

@@ -147,7 +147,8 @@ impl Args {
     /// Runs the gateway until it is told to stop.
     pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
         let mut signals = Signals::start()?;
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        // Without a poller of its own, so that nothing here fails for want of descriptors.
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
         match signals.unless_stopped(&runtime, move || self.config())? {
             Some(Ok(config)) => running::run_gateway(&config, signals, &runtime),
             Some(Err(error)) => Ok(refused(&error)),

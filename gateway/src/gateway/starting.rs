@@ -18,15 +18,16 @@ use crate::shard::{Shard, Shared};
 use crate::sink::Sink;
 use crate::sink::queue::SinkQueue;
 use crate::stores::{Awaited, Destination, Opened, Ticker};
+use crate::waker::Waker;
 use crate::{listening, machine, tables};
 use mio::net::TcpListener;
-use mio::{Interest, Poll, Waker};
+use mio::{Interest, Poll};
 use pulsegate_core::policy::Protocol;
 use pulsegate_store::Store;
 use std::collections::HashSet;
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::{AsRawFd, RawFd};
+use std::os::fd::RawFd;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
@@ -49,8 +50,9 @@ pub(super) fn start(
         ));
     }
 
-    let polls = (0..shards).map(|_| Poll::new()).collect::<io::Result<Vec<Poll>>>()?;
-    let mailboxes = polls.iter().map(mailbox).collect::<io::Result<Arc<[_]>>>()?;
+    let wakers = (0..shards).map(|_| Waker::new()).collect::<io::Result<Vec<Waker>>>()?;
+    let waker_numbers: Arc<HashSet<RawFd>> = Arc::new(wakers.iter().map(Waker::as_raw_fd).collect());
+    let mailboxes: Arc<[_]> = wakers.iter().cloned().map(mailbox).collect();
     let queue = |_: &_| Arc::new(SinkQueue::new(config.sink_queue_bytes_max, &mailboxes));
     let queues: Box<[Arc<SinkQueue>]> = sinks.iter().map(queue).collect();
     let awaited = Arc::<Awaited>::default();
@@ -89,19 +91,17 @@ pub(super) fn start(
     }
     let listeners: Arc<[ListenerConfig]> = config.listeners.clone().into();
     let gather = config.gathering();
-    let wakers = has_own_tables.then(|| tables::wakers().map(Arc::new)).transpose()?;
     let mut berths = Vec::new();
-    for (index, poll) in polls.into_iter().enumerate() {
+    for (index, waker) in wakers.into_iter().enumerate() {
         let shared = Arc::clone(&shared);
         let (control, listeners) = (control.clone(), Arc::clone(&listeners));
         let (orders, orders_of) = mpsc::channel();
         let (reports_of, reports) = mpsc::channel();
-        let poller = wakers.is_some().then(|| poll.as_raw_fd());
-        let launch =
-            Launch { index, poll, clock, shared, control, listeners, wakers: wakers.clone(), gather };
+        let kept = has_own_tables.then(|| Arc::clone(&waker_numbers));
+        let launch = Launch { index, waker, clock, shared, control, listeners, kept, gather };
         let thread = std::thread::Builder::new().name(format!("shard-{index}"));
         gateway.shards.push(thread.spawn(move || launch.run(&orders_of, &reports_of))?);
-        berths.push(Berth { poller, orders, reports });
+        berths.push(Berth { orders, reports });
     }
     gateway.addresses = launch_all(&berths)?;
     Ok(gateway)
@@ -109,14 +109,9 @@ pub(super) fn start(
 
 /// Has all tables part, the first shard open the listeners alone, then the others join, then all begin.
 fn launch_all(berths: &[Berth]) -> Result<Vec<SocketAddr>, StartError> {
-    let mut parted = Ok(());
     for berth in berths {
-        match berth.report() {
-            Ok(_) => berth.poller.into_iter().for_each(tables::forget),
-            Err(error) => parted = parted.and(Err(error)),
-        }
+        berth.report()?;
     }
-    parted?;
     let Some((first, others)) = berths.split_first() else { return Ok(Vec::new()) };
     first.order(Order::Open(None));
     let addresses = first.report()?;
@@ -138,8 +133,6 @@ enum Order {
 
 /// The way to a shard's thread until it begins to serve.
 struct Berth {
-    /// Its poller's number, if it is open in our table and the thread's.
-    poller: Option<RawFd>,
     orders: mpsc::Sender<Order>,
     reports: mpsc::Receiver<Result<Vec<SocketAddr>, StartError>>,
 }
@@ -159,13 +152,13 @@ impl Berth {
 /// What a shard's thread needs before its first turn.
 struct Launch {
     index: usize,
-    poll: Poll,
+    waker: Waker,
     clock: Clock,
     shared: Arc<Shared>,
     control: Control,
     listeners: Arc<[ListenerConfig]>,
-    /// What a table of its own keeps, if it gets one.
-    wakers: Option<Arc<HashSet<RawFd>>>,
+    /// The wakers that a table of its own keeps, if it gets one.
+    kept: Option<Arc<HashSet<RawFd>>>,
     gather: Duration,
 }
 
@@ -197,17 +190,19 @@ impl Launch {
     }
 
     fn part(&self) -> Result<(), StartError> {
-        let Some(wakers) = &self.wakers else { return Ok(()) };
-        Ok(tables::part(wakers, self.poll.as_raw_fd())?)
+        let Some(kept) = &self.kept else { return Ok(()) };
+        Ok(tables::part(kept)?)
     }
 
     fn prepare(self, addresses: Option<Vec<SocketAddr>>) -> Result<(Vec<SocketAddr>, EventLoop), StartError> {
-        let (addresses, sockets) = open_listeners(&self.listeners, &self.poll, addresses)?;
-        let rim = Sockets { registry: self.poll.registry().try_clone()?, clock: self.clock };
+        let poll = Poll::new()?;
+        self.waker.register(poll.registry(), WAKER)?;
+        let (addresses, sockets) = open_listeners(&self.listeners, &poll, addresses)?;
+        let rim = Sockets { registry: poll.registry().try_clone()?, clock: self.clock };
         let mailbox = Arc::clone(&self.control.mailboxes[self.index]);
         let published = Arc::clone(&self.control.published[self.index]);
         let shard = Shard::new(self.index, rim, self.shared, mailbox, published);
-        let event_loop = EventLoop::new(self.poll, self.clock, Acceptor::new(sockets), shard, self.gather)?;
+        let event_loop = EventLoop::new(poll, self.clock, Acceptor::new(sockets), shard, self.gather)?;
         Ok((addresses, event_loop))
     }
 }
@@ -300,12 +295,8 @@ fn kind_of_store((listener, delivery): (&ListenerConfig, &Delivery)) -> Option<S
     (listener.policy.protocol != Protocol::Raw).then_some(kind)
 }
 
-fn mailbox(poll: &Poll) -> io::Result<Arc<Mailbox>> {
-    let waker = Waker::new(poll.registry(), WAKER)?;
-    Ok(Arc::new(Mailbox::new(move || {
-        // It fails only when the shard's poller is gone, and with it everybody who could be woken.
-        let _ = waker.wake();
-    })))
+fn mailbox(waker: Waker) -> Arc<Mailbox> {
+    Arc::new(Mailbox::new(move || waker.wake()))
 }
 
 fn start_sink(
