@@ -116,6 +116,14 @@ fn a_message_that_waits_longer_than_its_connection() {
         .fails("a message that waits longer than its connection", Broken::RefusedIsCommitted);
 }
 
+#[test]
+fn a_loss_that_is_told_once() {
+    let rules = Rules { is_loss_told_once: true, tokens: Tokens::IssuedUntilProven, ..SPECIFIED };
+    Scenario::new(Budget { messages: 2, cuts: 1, losses: 1, ..QUIET })
+        .with(rules)
+        .fails("a loss that is told once", Broken::LossUntold);
+}
+
 /// Two WELCOMEs lost in a row: the token that the client holds is the one before the one before.
 #[test]
 fn a_token_before_the_newest_that_the_client_never_got() {

@@ -60,8 +60,9 @@ impl World {
         let connection = self.client.connection.and_then(|id| self.connection(id));
         match connection.and_then(|connection| connection.down.pop_front()) {
             None => Ok(()),
-            Some(Down::Welcome { session, token, committed, refused, is_resumed }) => {
+            Some(Down::Welcome { session, token, committed, refused, lost, is_resumed }) => {
                 self.client.token = token;
+                self.client.told_lost |= lost;
                 self.client_is_welcome(session, committed, refused, is_resumed, sights)?;
                 if withdraws { self.client_withdraws(sights) } else { Ok(()) }
             }

@@ -77,6 +77,19 @@ impl World {
         self.sweep();
     }
 
+    /// A crash takes the last message of a session with it, as if a disk had been restored.
+    pub(crate) fn gateway_loses_last(&mut self, sights: &mut Sights) {
+        self.left.crashes += 1;
+        self.left.losses -= 1;
+        self.gateway_crashes(sights);
+        let Some((session, payload)) = self.store.committed.pop() else { return };
+        self.store.gone |= 1 << payload;
+        if let Some(session) = self.store.session(session) {
+            session.gone.push((session.cursor.committed, payload));
+            session.cursor.committed -= 1;
+        }
+    }
+
     /// An answer of the committer reaches its connection, and is told to the client.
     pub(crate) fn gateway_answers(&mut self, rules: &Rules) {
         let Some(answer) = self.gateway.mailbox.pop_front() else { return };
@@ -88,13 +101,13 @@ impl World {
         };
         match (answer, &mut connection.server) {
             (
-                Answer::Attached { session, token, epoch, committed, refused, is_resumed, .. },
+                Answer::Attached { session, token, epoch, committed, refused, lost, is_resumed, .. },
                 server @ Server::Attaching,
             ) => {
                 let mut receiving = Receiving::default();
                 receiving.attach(committed);
                 *server = Server::Attached { session, token, epoch, receiving };
-                connection.write_down(Down::Welcome { session, token, committed, refused, is_resumed });
+                connection.write_down(Down::Welcome { session, token, committed, refused, lost, is_resumed });
             }
             (Answer::Committed { committed, .. }, Server::Attached { session, epoch, receiving, .. }) => {
                 let is_due = receiving.handle_committed(committed);
@@ -155,7 +168,7 @@ impl World {
                     let is_present = self.client.connection == Some(connection);
                     return if is_present { Err(Broken::LockedOut) } else { Ok(()) };
                 }
-                let answer = self.store.attach(attach, rules)?;
+                let answer = self.store.attach(attach, rules, sights)?;
                 self.gateway.mailbox.push_back(answer);
                 Ok(())
             }
@@ -309,7 +322,7 @@ impl Gateway {
 
 impl Store {
     /// The durable half of an attach: the next epoch of a session, or a new session.
-    fn attach(&mut self, attach: Request, rules: &Rules) -> Result<Answer, Broken> {
+    fn attach(&mut self, attach: Request, rules: &Rules, sights: &mut Sights) -> Result<Answer, Broken> {
         let Request::Attach { connection, session: number, token, acknowledged } = attach else {
             return Err(Broken::Accused);
         };
@@ -318,12 +331,10 @@ impl Store {
             if std::mem::take(&mut session.is_forgotten) {
                 session.cursor.committed = acknowledged;
             }
-            // Nothing durable is ever taken back here, so the client can't know more than we do.
-            if acknowledged > session.cursor.committed {
-                return Err(Broken::AcknowledgedIsLost);
-            }
+            session.lose(token, acknowledged, sights)?;
             session.refused.retain(|&refused| refused > acknowledged);
             let committed = session.cursor.committed;
+            let lost = if rules.is_loss_told_once { std::mem::take(&mut session.lost) } else { session.lost };
             let refused = session.refused.iter().fold(0, |all, number| all | 1 << number);
             let token = session.issue(token, rules.tokens);
             let epoch = session.cursor.epoch;
@@ -334,6 +345,7 @@ impl Store {
                 epoch,
                 committed,
                 refused,
+                lost,
                 is_resumed: true,
             });
         }
@@ -344,8 +356,16 @@ impl Store {
         };
         self.sessions_ever = self.sessions_ever.max(number);
         let cursor = Cursor { epoch: 1, committed: 0 };
-        let (refused, tokens) = (Vec::new(), vec![1]);
-        self.sessions.push(Session { number, cursor, is_forgotten: false, refused, tokens, tokens_ever: 1 });
+        self.sessions.push(Session {
+            number,
+            cursor,
+            is_forgotten: false,
+            refused: Vec::new(),
+            gone: Vec::new(),
+            lost: 0,
+            tokens: vec![1],
+            tokens_ever: 1,
+        });
         Ok(Answer::Attached {
             connection,
             session: number,
@@ -353,6 +373,7 @@ impl Store {
             epoch: 1,
             committed: 0,
             refused: 0,
+            lost: 0,
             is_resumed: false,
         })
     }
@@ -363,6 +384,9 @@ impl Store {
             && session.tokens.contains(&token)
         {
             session.tokens.retain(|&valid| valid >= token);
+            if session.tokens.last() == Some(&token) {
+                session.lost = 0;
+            }
         }
     }
 
@@ -381,6 +405,23 @@ impl Store {
 }
 
 impl Session {
+    /// What the client takes for committed and is not here is to be named, until the WELCOME that does so is proven.
+    fn lose(&mut self, shown: u8, acknowledged: u64, sights: &mut Sights) -> Result<(), Broken> {
+        if self.tokens.last() == Some(&shown) {
+            self.lost = 0;
+        }
+        sights.lost_again += u64::from(self.lost > 0);
+        while self.cursor.committed < acknowledged {
+            self.cursor.committed += 1;
+            let gone = self.gone.iter().find(|(number, _)| *number == self.cursor.committed);
+            let (_, payload) = gone.ok_or(Broken::AcknowledgedIsLost)?;
+            self.lost |= 1 << payload;
+            sights.lost += 1;
+        }
+        self.gone.clear();
+        Ok(())
+    }
+
     /// The token for the next HELLO, after `shown` has opened the session.
     fn issue(&mut self, shown: u8, tokens: Tokens) -> u8 {
         let newest = self.tokens.last().copied().unwrap_or(0);

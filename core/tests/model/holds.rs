@@ -113,6 +113,21 @@ fn when_there_are_more_refusals_than_may_stand_unconfirmed() {
     assert!(sights.held > 0 && sights.released > 0);
 }
 
+/// A disk that was restored: what was acknowledged and is gone is named until the client is known to have heard so,
+/// however many WELCOMEs are lost.
+#[test]
+fn when_what_was_acknowledged_is_lost_and_so_is_the_welcome_that_says_it() {
+    let rules = Rules { tokens: Tokens::IssuedUntilProven, ..SPECIFIED };
+    let sights = Scenario::new(Budget { messages: 2, cuts: 2, losses: 1, ..QUIET })
+        .with(rules)
+        .holds("two cuts, a loss");
+    assert!(sights.lost > 0 && sights.lost_again > 0 && sights.sent_again > 0);
+    let sights = Scenario::new(Budget { messages: 3, cuts: 1, losses: 2, ..QUIET })
+        .with(rules)
+        .holds("a cut, two losses");
+    assert!(sights.lost > 0 && sights.lost_again > 0);
+}
+
 /// The third leg alone lets the receiver forget, even the cursor of a session that lives on: HELLO names it
 /// again. Tokens keep an old connection's HELLO from naming an old one.
 #[test]

@@ -7,7 +7,7 @@
 //! in all some 3 to 4 million states, the largest scenario with 850,000 states.
 //!
 //! Left out, because nothing here depends on it: the other direction (the same code), heartbeats, bytes, two
-//! clients, a store that takes back what was durable (PROTOCOL.md 5.5).
+//! clients.
 
 mod broken;
 mod client;

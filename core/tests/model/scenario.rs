@@ -82,6 +82,7 @@ impl Scenario {
                 | Step::ClientRestarts
                 | Step::GatewayLosesConnection(_)
                 | Step::GatewayCrashes
+                | Step::GatewayLosesLast
                 | Step::SessionExpires(_) => None,
             };
             let result = self.take(&mut world, step);
@@ -162,6 +163,9 @@ impl Scenario {
         if world.left.crashes > 0 && !world.store.sessions.is_empty() {
             steps.push((Kind::Fault, Step::GatewayCrashes));
         }
+        if world.left.losses > 0 && !world.store.committed.is_empty() {
+            steps.push((Kind::Fault, Step::GatewayLosesLast));
+        }
         if world.left.expiries > 0 {
             for session in &world.store.sessions {
                 if !world.is_attached(session.number, session.cursor) {
@@ -241,6 +245,7 @@ impl Model for Scenario {
                 world.gateway_lets_go(id, rules);
             }
             Step::GatewayCrashes => world.gateway_crashes(sights),
+            Step::GatewayLosesLast => world.gateway_loses_last(sights),
             Step::SessionExpires(number) => world.session_expires(number),
             Step::CommitterProceeds => world.committer_proceeds(rules, sights)?,
             Step::CommitterRefuses => {
@@ -258,7 +263,14 @@ impl Model for Scenario {
             let times = committed.iter().filter(|(_, it)| *it == payload).count();
             match (outcome, times) {
                 (_, 2..) => return Err(Broken::CommittedTwice),
-                (Outcome::Committed, 0) => return Err(Broken::AcknowledgedIsLost),
+                (Outcome::Committed, 0) if world.store.gone >> payload & 1 == 0 => {
+                    return Err(Broken::AcknowledgedIsLost);
+                }
+                (Outcome::Committed, 0)
+                    if is_still && world.client.is_welcome && world.client.told_lost >> payload & 1 == 0 =>
+                {
+                    return Err(Broken::LossUntold);
+                }
                 (Outcome::NotAccepted, 1) => return Err(Broken::RefusedIsCommitted),
                 (Outcome::Undecided, _) if is_still => return Err(Broken::NoOutcome),
                 _ => {}

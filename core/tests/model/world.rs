@@ -52,12 +52,14 @@ pub(crate) enum Up {
 /// What goes from the gateway to the client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Down {
-    /// `refused` has a bit for each number that is named as refused.
+    /// `refused` has a bit for each number that is named as refused, `lost` one for each payload that was acknowledged and
+    /// is lost.
     Welcome {
         session: u8,
         token: u8,
         committed: u64,
         refused: u8,
+        lost: u8,
         is_resumed: bool,
     },
     Receipt(u64),
@@ -97,6 +99,8 @@ pub(crate) struct Client {
     pub(crate) sent: u8,
     pub(crate) connection: Option<u8>,
     pub(crate) is_welcome: bool,
+    /// One bit for each payload of which it was told that it is lost.
+    pub(crate) told_lost: u8,
     /// It was told not to come back.
     pub(crate) is_sent_away: bool,
     pub(crate) connects: u8,
@@ -139,6 +143,7 @@ pub(crate) enum Answer {
         epoch: u64,
         committed: u64,
         refused: u8,
+        lost: u8,
         is_resumed: bool,
     },
     Committed {
@@ -170,6 +175,10 @@ pub(crate) struct Session {
     pub(crate) is_forgotten: bool,
     /// Refused and not confirmed, where a variant remembers them.
     pub(crate) refused: Vec<u64>,
+    /// Number and payload of what was committed and is gone.
+    pub(crate) gone: Vec<(u64, u8)>,
+    /// One bit for each payload that is to be named as lost.
+    pub(crate) lost: u8,
     /// The valid tokens, the newest last, where they are checked.
     pub(crate) tokens: Vec<u8>,
     pub(crate) tokens_ever: u8,
@@ -182,6 +191,8 @@ pub(crate) struct Store {
     /// Session and payload, in the order in which they were committed.
     pub(crate) committed: Vec<(u8, u8)>,
     pub(crate) sessions_ever: u8,
+    /// One bit for each payload that was committed and is gone.
+    pub(crate) gone: u8,
     /// One bit for each session that has expired.
     pub(crate) expired: u8,
 }
@@ -199,6 +210,8 @@ pub(crate) struct Budget {
     pub(crate) refusals: u8,
     /// Messages that the client takes back when it learns that they did not arrive.
     pub(crate) withdrawals: u8,
+    /// Crashes after which the last message that was committed is gone.
+    pub(crate) losses: u8,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -288,6 +301,8 @@ pub(crate) struct Rules {
     pub(crate) is_removal_blind: bool,
     /// Broken: a new session takes the number of one that is gone, and its epochs begin again.
     pub(crate) is_number_reused: bool,
+    /// Broken: what is lost is named in one WELCOME, whether or not that arrives.
+    pub(crate) is_loss_told_once: bool,
     /// The client does not come back from BYE "replaced".
     pub(crate) is_replaced_final: bool,
     /// Lets a session that is forgotten too early pass, to see what the user gets to see of it.
@@ -305,6 +320,7 @@ impl Budget {
         goodbyes: 0,
         refusals: 0,
         withdrawals: 0,
+        losses: 0,
     };
 }
 
@@ -321,6 +337,7 @@ impl Rules {
         is_known_by_number: false,
         is_removal_blind: false,
         is_number_reused: false,
+        is_loss_told_once: false,
         is_replaced_final: false,
         is_forgetting_unwatched: false,
     };
@@ -343,6 +360,7 @@ pub(crate) enum Step {
     GatewayAnswers,
     GatewayLosesConnection(u8),
     GatewayCrashes,
+    GatewayLosesLast,
     SessionExpires(u8),
     CommitterProceeds,
     CommitterRefuses,
@@ -353,6 +371,8 @@ pub(crate) enum Step {
 pub(crate) enum Broken {
     /// A message is said to be committed, and is not.
     AcknowledgedIsLost,
+    /// A client that is connected was not told that a message that it took for committed is lost.
+    LossUntold,
     /// A message is committed twice.
     CommittedTwice,
     /// Messages of a session are committed in another order than they were pushed.
@@ -391,6 +411,8 @@ pub(crate) struct Sights {
     pub(crate) removal_refused: u64,
     pub(crate) client_replaced: u64,
     pub(crate) forgotten_at_goodbye: u64,
+    pub(crate) lost: u64,
+    pub(crate) lost_again: u64,
     pub(crate) token_refused: u64,
     pub(crate) unknown: u64,
     pub(crate) unknown_never_sent: u64,
@@ -408,10 +430,12 @@ impl World {
             sent: 0,
             connection: None,
             is_welcome: false,
+            told_lost: 0,
             is_sent_away: false,
             connects: 0,
         };
-        let store = Store { sessions: Vec::new(), committed: Vec::new(), sessions_ever: 0, expired: 0 };
+        let store =
+            Store { sessions: Vec::new(), committed: Vec::new(), sessions_ever: 0, gone: 0, expired: 0 };
         Self { client, connections: Vec::new(), gateway: Gateway::default(), store, left }
     }
 
