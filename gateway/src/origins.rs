@@ -47,12 +47,19 @@ impl Origins {
         }
     }
 
-    /// A connection has left its session.
+    /// A connection has left its session, and with it whoever had it before: a newer one may never have got as far as
+    /// here.
     pub(crate) fn remove(&self, attachment: Attachment) {
         let mut known = self.known.lock();
-        if known.get(&attachment.session).is_some_and(|origin| origin.epoch == attachment.epoch) {
+        if known.get(&attachment.session).is_some_and(|origin| origin.epoch <= attachment.epoch) {
             known.remove(&attachment.session);
         }
+    }
+
+    /// How many sessions have a connection.
+    #[cfg(test)]
+    pub(crate) fn count(&self) -> usize {
+        self.known.lock().len()
     }
 
     /// Hands committed messages over to their sink, and waits for as long as there is no room. Called by the

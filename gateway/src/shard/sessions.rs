@@ -64,6 +64,7 @@ impl<R: Rim> Shard<R> {
     pub(crate) fn handle_replaced(&mut self, now: Now, id: ConnectionId) {
         self.ledgers.iter_mut().for_each(|ledger| ledger.held.release(id, &mut self.lanes));
         if let Some(key) = self.table.find(id) {
+            self.forget_origin(key);
             self.end(key, now, CloseReason::Replaced);
         }
     }
@@ -219,6 +220,15 @@ impl<R: Rim> Shard<R> {
         }
         let origin = Origin { epoch: attachment.epoch, shard: self.index, from: entry.from(key) };
         origins.insert(attachment.session, origin);
+    }
+
+    /// All that came from a connection that was replaced has gone on, and its end is not answered by the store.
+    fn forget_origin(&mut self, key: u32) {
+        let attachment = self.table.at(key).and_then(|entry| entry.connection.attachment());
+        let ledger = self.ledger_of(key).map(|ledger| &self.ledgers[ledger]);
+        if let (Some(attachment), Some(origins)) = (attachment, ledger.and_then(|it| it.origins.as_ref())) {
+            origins.remove(attachment);
+        }
     }
 
     /// The ledger that a connection has to do with: a pulse connection's messages take the way by a store, wherever they

@@ -397,6 +397,9 @@ impl Simulation {
             self.advance(Duration::from_secs(1));
         }
         assert!(self.shard.is_done(), "a drain ends");
+        if let (Some(origins), false) = (&self.shard.ledgers[0].origins, self.judge.is_dead()) {
+            assert_eq!(origins.count(), 0, "nobody is remembered who has gone");
+        }
         self.serve_sink(usize::MAX);
         self.model.check_end(&self.shard.counts);
         self.devices.check_end(&self.judge, &self.model.arrived(&self.devices.sessions));
