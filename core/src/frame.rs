@@ -33,6 +33,8 @@ pub const NOTICE_DRAIN: u16 = 2;
 pub const NOTICE_STOPPED: u16 = 3;
 /// NOTICE: receipts go on.
 pub const NOTICE_GOES_ON: u16 = 4;
+/// NOTICE: nothing more is read, since a share of what is kept is used up.
+pub const NOTICE_RESTS: u16 = 5;
 /// The most refusals that a HELLO or a WELCOME names.
 pub const REFUSALS_MAX: usize = 64;
 /// A refusal in a HELLO or a WELCOME: a number and a code.

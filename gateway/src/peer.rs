@@ -52,6 +52,20 @@ impl Source {
         Self(bytes)
     }
 
+    /// As a store counts it: never 0, which is nobody's there.
+    pub(crate) const fn number(self) -> i64 {
+        match i64::from_be_bytes(self.0) {
+            // The network of ::1. No other has all bits set.
+            0 => -1,
+            number => number,
+        }
+    }
+
+    /// The source with this number.
+    pub(crate) const fn from_number(number: i64) -> Self {
+        Self(if number == -1 { [0; 8] } else { number.to_be_bytes() })
+    }
+
     const fn is_v4(self) -> bool {
         matches!(self.0, [0, 0, 0, 0, ..])
     }

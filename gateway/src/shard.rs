@@ -17,6 +17,7 @@ mod gathering;
 mod held;
 pub(crate) mod ledger;
 mod reading;
+mod resting;
 pub(crate) mod rim;
 mod sessions;
 mod settling;
@@ -316,6 +317,7 @@ impl<R: Rim> Shard<R> {
                 ledger,
                 policy: &door.policy,
                 ticket: ticket(self.index, entry.id(key)),
+                source: entry.peer.source().network(),
                 attachment: entry.connection.attachment(),
                 moment: moment(self.wall_ms, now),
             }),

@@ -80,7 +80,7 @@ impl Post {
                 Some(*ticket)
             }
             Reply::Expired { .. } => None,
-            Reply::Ready | Reply::Stopped { .. } | Reply::GoesOn => {
+            Reply::Ready | Reply::Resting { .. } | Reply::Stopped { .. } | Reply::GoesOn => {
                 of_shards.iter_mut().for_each(|replies| replies.push(reply.clone()));
                 None
             }

@@ -37,6 +37,7 @@ impl Filled {
         let attach = Attach {
             ticket: 1,
             client: "meter 7".to_owned(),
+            source: 0,
             resume: None,
             token: [1; 16],
             second: SecondConnection::Allow,
@@ -76,7 +77,8 @@ impl Filled {
 
     fn append(&mut self, client: &str, payload: &[u8]) {
         let (client, payload) = (client.into(), payload.into());
-        let request = Request::Append { client, number: 5, received_at_ms: START.wall_ms, payload };
+        let request =
+            Request::Append { client, source: 0, number: 5, received_at_ms: START.wall_ms, payload };
         self.store.submit(request).unwrap();
         // Nothing answers it: what comes after it does.
         self.commit([b"after it".as_slice()]);

@@ -44,6 +44,7 @@ fn attach_all(
         store.submit(Request::Attach(Box::new(Attach {
             ticket: number.into(),
             client: format!("client-{number:09}"),
+            source: 1,
             resume: None,
             token: [7; 16],
             second: SecondConnection::Refuse,

@@ -2,20 +2,25 @@
 //! has been committed. Knows neither threads nor faults: after an error all of its state is void.
 
 mod attaching;
+mod deleted;
 mod messages;
 mod outgoing;
 mod upkeep;
 
 use crate::config::StoreConfig;
-use crate::request::{Moment, Reply, Request, Ticket};
+use crate::request::{Moment, Reply, Request, Source, Ticket};
 use crate::sessions::Sessions;
+use crate::shares::Shares;
 use crate::tickets::{Present, Tickets};
+use crate::warnings::Losses;
 use pulsegate_core::frame::{CURSOR_MAX, Durability};
 use rusqlite::{CachedStatement, Connection, Transaction, TransactionBehavior};
 use std::collections::{HashMap, HashSet};
 
 /// What a message counts beside its payload, in bytes.
 const MESSAGE_BYTES: u64 = 64;
+/// What stands for the session of a client that has none.
+const NO_SESSION: u64 = 0;
 /// How many sessions may be changed by hints before they are written.
 const HINTED_MAX: usize = 4096;
 
@@ -33,20 +38,22 @@ pub(crate) struct Totals {
 }
 
 impl Totals {
-    /// Stores a message as the newest.
+    /// Stores a message as the newest. Returns what it counts.
     fn append(
         &mut self,
         insert: &mut CachedStatement<'_>,
         session: u64,
         client: &str,
+        source: Source,
         message: &Message<'_>,
-    ) -> rusqlite::Result<()> {
+    ) -> rusqlite::Result<u64> {
         let Message { number, received_at_ms, payload } = *message;
-        insert.execute((self.next, session, number, received_at_ms, client, payload))?;
+        insert.execute((self.next, session, number, received_at_ms, client, payload, source))?;
+        let bytes = (payload.len() + client.len()) as u64 + MESSAGE_BYTES;
         self.next += 1;
         self.messages += 1;
-        self.message_bytes += (payload.len() + client.len()) as u64 + MESSAGE_BYTES;
-        Ok(())
+        self.message_bytes += bytes;
+        Ok(bytes)
     }
 }
 
@@ -54,6 +61,7 @@ impl Totals {
 #[derive(Debug)]
 pub(crate) struct State {
     sessions: Sessions,
+    pub(crate) shares: Shares,
     pub(crate) totals: Totals,
     /// The number of the last batch that has changed anything.
     pub(crate) batch: u64,
@@ -90,6 +98,7 @@ impl State {
         let session_count = connection.query_row("SELECT count(*) FROM sessions", [], |row| row.get(0))?;
         Ok(Self {
             sessions: Sessions::default(),
+            shares: Shares::load(connection)?,
             totals,
             batch,
             session_count,
@@ -125,6 +134,7 @@ pub(crate) struct Done {
     /// The places of the messages that can't be judged yet.
     pub(crate) unjudged: Vec<usize>,
     pub(crate) appends_refused: u64,
+    pub(crate) losses: Losses,
     /// [`State::batch`] if it is committed.
     pub(crate) batch: u64,
 }
@@ -168,6 +178,7 @@ pub(crate) fn commit(
         return Err(Failure { error, in_doubt: Some(done.into()) });
     }
     state.sessions.trim();
+    state.shares.trim();
     if is_sync_due {
         connection.pragma_update(None, "synchronous", "NORMAL")?;
     }
@@ -261,8 +272,8 @@ impl<'c> Batch<'c> {
         tickets: &'c mut Tickets,
     ) -> rusqlite::Result<Self> {
         let insert_message = connection.prepare_cached(
-            "INSERT INTO messages (id, session, number, received_at_ms, client, payload)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+            "INSERT INTO messages (id, session, number, received_at_ms, client, payload, source)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
         )?;
         Ok(Self {
             connection,
@@ -288,6 +299,7 @@ impl<'c> Batch<'c> {
             self.expire()?;
             self.retain()?;
             self.state.sessions.flush(self.connection)?;
+            self.state.shares.flush(self.connection)?;
             if self.connection.total_changes() != changes {
                 self.write_totals()?;
             }
@@ -298,6 +310,10 @@ impl<'c> Batch<'c> {
             }
         }
         self.done.replies.append(&mut self.ended);
+        // Said first, so that nobody is let in who rests without its shard knowing.
+        if let Some(news) = self.state.shares.take_news() {
+            self.done.replies.insert(0, news);
+        }
         Ok(Done { batch: self.state.batch, ..self.done })
     }
 
@@ -308,8 +324,8 @@ impl<'c> Batch<'c> {
                 let message = Message { number, received_at_ms, payload };
                 self.handle_message(place, From { ticket, session, epoch }, &message)
             }
-            Request::Append { ref client, number, received_at_ms, ref payload } => {
-                self.handle_append(client, &Message { number, received_at_ms, payload })
+            Request::Append { ref client, source, number, received_at_ms, ref payload } => {
+                self.handle_append(client, source, &Message { number, received_at_ms, payload })
             }
             Request::TokenUsed { session, epoch } => self.handle_token_used(session, epoch),
             Request::Confirm { session, epoch, floor } => self.handle_confirm(session, epoch, floor),

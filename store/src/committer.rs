@@ -17,6 +17,7 @@ use crate::queue::Queue;
 use crate::request::{Moment, Reply, Request};
 use crate::tickets::Tickets;
 use crate::unjudged::Unjudged;
+use crate::warnings::Warnings;
 use parking_lot::Mutex;
 use std::fmt::Display;
 use std::path::{Path, PathBuf};
@@ -66,6 +67,9 @@ pub(crate) struct Committer {
     /// The number of the last batch that was answered.
     pub(crate) batch: u64,
     pub(crate) now: Moment,
+    pub(crate) warnings: Warnings,
+    /// Somebody has been told to rest.
+    pub(crate) has_resting: bool,
 }
 
 /// Whether commits go on.
@@ -127,6 +131,7 @@ impl Working {
             attached: tickets.committed() as u64,
             messages: self.state.totals.messages,
             message_bytes: self.state.totals.message_bytes,
+            outgoing_bytes: self.state.shares.outgoing_bytes(),
             ..Figures::default()
         }
     }
@@ -179,9 +184,13 @@ impl Committer {
     /// Hands out what a committed batch has come to.
     fn hand_out(&mut self, done: Done, after_fault: bool) {
         let Phase::Working(working) = &self.phase else { return };
-        let Done { mut replies, forwarded, unjudged, appends_refused, batch } = done;
+        let Done { mut replies, forwarded, unjudged, appends_refused, losses, batch } = done;
         self.batch = batch;
         self.tickets.handle_commit();
+        self.warnings.handle_commit(losses, self.now.uptime_ms);
+        if let Some(Reply::Resting { sessions, sources }) = replies.first() {
+            self.has_resting = !(sessions.is_empty() && sources.is_empty());
+        }
         if appends_refused > 0 {
             warn!(
                 appends_refused,
@@ -335,7 +344,10 @@ impl Committer {
         let Place::Directory { path, files, incarnation, .. } = &mut self.place else {
             return Err(DatabaseError::Memory);
         };
-        let working = Working::open(path, &self.config, self.now, true)?;
+        let mut working = Working::open(path, &self.config, self.now, true)?;
+        if self.has_resting {
+            working.state.shares.start_anew();
+        }
         files.check_main()?;
         if working.database.incarnation != *incarnation {
             return Err(files.other_database().into());

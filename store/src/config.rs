@@ -27,6 +27,8 @@ pub struct StoreConfig {
     pub queue_bytes_max: usize,
     /// The most sessions; when there are as many, newcomers are refused.
     pub sessions_max: u64,
+    /// The most sessions of one source; `None`: 1/16 of all, but 16 at least.
+    pub sessions_per_source_max: Option<u64>,
     /// The longest payload of a message, in either direction, in bytes.
     pub message_bytes_max: usize,
     /// How much one session may store.
@@ -38,11 +40,20 @@ pub struct StoreConfig {
     /// The most bytes of messages, of all sessions together, that wait for their clients to confirm refusals; each
     /// counts 128 beside its payload. Above it those who wait for the longest time are ended.
     pub unjudged_bytes_max: usize,
+    /// The most bytes of payload to all clients together that wait for their receipts; `None`: 256 MiB, but as much as to
+    /// one client at least.
+    pub outgoing_bytes_in_all: Option<u64>,
+    /// Of these, the most to the clients of one source; `None`: 1/4, but as much as to one client at least.
+    pub outgoing_bytes_per_source: Option<u64>,
     /// How long messages are kept, in time in which the store is open, whatever the wall clock says; up to a
     /// 256th or a second longer.
     pub retention_age: Duration,
     /// How many bytes of messages are kept; each counts 64 beside its payload and its client's id.
     pub retention_bytes: u64,
+    /// How many of these bytes one session may have before nothing more is read from it; `None`: 1/16.
+    pub retention_bytes_per_session: Option<u64>,
+    /// How many of these bytes one source may have before nothing more is read from it; `None`: 1/4.
+    pub retention_bytes_per_source: Option<u64>,
     /// At which size of the write-ahead log its content is moved into the database, in bytes. Commits wait
     /// meanwhile, so that a larger one means fewer and longer waits: some 4 ms for each MiB.
     pub wal_bytes: u64,
@@ -54,13 +65,18 @@ impl Default for StoreConfig {
             durability: Durability::Synced,
             queue_bytes_max: 16 * 1024 * 1024,
             sessions_max: 1_000_000,
+            sessions_per_source_max: None,
             message_bytes_max: 1024 * 1024,
             quota: Quota { bytes: 8 << 30, every: Duration::from_secs(3600) },
             outgoing_messages_max: 1_000,
             outgoing_bytes_max: 1024 * 1024,
+            outgoing_bytes_in_all: None,
+            outgoing_bytes_per_source: None,
             unjudged_bytes_max: 16 * 1024 * 1024,
             retention_age: Duration::from_secs(7 * 24 * 3600),
             retention_bytes: 8 << 30,
+            retention_bytes_per_session: None,
+            retention_bytes_per_source: None,
             wal_bytes: 4 * 1024 * 1024,
         }
     }
@@ -87,6 +103,16 @@ pub enum ConfigError {
     /// A retention that keeps nothing.
     #[error("messages have to be kept for at least a second, and at least 1 MiB of them")]
     Retention,
+    /// A share of what is kept that is next to nothing.
+    #[error(
+        "a session's and an address's share of the bytes that are kept have to be at least 1/1024 of them"
+    )]
+    Share,
+    /// Less for all than for one.
+    #[error(
+        "as many bytes have to be allowed to the clients of an address, and to all, as to a single client"
+    )]
+    Outgoing,
     /// A directory for nothing.
     #[error("a store in a directory has durability os or synced")]
     Directory,
@@ -98,7 +124,43 @@ pub enum ConfigError {
     Wal,
 }
 
+/// What waits for all clients together, where nothing else is said, in bytes.
+const OUTGOING_BYTES_IN_ALL: u64 = 256 * 1024 * 1024;
+/// No share of what is kept is less than one of so many parts of it, so that few can have used up theirs.
+const SHARES_MAX: u64 = 1024;
+
 impl StoreConfig {
+    /// The most sessions of one source.
+    #[must_use]
+    pub fn sessions_of_source_max(&self) -> u64 {
+        self.sessions_per_source_max.unwrap_or_else(|| (self.sessions_max / 16).max(16))
+    }
+
+    /// The most bytes of payload that wait for all clients together.
+    #[must_use]
+    pub fn outgoing_bytes_of_all(&self) -> u64 {
+        self.outgoing_bytes_in_all.unwrap_or_else(|| self.outgoing_bytes_max.max(OUTGOING_BYTES_IN_ALL))
+    }
+
+    /// The most bytes of payload that wait for the clients of one source.
+    #[must_use]
+    pub fn outgoing_bytes_of_source(&self) -> u64 {
+        let default = || (self.outgoing_bytes_of_all() / 4).max(self.outgoing_bytes_max);
+        self.outgoing_bytes_per_source.unwrap_or_else(default)
+    }
+
+    /// What one session may have of the bytes that are kept.
+    #[must_use]
+    pub fn retention_bytes_of_session(&self) -> u64 {
+        self.retention_bytes_per_session.unwrap_or(self.retention_bytes / 16)
+    }
+
+    /// What one source may have of the bytes that are kept.
+    #[must_use]
+    pub fn retention_bytes_of_source(&self) -> u64 {
+        self.retention_bytes_per_source.unwrap_or(self.retention_bytes / 4)
+    }
+
     /// Whether all of this can be kept.
     ///
     /// # Errors
@@ -113,7 +175,11 @@ impl StoreConfig {
         if self.queue_bytes_max < 2 * self.message_bytes_max || self.queue_bytes_max < 64 * 1024 {
             return Err(ConfigError::QueueBytes);
         }
-        if self.sessions_max == 0 || self.outgoing_messages_max == 0 || self.outgoing_bytes_max == 0 {
+        if self.sessions_max == 0
+            || self.sessions_of_source_max() == 0
+            || self.outgoing_messages_max == 0
+            || self.outgoing_bytes_max == 0
+        {
             return Err(ConfigError::Limits);
         }
         let times = [self.quota.every, self.retention_age];
@@ -128,6 +194,15 @@ impl StoreConfig {
         }
         if self.retention_age < second || self.retention_bytes < 1024 * 1024 {
             return Err(ConfigError::Retention);
+        }
+        let share = self.retention_bytes_of_session().min(self.retention_bytes_of_source());
+        if share < self.retention_bytes.div_ceil(SHARES_MAX) {
+            return Err(ConfigError::Share);
+        }
+        if self.outgoing_bytes_of_all() < self.outgoing_bytes_max
+            || self.outgoing_bytes_of_source() < self.outgoing_bytes_max
+        {
+            return Err(ConfigError::Outgoing);
         }
         if !(256 * 1024..=1 << 30).contains(&self.wal_bytes) {
             return Err(ConfigError::Wal);

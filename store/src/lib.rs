@@ -18,7 +18,7 @@
 //! place is not noticed.
 //!
 //! Modules, each using only those after it: `store`, `committer`, `queue`, `batch`, `unjudged`, `tickets`,
-//! `sessions`, `reader`, `database`, `migration`, `schema`, `lock`, `files`, `token`, `forwarded`, `request`,
+//! `shares`, `sessions`, `sources`, `resting`, `reader`, `database`, `migration`, `schema`, `lock`, `files`, `token`, `warnings`, `forwarded`, `weight`, `request`,
 //! `figures`, `config`.
 
 mod batch;
@@ -33,12 +33,17 @@ mod migration;
 mod queue;
 mod reader;
 mod request;
+mod resting;
 mod schema;
 mod sessions;
+mod shares;
+mod sources;
 mod store;
 mod tickets;
 mod token;
 mod unjudged;
+mod warnings;
+mod weight;
 
 pub use config::{ConfigError, Quota, StoreConfig};
 pub use figures::Figures;
@@ -48,7 +53,7 @@ pub use pulsegate_core::policy::SecondConnection;
 pub use reader::{ReadError, Reader, StoredMessage};
 pub use request::{
     Attach, AttachRefusal, Attached, EndReason, LOAD_BYTES_MAX, Moment, Outcome, Outgoing, PushRefusal,
-    Recipient, Refusal, RefusalCode, Reply, Request, Resume, SubmitError, Ticket, Token,
+    Recipient, Refusal, RefusalCode, Reply, Request, Resume, Source, SubmitError, Ticket, Token,
 };
 pub use schema::{SCHEMA, SCHEMA_VERSION};
 pub use store::{OpenError, Store};

@@ -15,6 +15,10 @@ pub type Ticket = u128;
 /// The most that one [`Request::Load`] brings, in bytes, overrun by one message.
 pub const LOAD_BYTES_MAX: u32 = 64 * 1024;
 
+/// Where a connection comes from, as its shares are counted: the caller's own number for an address or a network. 0 is
+/// nobody's: it has no share, and no session or message of it is counted for one.
+pub type Source = i64;
+
 /// What a request counts in the queue beside what it carries.
 pub(crate) const REQUEST_BYTES: usize = 128;
 
@@ -60,8 +64,10 @@ pub enum Request {
     /// 128 bytes, and that the store is one with a directory. What breaks this is not stored, but logged and counted
     /// ([`Figures::appends_refused`]).
     Append {
-        /// Who sent it.
+        /// Who sent it,
         client: Box<str>,
+        /// and from where.
+        source: Source,
         /// Its number, whatever that means to the caller; below 2^63.
         number: u64,
         /// When it arrived, in milliseconds since 1970-01-01 UTC.
@@ -145,6 +151,8 @@ pub struct Attach {
     pub ticket: Ticket,
     /// The client's id.
     pub client: String,
+    /// Where it is.
+    pub source: Source,
     /// The session that it was in.
     pub resume: Option<Resume>,
     /// The next token, if a new one is needed: 128 random bits that were never used before.
@@ -296,6 +304,15 @@ pub enum Reply {
         /// The first and the last of our messages to it whose fate nobody knows.
         unknown: Option<(u64, u64)>,
     },
+    /// Those who have used up their share of what is kept: nothing more is to be read from them until they stand here no
+    /// longer. What has been read is committed all the same. All of them are named each time, and sessions may be told
+    /// that have no connection.
+    Resting {
+        /// Sessions.
+        sessions: Box<[u64]>,
+        /// Sources, with all of their sessions and raw clients.
+        sources: Box<[Source]>,
+    },
     /// The queue takes requests again, after [`SubmitError::Busy`](crate::SubmitError::Busy).
     Ready,
     /// Nothing can be committed. What was submitted waits. Said once for a fault.
@@ -396,7 +413,7 @@ pub enum AttachRefusal {
     OtherClient,
     /// The client has a connection, which is not to be replaced.
     InUse,
-    /// There are as many sessions as there may be.
+    /// There are as many sessions as there may be, in all or of this source, and in each of them something was committed.
     SessionLimit,
     /// A cursor is beyond what a session can reach, or the client's id is longer than 128 bytes.
     Impossible,
@@ -411,6 +428,8 @@ pub enum PushRefusal {
     TooLarge,
     /// As much waits for this client's receipt as may.
     Full,
+    /// As much waits for the receipts of all clients as may, or of those of this client's source.
+    StoreFull,
     /// The store has ended before it answered: nobody knows whether the message is stored. A store never says so itself.
     Unknown,
 }
@@ -424,49 +443,7 @@ pub enum EndReason {
     Unconfirmed,
 }
 
-impl Reply {
-    /// What it takes until its receiver has taken it, in bytes.
-    #[must_use]
-    pub fn bytes(&self) -> usize {
-        let carried = match self {
-            Self::Attached(attached) => size_of::<Attached>() + attached.refused.len() * size_of::<Refusal>(),
-            Self::Pushed { payload, .. } => payload.len(),
-            Self::Loaded { messages, .. } => {
-                messages.iter().map(|message| size_of::<Outgoing>() + message.payload.len()).sum()
-            }
-            Self::AttachRefused { .. }
-            | Self::Committed { .. }
-            | Self::Refused { .. }
-            | Self::Ended { .. }
-            | Self::Orphaned { .. }
-            | Self::PushRefused { .. }
-            | Self::Detached { .. }
-            | Self::Expired { .. }
-            | Self::Ready
-            | Self::Stopped { .. }
-            | Self::GoesOn => 0,
-        };
-        size_of::<Self>() + carried
-    }
-}
-
 impl Request {
-    /// What it counts in the queue.
-    pub(crate) fn bytes(&self) -> usize {
-        REQUEST_BYTES
-            + match self {
-                Self::Attach(attach) => size_of::<Attach>() + attach.client.len(),
-                Self::Message { payload, .. } => payload.len(),
-                Self::Push { to: Recipient::Client(client), payload, .. } => payload.len() + client.len(),
-                Self::Push { to: Recipient::Session(_), payload, .. } => payload.len(),
-                Self::Append { client, payload, .. } => payload.len() + client.len(),
-                Self::TokenUsed { .. } | Self::Confirm { .. } => 0,
-                Self::OutReceipt { .. } | Self::Detach { .. } => 0,
-                // Its reply is what takes room.
-                Self::Load { bytes_max, .. } => (*bytes_max).min(LOAD_BYTES_MAX) as usize,
-            }
-    }
-
     /// Whether it is only a hint, which may be lost and may wait for the next commit.
     pub(crate) const fn is_hint(&self) -> bool {
         matches!(self, Self::TokenUsed { .. } | Self::Confirm { .. })

@@ -1,7 +1,7 @@
 //! The tables, for anyone who opens the file with the sqlite3 tool. Knows no Rust types.
 
 /// The version of the schema, kept in `PRAGMA user_version`.
-pub const SCHEMA_VERSION: u32 = 4;
+pub const SCHEMA_VERSION: u32 = 5;
 
 /// What leads from each version to the next, beginning with version 1: SQL that runs in one transaction. Files of older
 /// versions get by them what [`SCHEMA`] gives to new ones, which a test compares. A column that a step adds stands last
@@ -23,6 +23,22 @@ pub(crate) const STEPS: [&str; SCHEMA_VERSION as usize - 1] = [
     "ALTER TABLE sessions ADD COLUMN told_max INTEGER NOT NULL DEFAULT 0;
      ALTER TABLE sessions ADD COLUMN lost_from INTEGER NOT NULL DEFAULT 0;
      ALTER TABLE sessions ADD COLUMN lost_to INTEGER NOT NULL DEFAULT 0;",
+    // To 5: what is kept is counted by source and by session. What is there already is nobody's.
+    "ALTER TABLE sessions ADD COLUMN source INTEGER NOT NULL DEFAULT 0;
+     ALTER TABLE sessions ADD COLUMN message_bytes INTEGER NOT NULL DEFAULT 0;
+     ALTER TABLE messages ADD COLUMN source INTEGER NOT NULL DEFAULT 0;
+     CREATE INDEX sessions_unused ON sessions (expires_ms)
+    WHERE expires_ms IS NOT NULL AND committed = 0 AND out_committed = 0;
+     CREATE INDEX sessions_unused_by_source ON sessions (source, expires_ms)
+    WHERE expires_ms IS NOT NULL AND committed = 0 AND out_committed = 0;
+     CREATE TABLE sources (
+         source         INTEGER PRIMARY KEY,
+         sessions       INTEGER NOT NULL,
+         message_bytes  INTEGER NOT NULL,
+         outgoing_bytes INTEGER NOT NULL
+     );
+     INSERT INTO sources SELECT 0, count(*), (SELECT message_bytes FROM totals), coalesce(sum(out_bytes), 0)
+         FROM sessions;",
 ];
 
 /// The tables. Times ending in `_ms` are milliseconds since 1970-01-01 UTC, except where it says otherwise.
@@ -49,11 +65,18 @@ CREATE TABLE sessions (
     expires_ms     INTEGER,                            -- on the gateway's uptime; NULL: it has a connection
     told_max       INTEGER NOT NULL DEFAULT 0,         -- the longest payload that its client was ever told it may send
     lost_from      INTEGER NOT NULL DEFAULT 0,         -- of its messages: the first that was acknowledged and is lost,
-    lost_to        INTEGER NOT NULL DEFAULT 0          -- and the last, until the client is known to have heard so; or 0
+    lost_to        INTEGER NOT NULL DEFAULT 0,         -- and the last, until the client is known to have heard so; or 0
+    source         INTEGER NOT NULL DEFAULT 0,         -- where its client was last; see the table sources
+    message_bytes  INTEGER NOT NULL DEFAULT 0          -- of its messages, those that are still kept
 );
 CREATE INDEX sessions_by_client ON sessions (client);
 CREATE INDEX sessions_attached ON sessions (client) WHERE expires_ms IS NULL;
 CREATE INDEX sessions_by_expiry ON sessions (expires_ms) WHERE expires_ms IS NOT NULL;
+-- Those in which nothing was ever committed or receipted: they go first when there is no room.
+CREATE INDEX sessions_unused ON sessions (expires_ms)
+    WHERE expires_ms IS NOT NULL AND committed = 0 AND out_committed = 0;
+CREATE INDEX sessions_unused_by_source ON sessions (source, expires_ms)
+    WHERE expires_ms IS NOT NULL AND committed = 0 AND out_committed = 0;
 
 -- Clients' messages in the order of their commits, kept whether or not their sessions are.
 CREATE TABLE messages (
@@ -62,7 +85,17 @@ CREATE TABLE messages (
     number         INTEGER NOT NULL,                   -- 1, 2, 3 ... within the session; refused ones are left out
     received_at_ms INTEGER NOT NULL,
     client         TEXT    NOT NULL,
-    payload        BLOB    NOT NULL
+    payload        BLOB    NOT NULL,
+    source         INTEGER NOT NULL DEFAULT 0          -- where it came from
+);
+
+-- What each source of connections has: an IPv4 address in the lower 32 bits, or an IPv6 network of 48 bits in the
+-- upper ones. Source 0 has what is counted for nobody.
+CREATE TABLE sources (
+    source         INTEGER PRIMARY KEY,
+    sessions       INTEGER NOT NULL,
+    message_bytes  INTEGER NOT NULL,                   -- counted as in totals
+    outgoing_bytes INTEGER NOT NULL                    -- payload that waits for its clients
 );
 
 -- Refusals that a client has not confirmed yet.

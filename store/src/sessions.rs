@@ -2,7 +2,7 @@
 //!
 //! After a rollback all of this is void: whoever rolls back makes a new one.
 
-use crate::request::{Refusal, RefusalCode, Ticket};
+use crate::request::{Refusal, RefusalCode, Source, Ticket};
 use pulsegate_core::exchange::Cursor;
 use rusqlite::{Connection, OptionalExtension, Row};
 use std::collections::HashMap;
@@ -24,6 +24,10 @@ pub(crate) struct Session {
     pub(crate) quota_bytes: u64,
     pub(crate) last_seen_ms: u64,
     pub(crate) ttl_ms: u64,
+    /// Where its client was last.
+    pub(crate) source: Source,
+    /// What its messages that are still kept count.
+    pub(crate) message_bytes: u64,
     /// How many refusals are kept: at least those above the floor.
     pub(crate) refusals: u64,
     /// The longest payload that its client takes.
@@ -71,6 +75,8 @@ impl Session {
             refusals: row.get(13)?,
             told_bytes_max: row.get(14)?,
             lost: Some((row.get(15)?, row.get(16)?)).filter(|(first, _)| *first > 0),
+            source: row.get(17)?,
+            message_bytes: row.get(18)?,
             receipt: None,
             dirty: false,
         })
@@ -129,7 +135,8 @@ impl Sessions {
         let mut update = connection.prepare_cached(
             "UPDATE sessions SET committed = ?2, floor = ?3, out_last = ?4, out_committed = ?5, out_bytes = ?6,
              quota_from_ms = ?7, quota_bytes = ?8, last_seen_ms = ?9,
-             previous_token = CASE WHEN ?10 THEN previous_token END, lost_from = ?11, lost_to = ?12 WHERE id = ?1",
+             previous_token = CASE WHEN ?10 THEN previous_token END, lost_from = ?11, lost_to = ?12,
+             message_bytes = ?13 WHERE id = ?1",
         )?;
         for id in self.dirty.drain(..) {
             // One that was marked may have been forgotten since.
@@ -149,6 +156,7 @@ impl Sessions {
                 session.previous_valid,
                 lost_from,
                 lost_to,
+                session.message_bytes,
             ))?;
             if session.refusals > 0 {
                 session.forget_confirmed(connection, id)?;
@@ -200,7 +208,8 @@ fn read(connection: &Connection, id: u64) -> rusqlite::Result<Option<Session>> {
         .prepare_cached(
             "SELECT client, epoch, committed, floor, out_last, out_committed, out_bytes, quota_from_ms, quota_bytes,
              last_seen_ms, ttl_ms, message_max, previous_token IS NOT NULL,
-             (SELECT count(*) FROM refusals WHERE session = ?1), told_max, lost_from, lost_to
+             (SELECT count(*) FROM refusals WHERE session = ?1), told_max, lost_from, lost_to,
+             source, message_bytes
              FROM sessions WHERE id = ?1",
         )?
         .query_row([id], Session::read)

@@ -11,6 +11,7 @@ use crate::queue::Queue;
 use crate::request::{Moment, Reply, Request, SubmitError};
 use crate::tickets::Tickets;
 use crate::unjudged::Unjudged;
+use crate::warnings::Warnings;
 use parking_lot::Mutex;
 use pulsegate_core::frame::Durability;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -135,6 +136,8 @@ impl Store {
             kept: Vec::new(),
             kept_bytes: 0,
             in_doubt: None,
+            warnings: Warnings::default(),
+            has_resting: false,
             batch,
             now,
         };

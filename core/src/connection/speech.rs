@@ -30,6 +30,12 @@ pub(super) enum Dialect {
 }
 
 impl Connection {
+    /// Whether it has yet to turn out what the peer speaks.
+    #[must_use]
+    pub fn is_undecided(&self, policy: &Policy) -> bool {
+        self.dialect(policy) == Dialect::Undecided
+    }
+
     pub(super) fn dialect(&self, policy: &Policy) -> Dialect {
         self.dialect_of(policy, self.speech.as_deref())
     }

@@ -1,11 +1,14 @@
 //! Says what of a [`Config`] can't be kept, wherever it came from: each setting by itself, and the settings
 //! against each other. Knows no file and no flag; whoever read them names the place.
 
-use super::{Config, ListenerConfig, STORE, StoreConfig};
+mod store;
+
+use super::{Config, ListenerConfig, STORE};
 use pulsegate_core::frame::MESSAGE_BYTES_MAX;
 use pulsegate_core::policy::{self, Framing, Heartbeat, PolicyError, Protocol};
 use std::ops::RangeInclusive;
 use std::time::Duration;
+use store::check_store;
 
 /// The most shards. Each is a thread.
 pub const SHARDS_MAX: usize = 1024;
@@ -255,18 +258,6 @@ fn counted(field: &'static str, count: Option<usize>) -> Result<(), ConfigFault>
     Ok(())
 }
 
-fn check_store(store: &StoreConfig) -> Result<(), ConfigFault> {
-    numbered("max_sessions", store.sessions_max, 1, SESSIONS_MAX)?;
-    sized("queue_bytes_max", store.queue_bytes_max as u64, QUEUE_BYTES)?;
-    within("retention_age", store.retention_age, STORE_TIME_MIN, RETENTION_AGE_MAX)?;
-    sized("retention_bytes", store.retention_bytes, RETENTION_BYTES)?;
-    sized("quota_bytes", store.quota.bytes, QUOTA_BYTES)?;
-    within("quota_every", store.quota.every, STORE_TIME_MIN, QUOTA_EVERY_MAX)?;
-    numbered("outgoing_messages_max", store.outgoing_messages_max, 1, OUTGOING_MESSAGES_MAX)?;
-    sized("outgoing_bytes_max", store.outgoing_bytes_max, OUTGOING_BYTES)?;
-    sized("wal_bytes", store.wal_bytes, WAL_BYTES)
-}
-
 fn sized(field: &'static str, bytes: u64, sizes: Sizes) -> Result<(), ConfigFault> {
     if sizes.bounds.contains(&bytes) {
         return Ok(());
@@ -299,7 +290,7 @@ fn fault(field: &'static str, problem: &str, mend: &str) -> ConfigFault {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{Quota, SINKS};
+    use crate::config::{Quota, SINKS, StoreConfig};
     use pulsegate_core::policy::Policy;
     use std::net::SocketAddr;
     use std::num::NonZeroUsize;
@@ -351,6 +342,13 @@ mod tests {
             ("outgoing_messages_max", |store| store.outgoing_messages_max = 0),
             ("outgoing_bytes_max", |store| store.outgoing_bytes_max = 0),
             ("wal_bytes", |store| store.wal_bytes = 1),
+            ("max_sessions_per_address", |store| store.sessions_per_source_max = Some(0)),
+            ("outgoing_bytes_in_all", |store| {
+                store.outgoing_bytes_in_all = Some(store.outgoing_bytes_max - 1)
+            }),
+            ("outgoing_bytes_per_address", |store| store.outgoing_bytes_per_source = Some(1)),
+            ("retention_bytes_per_session", |store| store.retention_bytes_per_session = Some(1 << 20)),
+            ("retention_bytes_per_address", |store| store.retention_bytes_per_source = Some(1 << 40)),
         ] {
             assert_eq!(refused(|config| change(&mut config.store)), (None, field));
         }

@@ -133,6 +133,7 @@ fn store(raw: &RawStore) -> StoreConfig {
         durability: value(&raw.durability).map_or(default.durability, Into::into),
         queue_bytes_max: size(&raw.queue_bytes_max).unwrap_or(default.queue_bytes_max),
         sessions_max: count(&raw.max_sessions).map_or(default.sessions_max, wide),
+        sessions_per_source_max: count(&raw.max_sessions_per_address).map(wide),
         message_bytes_max: default.message_bytes_max,
         quota: Quota {
             bytes: size(&raw.quota_bytes).map_or(default.quota.bytes, wide),
@@ -141,8 +142,12 @@ fn store(raw: &RawStore) -> StoreConfig {
         outgoing_messages_max: count(&raw.outgoing_messages_max).map_or(default.outgoing_messages_max, wide),
         outgoing_bytes_max: size(&raw.outgoing_bytes_max).map_or(default.outgoing_bytes_max, wide),
         unjudged_bytes_max: default.unjudged_bytes_max,
+        outgoing_bytes_in_all: size(&raw.outgoing_bytes_in_all).map(wide),
+        outgoing_bytes_per_source: size(&raw.outgoing_bytes_per_address).map(wide),
         retention_age: duration(&raw.retention_age).unwrap_or(default.retention_age),
         retention_bytes: size(&raw.retention_bytes).map_or(default.retention_bytes, wide),
+        retention_bytes_per_session: size(&raw.retention_bytes_per_session).map(wide),
+        retention_bytes_per_source: size(&raw.retention_bytes_per_address).map(wide),
         wal_bytes: size(&raw.wal_bytes).map_or(default.wal_bytes, wide),
     }
 }

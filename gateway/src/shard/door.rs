@@ -2,6 +2,7 @@
 
 use crate::id::ConnectionId;
 use crate::limits::Limits;
+use crate::peer::Source;
 use crate::shard::held::HeldEnd;
 use crate::shard::ledger::Ledger;
 use crate::shard::standstill::Standstill;
@@ -99,6 +100,8 @@ pub(crate) struct Desk<'a> {
     pub(crate) ledger: &'a mut Ledger,
     pub(crate) policy: &'a Policy,
     pub(crate) ticket: Ticket,
+    /// Where the connection comes from, as its shares are counted.
+    pub(crate) source: Source,
     pub(crate) attachment: Option<Attachment>,
     pub(crate) moment: Moment,
 }
@@ -225,6 +228,7 @@ impl Desk<'_> {
         Box::new(Attach {
             ticket: self.ticket,
             client: hello.id.to_owned(),
+            source: self.source.number(),
             resume,
             token: Token::default(),
             second: self.policy.pulse.second_connection,
@@ -252,6 +256,7 @@ impl Desk<'_> {
     fn append(&mut self, from: From, number: u64, payload: &[u8]) {
         self.ledger.request(Request::Append {
             client: from.peer.address().to_string().into(),
+            source: self.source.number(),
             number,
             received_at_ms: self.moment.wall_ms,
             payload: payload.into(),

@@ -3,6 +3,7 @@
 use crate::id::ConnectionId;
 use crate::origins::Origins;
 use crate::shard::held::Held;
+use crate::shard::resting::Resting;
 use crate::shard::standstill::Standstill;
 use pulsegate_core::close::CloseReason;
 use pulsegate_core::frame::Durability;
@@ -63,6 +64,7 @@ pub(crate) struct Ledger {
     /// Ends that the sink is to hear of after messages that the store has yet to forward.
     pub(crate) held: Held,
     pub(crate) paused: Vec<ConnectionId>,
+    pub(crate) resting: Resting,
 }
 
 impl Ledger {
@@ -86,6 +88,7 @@ impl Ledger {
             stuck: None,
             held: Held::default(),
             paused: Vec::new(),
+            resting: Resting::default(),
         }
     }
 

@@ -149,8 +149,14 @@ impl<R: Rim> Shard<R> {
         match door.delivery {
             Delivery::Echo(_) | Delivery::Discard if !is_pulse => answerable,
             Delivery::Echo(_) | Delivery::Discard | Delivery::Lane(_) | Delivery::Store => {
+                let share = self.share_of(key);
+                if share == 0 {
+                    let now = self.now();
+                    self.hold_for_share(key, now);
+                    return 0;
+                }
                 match self.obstacle_of(key) {
-                    None => answerable,
+                    None => answerable.min(share),
                     Some(obstacle) => {
                         self.hold(key, obstacle);
                         0

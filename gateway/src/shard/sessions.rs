@@ -142,6 +142,7 @@ impl<R: Rim> Shard<R> {
             Reply::Expired { session, unknown } => {
                 tracing::debug!(session, ?unknown, "a session has expired");
             }
+            Reply::Resting { sessions, sources } => self.handle_resting(now, ledger, sessions, sources),
             Reply::Stopped { .. } => self.handle_receipts(ledger, false),
             Reply::GoesOn => self.handle_receipts(ledger, true),
             // The turn ends with another attempt.
@@ -275,7 +276,7 @@ const fn end_reason(why: EndReason) -> CloseReason {
 const fn push_reason(why: PushRefusal) -> Option<CloseReason> {
     match why {
         PushRefusal::NoSession | PushRefusal::Unknown => Some(CloseReason::SinkFailed),
-        PushRefusal::Full => Some(CloseReason::OutputFull),
+        PushRefusal::Full | PushRefusal::StoreFull => Some(CloseReason::OutputFull),
         PushRefusal::TooLarge => None,
     }
 }

@@ -78,7 +78,23 @@ impl PulseClient {
         sending: Sending<Vec<u8>>,
         receiving: Receiving,
     ) -> Self {
-        let stream = TcpStream::connect(address).unwrap();
+        Self::greet(TcpStream::connect(address).unwrap(), hello, sending, receiving)
+    }
+
+    /// Connects from this address and says HELLO, for a session that begins.
+    pub(crate) fn connect_from(source: [u8; 4], address: SocketAddr, id: &str) -> Self {
+        let stream = super::connect_from(source, address);
+        Self::greet(stream, &hello(id), Sending::new(WINDOW), Receiving::default())
+    }
+
+    /// Connects from this address and is welcomed.
+    pub(crate) fn attached_from(source: [u8; 4], address: SocketAddr, id: &str) -> (Self, Welcomed) {
+        let mut client = Self::connect_from(source, address, id);
+        let welcomed = client.welcomed();
+        (client, welcomed)
+    }
+
+    fn greet(stream: TcpStream, hello: &Hello<'_>, sending: Sending<Vec<u8>>, receiving: Receiving) -> Self {
         stream.set_nodelay(true).unwrap();
         let pulse = Pulse::client(hello, sending, receiving);
         let origin = std::time::Instant::now();

@@ -3,7 +3,7 @@
 use super::outgoing::delete_outgoing;
 use super::{Batch, From, NUMBER_MAX};
 use crate::config::{CLIENT_BYTES_MAX, millis};
-use crate::request::{Attach, AttachRefusal, Attached, Moment, Outcome, Reply, Resume, Token};
+use crate::request::{Attach, AttachRefusal, Attached, Moment, Outcome, Reply, Resume, Source, Token};
 use crate::sessions::{Session, refusals};
 use crate::token;
 use pulsegate_core::policy::SecondConnection;
@@ -33,15 +33,15 @@ impl Batch<'_> {
         if attach.second != SecondConnection::Allow && is_attached(self.connection, &attach.client, None)? {
             return Ok(Err(AttachRefusal::InUse));
         }
-        if self.state.session_count >= self.config.sessions_max {
+        if !self.make_room(attach.source)? {
             return Ok(Err(AttachRefusal::SessionLimit));
         }
         let session = self
             .connection
             .prepare_cached(
                 "INSERT INTO sessions (client, token, epoch, committed, floor, out_last, out_committed, out_bytes,
-                 message_max, quota_from_ms, quota_bytes, created_ms, last_seen_ms, ttl_ms, told_max)
-                 VALUES (?1, ?2, 1, 0, 0, 0, 0, 0, ?3, ?6, 0, ?4, ?4, ?5, ?7) RETURNING id",
+                 message_max, quota_from_ms, quota_bytes, created_ms, last_seen_ms, ttl_ms, told_max, source)
+                 VALUES (?1, ?2, 1, 0, 0, 0, 0, 0, ?3, ?6, 0, ?4, ?4, ?5, ?7, ?8) RETURNING id",
             )?
             .query_row(
                 (
@@ -52,10 +52,13 @@ impl Batch<'_> {
                     ttl_ms(attach),
                     self.state.age_ms,
                     attach.told_bytes_max,
+                    attach.source,
                 ),
                 |row| row.get(0),
             )?;
         self.state.session_count += 1;
+        self.state.shares.handle_begin(self.connection, attach.source)?;
+        self.state.shares.observe(self.connection, self.config, attach.source, None)?;
         Ok(Ok(Attached {
             ticket: attach.ticket,
             session,
@@ -104,7 +107,11 @@ impl Batch<'_> {
         let is_proven = token::equal(&resume.token, &tokens.newest);
         reconcile(session, &resume, is_proven);
         let freed = delete_outgoing(self.connection, id, session.out_committed, resume.committed)?;
-        session.out_bytes = session.out_bytes.saturating_sub(freed);
+        let shares = &mut self.state.shares;
+        shares.handle_settled(self.connection, session, freed)?;
+        shares.handle_resume(self.connection, session, attach.source)?;
+        let of_session = Some((id, session.message_bytes));
+        shares.observe(self.connection, self.config, attach.source, of_session)?;
         session.out_committed = session.out_committed.max(resume.committed);
         session.cursor.epoch += 1;
         (session.previous_valid, session.receipt) = (true, None);
@@ -117,7 +124,7 @@ impl Batch<'_> {
         self.connection
             .prepare_cached(
                 "UPDATE sessions SET token = ?2, previous_token = ?3, epoch = ?4, ttl_ms = ?5, message_max = ?6,
-                 told_max = ?7, expires_ms = NULL WHERE id = ?1",
+                 told_max = ?7, source = ?8, expires_ms = NULL WHERE id = ?1",
             )?
             .execute((
                 id,
@@ -127,6 +134,7 @@ impl Batch<'_> {
                 session.ttl_ms,
                 session.message_bytes_max,
                 session.told_bytes_max,
+                session.source,
             ))?;
         let attached = Attached {
             ticket: attach.ticket,
@@ -145,6 +153,39 @@ impl Batch<'_> {
         };
         held.mark();
         Ok(Ok(attached))
+    }
+
+    /// Whether there is room for another session of this source. If there is none, the oldest goes that has no connection
+    /// and in which nothing was ever committed or receipted: of this source if it has its share, else of all.
+    fn make_room(&mut self, source: Source) -> rusqlite::Result<bool> {
+        let has_share = self.state.shares.has_sessions(self.connection, self.config, source)?;
+        if !has_share && self.state.session_count < self.config.sessions_max {
+            return Ok(true);
+        }
+        // What this batch has changed is looked for as well.
+        self.state.sessions.flush(self.connection)?;
+        let unused = if has_share {
+            self.connection
+                .prepare_cached(
+                    "SELECT id FROM sessions INDEXED BY sessions_unused_by_source WHERE source = ?1
+                     AND expires_ms IS NOT NULL AND committed = 0 AND out_committed = 0
+                     ORDER BY expires_ms LIMIT 1",
+                )?
+                .query_row([source], |row| row.get(0))
+                .optional()?
+        } else {
+            self.connection
+                .prepare_cached(
+                    "SELECT id FROM sessions INDEXED BY sessions_unused
+                     WHERE expires_ms IS NOT NULL AND committed = 0 AND out_committed = 0
+                     ORDER BY expires_ms LIMIT 1",
+                )?
+                .query_row([], |row| row.get(0))
+                .optional()?
+        };
+        let Some(unused) = unused else { return Ok(false) };
+        self.expire_session(unused)?;
+        Ok(self.state.session_count < self.config.sessions_max)
     }
 
     pub(super) fn handle_token_used(&mut self, id: u64, epoch: u64) -> rusqlite::Result<()> {
@@ -195,6 +236,9 @@ impl Batch<'_> {
     /// Ends a session.
     pub(super) fn forget(&mut self, id: u64) -> rusqlite::Result<()> {
         self.tickets.detach(id);
+        if let Some(held) = self.state.sessions.load(self.connection, id)? {
+            self.state.shares.handle_end(self.connection, id, held.session)?;
+        }
         self.state.session_count = self.state.session_count.saturating_sub(1);
         self.state.sessions.forget(self.connection, id)
     }

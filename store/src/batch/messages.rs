@@ -1,16 +1,14 @@
 //! What clients send: judged, refused or taken, and what they know of it. Knows no attach.
 
-use super::{Batch, From, MESSAGE_BYTES, Message, NUMBER_MAX};
+use super::{Batch, From, MESSAGE_BYTES, Message, NO_SESSION, NUMBER_MAX};
 use crate::config::{CLIENT_BYTES_MAX, StoreConfig, millis};
-use crate::request::{EndReason, Refusal, RefusalCode, Reply};
+use crate::request::{EndReason, Refusal, RefusalCode, Reply, Source};
 use crate::sessions::Session;
 use pulsegate_core::exchange::Verdict;
 use pulsegate_core::frame::Durability;
 
 /// How many refusals of a session may stand unconfirmed. What would have to be refused beyond them waits.
 const REFUSALS_MAX: u64 = 64;
-/// What stands for the session of a client that has none.
-const NO_SESSION: u64 = 0;
 
 impl Batch<'_> {
     pub(super) fn handle_message(
@@ -69,9 +67,12 @@ impl Batch<'_> {
                     if self.config.durability == Durability::None {
                         self.done.forwarded.push(place);
                     } else {
-                        let totals = &mut self.state.totals;
-                        totals.append(&mut self.insert_message, id, &session.client, message)?;
+                        let (totals, source) = (&mut self.state.totals, session.source);
+                        let insert = &mut self.insert_message;
+                        let bytes = totals.append(insert, id, &session.client, source, message)?;
                         self.inserted += 1;
+                        let of = Some((id, &mut *session));
+                        self.state.shares.handle_stored(self.connection, self.config, source, of, bytes)?;
                     }
                     session.quota_bytes += bytes(message);
                 }
@@ -86,7 +87,12 @@ impl Batch<'_> {
         Ok(())
     }
 
-    pub(super) fn handle_append(&mut self, client: &str, message: &Message<'_>) -> rusqlite::Result<()> {
+    pub(super) fn handle_append(
+        &mut self,
+        client: &str,
+        source: Source,
+        message: &Message<'_>,
+    ) -> rusqlite::Result<()> {
         // Promised by the caller; but the database would fail again and again at what is too large for it.
         let is_sound = message.payload.len() <= self.config.message_bytes_max
             && client.len() <= CLIENT_BYTES_MAX
@@ -97,7 +103,9 @@ impl Batch<'_> {
             return Ok(());
         }
         self.inserted += 1;
-        self.state.totals.append(&mut self.insert_message, NO_SESSION, client, message)
+        let bytes =
+            self.state.totals.append(&mut self.insert_message, NO_SESSION, client, source, message)?;
+        self.state.shares.handle_stored(self.connection, self.config, source, None, bytes)
     }
 
     /// Nobody knows where this belongs.

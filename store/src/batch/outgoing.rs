@@ -37,6 +37,9 @@ impl Batch<'_> {
             || session.out_bytes + bytes > self.config.outgoing_bytes_max
         {
             Some(PushRefusal::Full)
+        } else if self.state.shares.is_full(self.connection, self.config, session.source, bytes)? {
+            self.done.losses.refused += 1;
+            Some(PushRefusal::StoreFull)
         } else {
             None
         };
@@ -45,7 +48,7 @@ impl Batch<'_> {
             return Ok(());
         }
         session.out_last += 1;
-        session.out_bytes += bytes;
+        self.state.shares.handle_pushed(self.connection, session, bytes)?;
         let number = session.out_last;
         self.connection
             .prepare_cached(
@@ -104,7 +107,7 @@ impl Batch<'_> {
         {
             let session = &mut *held.session;
             let freed = delete_outgoing(self.connection, id, session.out_committed, committed)?;
-            session.out_bytes = session.out_bytes.saturating_sub(freed);
+            self.state.shares.handle_settled(self.connection, session, freed)?;
             session.out_committed = session.out_committed.max(committed);
             held.mark();
         }

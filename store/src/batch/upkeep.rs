@@ -1,6 +1,7 @@
 //! What has to go without being asked: expired sessions, old messages. In pieces that ride on the batches, so
 //! that no commit waits long for them.
 
+use super::deleted::Deleted;
 use super::{Batch, MESSAGE_BYTES};
 use crate::config::millis;
 use crate::request::Reply;
@@ -22,20 +23,23 @@ impl Batch<'_> {
         }
         let expired = self
             .connection
-            .prepare_cached(
-                "SELECT id, out_committed, out_last FROM sessions WHERE expires_ms <= ?1
-                 ORDER BY expires_ms LIMIT ?2",
-            )?
-            .query_map((self.state.now.uptime_ms, EXPIRED_MAX), |row| {
-                Ok((row.get::<_, u64>(0)?, row.get::<_, u64>(1)?, row.get::<_, u64>(2)?))
-            })?
+            .prepare_cached("SELECT id FROM sessions WHERE expires_ms <= ?1 ORDER BY expires_ms LIMIT ?2")?
+            .query_map((self.state.now.uptime_ms, EXPIRED_MAX), |row| row.get::<_, u64>(0))?
             .collect::<rusqlite::Result<Vec<_>>>()?;
-        for &(session, committed, last) in &expired {
-            self.forget(session)?;
-            let unknown = (committed < last).then_some((committed + 1, last));
-            self.done.replies.push(Reply::Expired { session, unknown });
+        for &session in &expired {
+            self.expire_session(session)?;
         }
         self.state.expiry_due = expired.len() == EXPIRED_MAX;
+        Ok(())
+    }
+
+    /// Ends a session whose time is over.
+    pub(super) fn expire_session(&mut self, id: u64) -> rusqlite::Result<()> {
+        let Some(held) = self.state.sessions.load(self.connection, id)? else { return Ok(()) };
+        let (committed, last) = (held.session.out_committed, held.session.out_last);
+        self.forget(id)?;
+        let unknown = (committed < last).then_some((committed + 1, last));
+        self.done.replies.push(Reply::Expired { session: id, unknown });
         Ok(())
     }
 
@@ -50,17 +54,23 @@ impl Batch<'_> {
         let aged_to = self.state.aged_to;
         let totals = &mut self.state.totals;
         let mut select = self.connection.prepare_cached(
-            "SELECT id, octet_length(payload) + octet_length(client) FROM messages
+            "SELECT id, octet_length(payload) + octet_length(client), session, source FROM messages
              WHERE id > ?1 ORDER BY id LIMIT ?2",
         )?;
         let mut rows = select.query((totals.deleted_to, piece))?;
-        let (mut deleted, mut to) = (0, totals.deleted_to);
+        let (mut deleted, mut to, mut of) = (0, totals.deleted_to, Deleted::default());
         while let Some(row) = rows.next()? {
             let (id, bytes): (u64, u64) = (row.get(0)?, row.get(1)?);
+            let bytes = bytes + MESSAGE_BYTES;
             if totals.message_bytes <= self.config.retention_bytes && id > aged_to {
                 break;
             }
-            totals.message_bytes = totals.message_bytes.saturating_sub(bytes + MESSAGE_BYTES);
+            if id > aged_to {
+                self.done.losses.messages += 1;
+                self.done.losses.bytes += bytes;
+            }
+            of.note(row.get(2)?, row.get(3)?, bytes);
+            totals.message_bytes = totals.message_bytes.saturating_sub(bytes);
             totals.messages = totals.messages.saturating_sub(1);
             (deleted, to) = (deleted + 1, id);
         }
@@ -68,6 +78,7 @@ impl Batch<'_> {
         if deleted > 0 {
             self.connection.prepare_cached("DELETE FROM messages WHERE id <= ?1")?.execute([to])?;
             totals.deleted_to = to;
+            self.handle_deleted(of)?;
         }
         self.state.retention_due = deleted == piece;
         Ok(())

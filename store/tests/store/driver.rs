@@ -170,6 +170,7 @@ pub(crate) fn newcomer(client: &str, next_token: u8, now: Moment) -> Attach {
     Attach {
         ticket: 7,
         client: client.to_owned(),
+        source: 0,
         resume: None,
         token: token(next_token),
         second: SecondConnection::Allow,
@@ -209,7 +210,7 @@ pub(crate) fn message_at(
 
 pub(crate) fn append(client: &str, number: u64, payload: &[u8]) -> Request {
     let (client, payload) = (client.into(), payload.into());
-    Request::Append { client, number, received_at_ms: 1_800_000_000_000, payload }
+    Request::Append { client, source: 0, number, received_at_ms: 1_800_000_000_000, payload }
 }
 
 pub(crate) fn push(ticket: Ticket, to: Recipient, payload: &[u8]) -> Request {

@@ -23,4 +23,5 @@ mod random;
 mod reading;
 mod refusals;
 mod sessions;
+mod shares;
 mod upkeep;

@@ -117,13 +117,18 @@ raw_table! {
         data_dir: String,
         durability: RawDurability,
         max_sessions: WrittenCount,
+        max_sessions_per_address: WrittenCount,
         queue_bytes_max: WrittenSize,
         retention_age: WrittenDuration,
         retention_bytes: WrittenSize,
+        retention_bytes_per_session: WrittenSize,
+        retention_bytes_per_address: WrittenSize,
         quota_bytes: WrittenSize,
         quota_every: WrittenDuration,
         outgoing_messages_max: WrittenCount,
         outgoing_bytes_max: WrittenSize,
+        outgoing_bytes_in_all: WrittenSize,
+        outgoing_bytes_per_address: WrittenSize,
         wal_bytes: WrittenSize,
     }
 }

@@ -21,13 +21,18 @@ log = "json"
 data_dir = "kept/here"
 durability = "os"
 max_sessions = 21
+max_sessions_per_address = 20
 queue_bytes_max = "65KiB"
 retention_age = "13s"
 retention_bytes = "2MiB"
+retention_bytes_per_session = 20000
+retention_bytes_per_address = 20001
 quota_bytes = 2001
 quota_every = "14s"
 outgoing_messages_max = 22
 outgoing_bytes_max = 2002
+outgoing_bytes_in_all = 2004
+outgoing_bytes_per_address = 2003
 wal_bytes = "300KiB"
 [[listener]]
 listen = "[::1]:7"
@@ -122,6 +127,11 @@ fn every_key_reaches_its_setting() {
             quota: Quota { bytes: 2001, every: seconds(14) },
             outgoing_messages_max: 22,
             outgoing_bytes_max: 2002,
+            outgoing_bytes_in_all: Some(2004),
+            outgoing_bytes_per_source: Some(2003),
+            retention_bytes_per_session: Some(20_000),
+            retention_bytes_per_source: Some(20_001),
+            sessions_per_source_max: Some(20),
             unjudged_bytes_max: StoreConfig::default().unjudged_bytes_max,
             retention_age: seconds(13),
             retention_bytes: 2 * 1024 * 1024,

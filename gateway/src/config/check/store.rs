@@ -1,0 +1,53 @@
+//! Says what of the settings of a store can't be kept.
+
+use super::{
+    ConfigFault, OUTGOING_BYTES, OUTGOING_MESSAGES_MAX, QUEUE_BYTES, QUOTA_BYTES, QUOTA_EVERY_MAX,
+    RETENTION_AGE_MAX, RETENTION_BYTES, SESSIONS_MAX, STORE_TIME_MIN, WAL_BYTES, fault, numbered, sized,
+    within,
+};
+use pulsegate_store::StoreConfig;
+
+pub(super) fn check_store(store: &StoreConfig) -> Result<(), ConfigFault> {
+    numbered("max_sessions", store.sessions_max, 1, SESSIONS_MAX)?;
+    sized("queue_bytes_max", store.queue_bytes_max as u64, QUEUE_BYTES)?;
+    within("retention_age", store.retention_age, STORE_TIME_MIN, RETENTION_AGE_MAX)?;
+    sized("retention_bytes", store.retention_bytes, RETENTION_BYTES)?;
+    sized("quota_bytes", store.quota.bytes, QUOTA_BYTES)?;
+    within("quota_every", store.quota.every, STORE_TIME_MIN, QUOTA_EVERY_MAX)?;
+    numbered("outgoing_messages_max", store.outgoing_messages_max, 1, OUTGOING_MESSAGES_MAX)?;
+    sized("outgoing_bytes_max", store.outgoing_bytes_max, OUTGOING_BYTES)?;
+    sized("wal_bytes", store.wal_bytes, WAL_BYTES)?;
+    check_shares(store)
+}
+
+/// What one session, one address or all together may have. What is left out gives way to what is said.
+fn check_shares(store: &StoreConfig) -> Result<(), ConfigFault> {
+    let sessions = store.sessions_per_source_max.unwrap_or(1);
+    numbered("max_sessions_per_address", sessions, 1, SESSIONS_MAX)?;
+    for (field, bytes) in [
+        ("outgoing_bytes_in_all", store.outgoing_bytes_in_all),
+        ("outgoing_bytes_per_address", store.outgoing_bytes_per_source),
+    ] {
+        let Some(bytes) = bytes else { continue };
+        let bounds = store.outgoing_bytes_max..=*RETENTION_BYTES.bounds.end();
+        if !bounds.contains(&bytes) {
+            let problem = format!("{bytes} bytes are out of range");
+            return Err(fault(field, &problem, "give it at least outgoing_bytes_max, at most 1PiB"));
+        }
+    }
+    for (field, bytes) in [
+        ("retention_bytes_per_session", store.retention_bytes_per_session),
+        ("retention_bytes_per_address", store.retention_bytes_per_source),
+    ] {
+        let Some(bytes) = bytes else { continue };
+        if !(store.retention_bytes.div_ceil(1024)..=store.retention_bytes).contains(&bytes) {
+            let problem = format!("{bytes} bytes are out of range");
+            return Err(fault(
+                field,
+                &problem,
+                "give it 1/1024 of retention_bytes at least, all of them at most",
+            ));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,122 @@
+//! Those who have used up their share of what a store keeps: nothing more is read from them until the store has made
+//! room, and the time doesn't count as silence. As with a sink that takes nothing, `sink_stall` bounds it.
+
+use crate::id::ConnectionId;
+use crate::peer::Source;
+use crate::shard::Shard;
+use crate::shard::rim::Rim;
+use pulsegate_core::connection::Attachment;
+use pulsegate_core::frame::{NOTICE_GOES_ON, NOTICE_RESTS, PREFACE};
+use pulsegate_core::lifetime::Pause;
+use pulsegate_core::time::Now;
+use std::time::Duration;
+
+const RESTS: &str =
+    "nothing more is read: this session, or its address, has used up its share of what is kept";
+const GOES_ON: &str = "receipts go on";
+
+/// What a shard knows of them: few, since each has a share.
+#[derive(Debug, Default)]
+pub(crate) struct Resting {
+    sessions: Box<[u64]>,
+    sources: Box<[pulsegate_store::Source]>,
+    /// The connections that are held back for it.
+    held: Vec<ConnectionId>,
+}
+
+impl Resting {
+    const fn is_empty(&self) -> bool {
+        self.sessions.is_empty() && self.sources.is_empty()
+    }
+
+    fn names(&self, source: Source, session: Option<u64>) -> bool {
+        self.sources.contains(&source.number())
+            || session.is_some_and(|session| self.sessions.contains(&session))
+    }
+
+    /// Says in the log who rests that did not before.
+    fn tell(&self, sessions: &[u64], sources: &[pulsegate_store::Source]) {
+        for session in sessions.iter().filter(|session| !self.sessions.contains(session)) {
+            tracing::warn!(
+                session,
+                "a session has used up its share of what the store keeps: nothing more is read from it until older \
+                 messages have gone; retention_bytes_per_session says how much that is"
+            );
+        }
+        for source in sources.iter().filter(|source| !self.sources.contains(source)) {
+            tracing::warn!(
+                address = %Source::from_number(*source),
+                "an address has used up its share of what the store keeps: nothing more is read from its clients until \
+                 older messages have gone; if a proxy stands there, raise retention_bytes_per_address"
+            );
+        }
+    }
+}
+
+impl<R: Rim> Shard<R> {
+    /// The store names all who rest now.
+    pub(crate) fn handle_resting(
+        &mut self,
+        now: Now,
+        ledger: usize,
+        sessions: Box<[u64]>,
+        sources: Box<[pulsegate_store::Source]>,
+    ) {
+        let resting = &mut self.ledgers[ledger].resting;
+        if self.index == 0 {
+            resting.tell(&sessions, &sources);
+        }
+        (resting.sessions, resting.sources) = (sessions, sources);
+        for id in std::mem::take(&mut resting.held) {
+            let Some(key) = self.table.find(id) else { continue };
+            if self.rests(key) {
+                self.ledgers[ledger].resting.held.push(id);
+                continue;
+            }
+            self.act(key, now, |connection, policy, courier| {
+                connection.resume(now, policy, Pause::Sink);
+                connection.notify(now, policy, NOTICE_GOES_ON, Duration::ZERO, GOES_ON, courier);
+            });
+            self.list(key);
+            self.settle(key, now);
+        }
+    }
+
+    /// How much may be read of a connection with regard to its share. Who has yet to show what it speaks, or to get its
+    /// session, can't send a message by that.
+    pub(crate) fn share_of(&mut self, key: u32) -> usize {
+        if !self.rests(key) {
+            return usize::MAX;
+        }
+        let Some(entry) = self.table.at(key) else { return 0 };
+        let policy = &self.shared.doors[usize::from(entry.listener)].policy;
+        if entry.connection.is_undecided(policy) {
+            return PREFACE.len();
+        }
+        let is_attaching = entry.connection.is_pulse() && entry.connection.attachment().is_none();
+        if is_attaching { usize::MAX } else { 0 }
+    }
+
+    /// Holds a connection back until the store has made room.
+    pub(crate) fn hold_for_share(&mut self, key: u32, now: Now) {
+        let Some(ledger) = self.ledger_of(key) else { return };
+        let Some(entry) = self.table.at(key) else { return };
+        let id = entry.id(key);
+        self.ledgers[ledger].resting.held.push(id);
+        self.act(key, now, |connection, policy, courier| {
+            connection.pause(now, Pause::Sink);
+            connection.notify(now, policy, NOTICE_RESTS, Duration::ZERO, RESTS, courier);
+        });
+        self.settle(key, now);
+    }
+
+    fn rests(&mut self, key: u32) -> bool {
+        let Some(ledger) = self.ledger_of(key).filter(|ledger| !self.ledgers[*ledger].resting.is_empty())
+        else {
+            return false;
+        };
+        let Some(entry) = self.table.at(key) else { return false };
+        let session = entry.connection.attachment().map(|Attachment { session, .. }| session);
+        self.ledgers[ledger].resting.names(entry.peer.source().network(), session)
+    }
+}

@@ -1,0 +1,85 @@
+//! What one address may have of the store, over real sockets: who has used up its share waits, and nobody else does.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod common;
+
+use common::pulse::{PulseClient, Seen};
+use common::{PATIENCE, connect_from, listener, millis};
+use pulsegate::{CloseReason, Config, Framing, Gateway, Protocol};
+use std::io::Write;
+use std::time::{Duration, Instant};
+
+const MIB: u64 = 1 << 20;
+
+fn config(directory: &tempfile::TempDir) -> Config {
+    let listener = listener(|listener| {
+        listener.sink = "store".to_owned();
+        listener.policy.protocol = Protocol::Auto;
+        listener.policy.framing = Framing::Chunks;
+    });
+    Config { listeners: vec![listener], data_dir: directory.path().to_owned(), ..Config::default() }
+}
+
+/// Sends messages until something like this was seen.
+fn send_until(client: &mut PulseClient, is_it: impl Fn(&Seen) -> bool) -> u64 {
+    let limit = Instant::now() + PATIENCE;
+    loop {
+        let number = client.send(b"x");
+        client.pump(millis(20));
+        if client.seen.iter().any(&is_it) {
+            return number;
+        }
+        assert!(Instant::now() < limit, "this never came; seen: {:?}", client.seen);
+    }
+}
+
+#[test]
+fn an_address_that_has_used_up_its_share_is_not_read_until_its_messages_are_old_and_others_are() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut config = config(&directory);
+    config.store.retention_bytes = 32 * MIB;
+    config.store.retention_age = Duration::from_secs(4);
+    let gateway = Gateway::builder().config(config).start().unwrap();
+    let address = gateway.addresses()[0];
+    let (mut neighbour, _) = PulseClient::attached_from([127, 0, 0, 2], address, "neighbour");
+    let (mut other, _) = PulseClient::attached_from([127, 0, 0, 3], address, "other");
+    let mut flood = connect_from([127, 0, 0, 2], address);
+    let flooding = std::thread::spawn(move || {
+        let chunk = [7; 64 * 1024];
+        // Ends with the gateway.
+        while flood.write_all(&chunk).is_ok() {}
+    });
+    let stopped = |seen: &Seen| matches!(seen, Seen::Notice { code: 5, .. });
+    let last = send_until(&mut neighbour, stopped);
+    for number in 1..=3 {
+        assert_eq!(other.send(b"not held up"), number);
+        other.settled(number);
+    }
+    let (_, welcomed) = PulseClient::attached_from([127, 0, 0, 2], address, "newcomer");
+    assert!(!welcomed.resumed, "it is let in, and not read");
+    neighbour.wait_for(|seen| matches!(seen, Seen::Notice { code: 4, .. }));
+    neighbour.settled(last);
+    assert!(!other.seen.iter().any(stopped), "{:?}", other.seen);
+    gateway.control().stop();
+    let counts = gateway.wait().unwrap();
+    assert_eq!(counts.ended(CloseReason::SinkStalled), 0);
+    flooding.join().unwrap();
+}
+
+#[test]
+fn an_address_that_has_its_share_of_sessions_is_refused_and_others_are_let_in() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut config = config(&directory);
+    config.store.sessions_per_source_max = Some(2);
+    let gateway = Gateway::builder().config(config).start().unwrap();
+    let address = gateway.addresses()[0];
+    let clients: Vec<_> =
+        ["a", "b"].map(|id| PulseClient::attached_from([127, 0, 0, 2], address, id).0).into_iter().collect();
+    let mut refused = PulseClient::connect_from([127, 0, 0, 2], address, "c");
+    assert_eq!(refused.bye(), CloseReason::SessionLimit.code());
+    let (_, welcomed) = PulseClient::attached_from([127, 0, 0, 3], address, "d");
+    assert!(!welcomed.resumed);
+    drop(clients);
+    gateway.control().stop();
+    gateway.wait().unwrap();
+}

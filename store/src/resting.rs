@@ -1,0 +1,56 @@
+//! Who has used up its share of what is kept, so that nothing more is read from it until some of that has gone. Few by
+//! nature: each has a share. Knows no connection.
+
+use crate::request::{Reply, Source};
+use std::collections::BTreeSet;
+
+/// A share that was used up is free again when no more than so many parts of [`PARTS`] of it are.
+const FREE_PARTS: u64 = 7;
+const PARTS: u64 = 8;
+
+/// Those who rest.
+#[derive(Debug, Default)]
+pub(crate) struct Resting {
+    sessions: BTreeSet<u64>,
+    sources: BTreeSet<Source>,
+    has_changed: bool,
+}
+
+impl Resting {
+    /// Nobody, which has yet to be told.
+    pub(crate) fn untold() -> Self {
+        Self { has_changed: true, ..Self::default() }
+    }
+
+    /// A session has so many bytes of messages.
+    pub(crate) fn handle_session(&mut self, session: u64, bytes: u64, share: u64) {
+        change(&mut self.sessions, &mut self.has_changed, session, bytes, share);
+    }
+
+    /// A source has so many bytes of messages.
+    pub(crate) fn handle_source(&mut self, source: Source, bytes: u64, share: u64) {
+        change(&mut self.sources, &mut self.has_changed, source, bytes, share);
+    }
+
+    /// A session is gone. What it has left behind is still its source's.
+    pub(crate) fn forget(&mut self, session: u64) {
+        self.has_changed |= self.sessions.remove(&session);
+    }
+
+    /// What is to be told, if it has changed.
+    pub(crate) fn take_news(&mut self) -> Option<Reply> {
+        std::mem::take(&mut self.has_changed).then(|| Reply::Resting {
+            sessions: self.sessions.iter().copied().collect(),
+            sources: self.sources.iter().copied().collect(),
+        })
+    }
+}
+
+fn change<T: Ord>(resting: &mut BTreeSet<T>, has_changed: &mut bool, who: T, bytes: u64, share: u64) {
+    let is_news = if bytes >= share {
+        resting.insert(who)
+    } else {
+        bytes <= share / PARTS * FREE_PARTS && resting.remove(&who)
+    };
+    *has_changed |= is_news;
+}
