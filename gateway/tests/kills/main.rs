@@ -35,6 +35,13 @@ fn payload(random: &mut fastrand::Rng, client: &str, count: u64) -> String {
     format!("{client} {count} {}", ".".repeat(random.usize(0..200)))
 }
 
+/// A client complains of nothing but that it has to try again: its gateway is killed.
+#[track_caller]
+fn assert_only_waited(id: &str, ended: &common::program::Ended) {
+    let is_wait = |line: &String| line.ends_with("it tries again and again");
+    assert!(ended.complaints.iter().all(is_wait), "{id}: {ended:#?}");
+}
+
 /// A runtime for the clients of one test.
 fn runtime() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()

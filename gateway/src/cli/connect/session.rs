@@ -110,7 +110,10 @@ impl Conversation {
                         self.outcomes.spawn(delivery);
                         Ok(true)
                     }
-                    Err(SendError::Closed) => Ok(false),
+                    Err(SendError::Closed) => {
+                        self.unsent += 1;
+                        Ok(false)
+                    }
                     Err(error) => {
                         say(format_args!("not sent: {error}"))?;
                         self.outcomes.spawn(async { Err(error) });
