@@ -119,6 +119,11 @@ impl State {
         self.retention_due = true;
     }
 
+    /// No session expires before the next tick: the times to live are not to be believed yet.
+    pub(crate) const fn defer_expiry(&mut self) {
+        self.expiry_due = false;
+    }
+
     /// Whether there is work that nobody has to ask for.
     pub(crate) const fn has_upkeep(&self) -> bool {
         self.expiry_due || self.retention_due

@@ -15,6 +15,7 @@ use crate::forwarded::{Forwarded, NotForwarded};
 use crate::lock::Lock;
 use crate::queue::Queue;
 use crate::request::{Moment, Reply, Request};
+use crate::room::Room;
 use crate::tickets::Tickets;
 use crate::unjudged::Unjudged;
 use crate::warnings::Warnings;
@@ -32,6 +33,10 @@ const RETRY_MS_MAX: u64 = 8_000;
 /// Up to where the sessions of a store in memory begin, at random: far enough apart that two never meet, and numbers that
 /// every JSON reader can tell apart.
 const FIRST_SESSION_MAX: u64 = (1 << 52) - 1;
+/// How many sessions begin anew in one transaction of a start.
+const STARTED_MAX: usize = 10_000;
+/// At which size of the log it is moved into the database during a start, in bytes.
+const STARTED_LOG_BYTES: u64 = 1024 * 1024;
 
 /// From how many times its usual size on the log is warned about; again whenever it has doubled.
 const WARN_LOGS: u64 = 16;
@@ -44,7 +49,7 @@ pub(crate) type Forward = dyn FnMut(Vec<Forwarded>) -> Result<(), NotForwarded> 
 
 /// Where the store is.
 pub(crate) enum Place {
-    Directory { path: PathBuf, files: Files, incarnation: Incarnation, lock: Lock },
+    Directory { path: PathBuf, files: Box<Files>, incarnation: Incarnation, room: Box<Room>, lock: Lock },
     Memory(Box<Forward>),
 }
 
@@ -64,6 +69,10 @@ pub(crate) struct Committer {
     pub(crate) kept_bytes: usize,
     /// What it comes to if the fault has left it committed.
     pub(crate) in_doubt: Option<Box<Done>>,
+    /// The sessions still have the connections and the expiry that the gateway before has left.
+    pub(crate) unstarted: bool,
+    /// The disk has had no room.
+    pub(crate) is_full: bool,
     /// The number of the last batch that was answered.
     pub(crate) batch: u64,
     pub(crate) now: Moment,
@@ -109,6 +118,24 @@ impl Working {
         Self::new(database, config, now)
     }
 
+    /// Begins without any connection; all times to live begin anew. In pieces, so that a small log is enough.
+    pub(crate) fn start(&self, now: Moment) -> rusqlite::Result<()> {
+        let connection = &self.database.connection;
+        let mut piece = connection
+            .prepare("SELECT max(id) FROM (SELECT id FROM sessions WHERE id > ?1 ORDER BY id LIMIT ?2)")?;
+        let mut update =
+            connection.prepare("UPDATE sessions SET expires_ms = ?1 + ttl_ms WHERE id > ?2 AND id <= ?3")?;
+        let mut after = 0;
+        while let Some(to) = piece.query_row((after, STARTED_MAX), |row| row.get::<_, Option<u64>>(0))? {
+            update.execute((now.uptime_ms, after, to))?;
+            if self.database.log_bytes()? >= STARTED_LOG_BYTES {
+                self.database.checkpoint()?;
+            }
+            after = to;
+        }
+        self.database.checkpoint()
+    }
+
     /// Makes a database in memory.
     pub(crate) fn open_in_memory(config: &StoreConfig, now: Moment) -> Result<Self, DatabaseError> {
         let database = Database::open_in_memory()?;
@@ -140,6 +167,10 @@ impl Working {
 impl Committer {
     /// The body of the thread.
     pub(crate) fn run(mut self) {
+        if self.unstarted {
+            self.handle_full();
+            self.stop(&"there is no room on the disk to start with", true, None);
+        }
         loop {
             let (takes, at_once) = match &self.phase {
                 Phase::Working(working) => (true, working.state.has_upkeep()),
@@ -156,6 +187,9 @@ impl Committer {
                 (self.kept, self.kept_bytes) = (self.unjudged.sort(turn.requests), turn.bytes);
                 if let (Phase::Working(working), Some(now)) = (&mut self.phase, turn.tick) {
                     working.state.handle_tick(now);
+                    if let Place::Directory { room, .. } = &mut self.place {
+                        room.keep(now.uptime_ms);
+                    }
                     self.unjudged.handle_tick();
                 }
                 self.commit(false);
@@ -176,6 +210,9 @@ impl Committer {
             Ok(done) => self.hand_out(done, after_fault),
             Err(Failure { error, in_doubt }) => {
                 self.in_doubt = in_doubt;
+                if database::is_full(&error) {
+                    self.handle_full();
+                }
                 self.stop(&error, !after_fault, None);
             }
         }
@@ -185,12 +222,10 @@ impl Committer {
     fn hand_out(&mut self, done: Done, after_fault: bool) {
         let Phase::Working(working) = &self.phase else { return };
         let Done { mut replies, forwarded, unjudged, appends_refused, losses, batch } = done;
-        self.batch = batch;
+        self.batch = self.batch.max(batch);
         self.tickets.handle_commit();
         self.warnings.handle_commit(losses, self.now.uptime_ms);
-        if let Some(Reply::Resting { sessions, sources }) = replies.first() {
-            self.has_resting = !(sessions.is_empty() && sources.is_empty());
-        }
+        self.has_resting = leaves_resting(&replies).unwrap_or(self.has_resting);
         if appends_refused > 0 {
             warn!(
                 appends_refused,
@@ -224,6 +259,9 @@ impl Committer {
             (self.deliver)(replies);
         }
         if let Err(error) = self.move_log() {
+            if database::is_full(&error) {
+                self.handle_full();
+            }
             self.stop(&error, true, None);
         }
     }
@@ -317,6 +355,9 @@ impl Committer {
                 }
             }
             Err(error) => {
+                if error.is_full() {
+                    self.handle_full();
+                }
                 warn!(%error, "the store still can't write");
                 let delay_ms = (2 * delay_ms).min(RETRY_MS_MAX);
                 let retry_at_ms = self.now.uptime_ms + delay_ms;
@@ -374,7 +415,53 @@ impl Committer {
             );
             (self.deliver)(gone);
         }
+        if self.is_full {
+            self.make_room(&mut working)?;
+        }
+        if self.unstarted {
+            working.start(self.now)?;
+            self.unstarted = false;
+        }
         Ok(working)
+    }
+
+    /// The disk has no room.
+    fn handle_full(&mut self) {
+        self.is_full = true;
+        if let Place::Directory { room, .. } = &mut self.place {
+            room.give_up(self.now.uptime_ms);
+        }
+    }
+
+    /// Deletes what may go, before anything else is written: it needs little room, and leaves pages to be used again. If
+    /// it is the messages that fill the disk, fewer are kept from now on.
+    fn make_room(&mut self, working: &mut Working) -> rusqlite::Result<()> {
+        let Place::Directory { room, .. } = &self.place else { return Ok(()) };
+        room.lower_retention(&mut self.config, working.state.totals.message_bytes);
+        working.state.handle_tick(self.now);
+        if self.unstarted {
+            working.state.defer_expiry();
+        }
+        while working.state.has_upkeep() {
+            let done = batch::commit(
+                &working.database.connection,
+                &self.config,
+                &mut working.state,
+                &mut self.tickets,
+                &[],
+            );
+            let done = done.map_err(|failure| failure.error)?;
+            self.tickets.handle_commit();
+            self.batch = self.batch.max(done.batch);
+            self.warnings.handle_commit(done.losses, self.now.uptime_ms);
+            self.has_resting = leaves_resting(&done.replies).unwrap_or(self.has_resting);
+            if !done.replies.is_empty() {
+                (self.deliver)(done.replies);
+            }
+            working.database.checkpoint()?;
+        }
+        self.is_full = false;
+        Ok(())
     }
 
     /// Whether nothing more will be tried: all is committed, or it can't be.
@@ -395,4 +482,10 @@ impl Committer {
             warn!(%error, "the store's log stays; the next gateway moves it into the database");
         }
     }
+}
+
+/// Whether a batch leaves anybody resting, if it changes who does.
+fn leaves_resting(replies: &[Reply]) -> Option<bool> {
+    let Some(Reply::Resting { sessions, sources }) = replies.first() else { return None };
+    Some(!(sessions.is_empty() && sources.is_empty()))
 }

@@ -45,6 +45,19 @@ pub(crate) enum DatabaseError {
 /// What tells a store from all others, wherever its file is.
 pub(crate) type Incarnation = [u8; 16];
 
+impl DatabaseError {
+    /// Whether the disk has no room.
+    pub(crate) fn is_full(&self) -> bool {
+        match self {
+            Self::Io(error) => error.kind() == io::ErrorKind::StorageFull,
+            Self::Sqlite(error) | Self::Schema(SchemaError::Sqlite(error)) => is_full(error),
+            Self::Schema(_) | Self::Displaced(_) | Self::Memory | Self::Damaged(_) | Self::OldSqlite(_) => {
+                false
+            }
+        }
+    }
+}
+
 /// An open database. Dropping it leaves the log as it is.
 #[derive(Debug)]
 pub(crate) struct Database {
@@ -195,6 +208,11 @@ fn check_version() -> Result<(), DatabaseError> {
 /// Whether somebody else holds a lock on the file for the moment, which is not a fault of the disk.
 pub(crate) fn is_busy(error: &rusqlite::Error) -> bool {
     matches!(error.sqlite_error_code(), Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked))
+}
+
+/// Whether the disk has no room.
+pub(crate) fn is_full(error: &rusqlite::Error) -> bool {
+    error.sqlite_error_code() == Some(ErrorCode::DiskFull)
 }
 
 /// Writes the log that a gateway has left over once more, with the same bytes, and syncs it.

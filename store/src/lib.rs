@@ -12,13 +12,14 @@
 //! A store may also be in memory ([`Store::open_in_memory`]): then sessions, cursors and receipts are the same, but
 //! the committed messages go on to somewhere else, and nothing outlives the store.
 //!
-//! The files are `pulsegate.db` (SQLite; its schema is [`SCHEMA`]) and `pulsegate.lock`. A [`Reader`] reads them while a
+//! The files are `pulsegate.db` (SQLite; its schema is [`SCHEMA`]), `pulsegate.lock`, and `pulsegate.reserve`, which only
+//! takes up room that is given back when the disk is full. A [`Reader`] reads them while a
 //! gateway writes, from any process. Each tick looks whether they are still where they were, and stops the store if
 //! not: what was acknowledged since the tick before may then be in removed files only. A file that is overwritten in
 //! place is not noticed.
 //!
 //! Modules, each using only those after it: `store`, `committer`, `queue`, `batch`, `unjudged`, `tickets`,
-//! `shares`, `sessions`, `sources`, `resting`, `reader`, `database`, `migration`, `schema`, `lock`, `files`, `token`, `warnings`, `forwarded`, `weight`, `request`,
+//! `shares`, `sessions`, `sources`, `resting`, `reader`, `database`, `migration`, `schema`, `lock`, `room`, `files`, `token`, `warnings`, `forwarded`, `weight`, `request`,
 //! `figures`, `config`.
 
 mod batch;
@@ -34,6 +35,7 @@ mod queue;
 mod reader;
 mod request;
 mod resting;
+mod room;
 mod schema;
 mod sessions;
 mod shares;

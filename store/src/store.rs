@@ -2,13 +2,14 @@
 
 use crate::committer::{Committer, Deliver, Phase, Place, Working};
 use crate::config::{ConfigError, StoreConfig};
-use crate::database::{Database, DatabaseError};
+use crate::database::{self, Database, DatabaseError};
 use crate::figures::Figures;
 use crate::files::Files;
 use crate::forwarded::{Forwarded, NotForwarded};
 use crate::lock::{Lock, LockError};
 use crate::queue::Queue;
 use crate::request::{Moment, Reply, Request, SubmitError};
+use crate::room::Room;
 use crate::tickets::Tickets;
 use crate::unjudged::Unjudged;
 use crate::warnings::Warnings;
@@ -63,7 +64,7 @@ impl Store {
     /// If the settings can't be kept, another gateway has the directory, or it can't be used.
     pub fn open(
         directory: &Path,
-        config: StoreConfig,
+        mut config: StoreConfig,
         now: Moment,
         deliver: impl Fn(Vec<Reply>) + Send + Sync + 'static,
     ) -> Result<Self, OpenError> {
@@ -77,11 +78,13 @@ impl Store {
             LockError::Held => OpenError::Held(directory.to_owned()),
             LockError::Io(error) => unusable(error.to_string()),
         })?;
-        let working = start(directory, &config, now).map_err(|error| unusable(error.to_string()))?;
-        let files = Files::new(directory).map_err(|error| unusable(error.to_string()))?;
+        let mut room = Box::new(Room::new(directory, config.wal_bytes));
+        let opened = start(directory, &mut config, &mut room, now);
+        let (working, unstarted) = opened.map_err(|error| unusable(error.to_string()))?;
+        let files = Box::new(Files::new(directory).map_err(|error| unusable(error.to_string()))?);
         let (path, incarnation) = (directory.to_owned(), working.database.incarnation);
-        let place = Place::Directory { path, files, incarnation, lock };
-        Self::begin(place, config, working, now, Arc::new(deliver))
+        let place = Place::Directory { path, files, incarnation, room, lock };
+        Self::begin(place, config, working, unstarted, now, Arc::new(deliver))
     }
 
     /// Makes a store in memory, whose sessions end with it. Sessions, cursors, refusals and messages to clients are as in
@@ -110,19 +113,21 @@ impl Store {
         }
         let working =
             Working::open_in_memory(&config, now).map_err(|error| OpenError::Memory(error.to_string()))?;
-        Self::begin(Place::Memory(Box::new(forward)), config, working, now, Arc::new(deliver))
+        Self::begin(Place::Memory(Box::new(forward)), config, working, false, now, Arc::new(deliver))
     }
 
     fn begin(
         place: Place,
         config: StoreConfig,
         working: Working,
+        unstarted: bool,
         now: Moment,
         deliver: Arc<Deliver>,
     ) -> Result<Self, OpenError> {
         let (tickets, batch) = (Tickets::default(), working.state.batch);
         let queue = Arc::new(Queue::new(config.queue_bytes_max));
-        let figures = Arc::new(Mutex::new(working.figures(&tickets)));
+        let figures = Figures { stopped: unstarted, ..working.figures(&tickets) };
+        let figures = Arc::new(Mutex::new(figures));
         let unjudged = Unjudged::new(config.unjudged_bytes_max);
         let committer = Committer {
             place,
@@ -138,6 +143,8 @@ impl Store {
             in_doubt: None,
             warnings: Warnings::default(),
             has_resting: false,
+            unstarted,
+            is_full: false,
             batch,
             now,
         };
@@ -194,11 +201,28 @@ impl Drop for Store {
     }
 }
 
-/// Opens the database for a gateway that has no connections yet.
-fn start(directory: &Path, config: &StoreConfig, now: Moment) -> Result<Working, DatabaseError> {
-    let working = Working::open(directory, config, now, false)?;
-    let connection = &working.database.connection;
-    connection.execute("UPDATE sessions SET expires_ms = ?1 + ttl_ms", [now.uptime_ms])?;
-    working.database.checkpoint()?;
-    Ok(working)
+/// Opens the database for a gateway that has no connections yet. Whether it is still to be started, since there is no room
+/// on the disk: that is done as at any fault.
+fn start(
+    directory: &Path,
+    config: &mut StoreConfig,
+    room: &mut Room,
+    now: Moment,
+) -> Result<(Working, bool), DatabaseError> {
+    let mut opened = Working::open(directory, config, now, false);
+    if opened.as_ref().is_err_and(DatabaseError::is_full) {
+        room.give_up(now.uptime_ms);
+        opened = Working::open(directory, config, now, false);
+    }
+    let working = opened?;
+    room.lower_retention(config, working.state.totals.message_bytes);
+    let unstarted = match working.start(now) {
+        Ok(()) => false,
+        Err(error) if database::is_full(&error) => true,
+        Err(error) => return Err(error.into()),
+    };
+    if !unstarted {
+        room.keep(now.uptime_ms);
+    }
+    Ok((working, unstarted))
 }

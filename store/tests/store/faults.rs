@@ -10,12 +10,12 @@ use std::process::Command;
 use std::time::Duration;
 
 /// A file system of a few megabytes, as long as it lives.
-struct Small<'a>(&'a Path);
+pub(crate) struct Small<'a>(&'a Path);
 
 impl<'a> Small<'a> {
-    fn mount(place: &'a Path) -> Option<Self> {
-        let mounted =
-            Command::new("mount").args(["-t", "tmpfs", "-o", "size=3m", "small"]).arg(place).output();
+    pub(crate) fn mount(place: &'a Path, megabytes: u64) -> Option<Self> {
+        let size = format!("size={megabytes}m");
+        let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", &size, "small"]).arg(place).output();
         if mounted.is_ok_and(|output| output.status.success()) {
             return Some(Self(place));
         }
@@ -24,12 +24,21 @@ impl<'a> Small<'a> {
     }
 
     /// Leaves no room.
-    fn fill(&self) {
-        let mut file = File::create(self.0.join("filler")).unwrap();
-        while file.write_all(&[0; 4096]).is_ok() {}
+    pub(crate) fn fill(&self) {
+        self.take(u64::MAX);
     }
 
-    fn empty(&self) {
+    /// Takes up to so many bytes away.
+    pub(crate) fn take(&self, bytes: u64) {
+        let mut file = File::create(self.0.join("filler")).unwrap();
+        for _ in 0..bytes / 4096 {
+            if file.write_all(&[0; 4096]).is_err() {
+                return;
+            }
+        }
+    }
+
+    pub(crate) fn empty(&self) {
         std::fs::remove_file(self.0.join("filler")).unwrap();
     }
 }
@@ -41,7 +50,7 @@ impl Drop for Small<'_> {
 }
 
 /// Submits messages until the store says that it has stopped; returns the last number committed and submitted.
-fn until_stopped(driver: &mut Driver, session: u64, from: u64) -> (u64, u64) {
+pub(crate) fn until_stopped(driver: &mut Driver, session: u64, from: u64) -> (u64, u64) {
     let (mut last, mut number) = (from - 1, from - 1);
     loop {
         number += 1;
@@ -60,7 +69,7 @@ fn until_stopped(driver: &mut Driver, session: u64, from: u64) -> (u64, u64) {
 #[test]
 fn a_full_disk_stops_receipts_and_they_go_on_when_there_is_room() {
     let place = tempfile::tempdir().unwrap();
-    let Some(small) = Small::mount(place.path()) else { return };
+    let Some(small) = Small::mount(place.path(), 3) else { return };
     let directory = place.path().join("store");
     let config = StoreConfig {
         queue_bytes_max: 64 * 1024,
@@ -117,7 +126,7 @@ fn a_full_disk_stops_receipts_and_they_go_on_when_there_is_room() {
 #[test]
 fn who_has_a_connection_is_known_after_a_fault() {
     let place = tempfile::tempdir().unwrap();
-    let Some(small) = Small::mount(place.path()) else { return };
+    let Some(small) = Small::mount(place.path(), 3) else { return };
     let mut driver = Driver::open(&place.path().join("store"));
     let now = driver.now;
     let sessions = ["a", "b", "c"].map(|client| driver.begin(client, 1).session);
@@ -157,7 +166,7 @@ fn who_has_a_connection_is_known_after_a_fault() {
 #[test]
 fn a_file_that_has_lost_commits_decides_who_has_a_connection() {
     let place = tempfile::tempdir().unwrap();
-    let Some(small) = Small::mount(place.path()) else { return };
+    let Some(small) = Small::mount(place.path(), 3) else { return };
     let directory = place.path().join("store");
     let mut driver = Driver::open(&directory);
     let now = driver.now;

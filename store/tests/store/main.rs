@@ -22,6 +22,7 @@ mod outgoing;
 mod random;
 mod reading;
 mod refusals;
+mod room;
 mod sessions;
 mod shares;
 mod upkeep;
