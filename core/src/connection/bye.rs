@@ -1,9 +1,10 @@
-//! The last frame of a connection of the pulse protocol (PROTOCOL.md section 8.2).
+//! The last frame of a connection of the pulse protocol, and what announces it (PROTOCOL.md section 8).
 
 use super::dialogue::ms;
 use super::speech::Speech;
 use crate::close::{CloseReason, Retry};
 use crate::frame::{Bye, Frame};
+use crate::timer::Timer;
 
 /// The codes of those ends of which nobody can be told begin here (PROTOCOL.md section 8.3).
 const UNTOLD_CODES: u16 = 90;
@@ -36,4 +37,13 @@ pub fn append_bye(transmit: &mut Vec<u8>, reason: CloseReason, retry: Retry, com
     };
     Frame::Bye(Bye { code: reason.code(), retry, delay_ms, committed, text: reason.sentence() })
         .encode(transmit);
+}
+
+/// What a client is told before its connection's planned end.
+pub(super) fn announcement(end: Timer) -> &'static str {
+    if end == Timer::ShortDeadline {
+        "the fixed deadline of this short connection is near"
+    } else {
+        "the connection will soon reach its maximum age"
+    }
 }

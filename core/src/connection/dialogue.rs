@@ -1,6 +1,7 @@
 //! What is special to connections of the pulse protocol: the way into a session, heartbeats that ask before they
 //! end, notices (PROTOCOL.md sections 5, 6 and 8). The frames and the exchange are [`Pulse`]'s.
 
+use super::bye::announcement;
 use super::speech::Speech;
 use super::{Connection, Ended, Event, Output};
 use crate::close::CloseReason;
@@ -408,8 +409,7 @@ impl Connection {
         }
         if timer == Timer::Notice {
             dialogue.noticed = true;
-            let text = end.reason().map_or("", CloseReason::sentence);
-            dialogue.pulse.notice(NOTICE_END, ms(planned.since(now.instant)), text);
+            dialogue.pulse.notice(NOTICE_END, ms(planned.since(now.instant)), announcement(end));
         }
         self.speak(now, policy, output);
     }

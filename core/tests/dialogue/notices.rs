@@ -8,7 +8,13 @@ use pulsegate_core::timer::{Before, Timer};
 use std::time::Duration;
 
 fn notice(reason: CloseReason, within: Duration) -> Said {
-    Said::Notice { code: 1, in_ms: within.as_millis() as u32, text: reason.sentence().to_owned() }
+    // It is not there yet.
+    let text = if reason == CloseReason::ShortDeadline {
+        "the fixed deadline of this short connection is near"
+    } else {
+        "the connection will soon reach its maximum age"
+    };
+    Said::Notice { code: 1, in_ms: within.as_millis() as u32, text: text.to_owned() }
 }
 
 #[test]

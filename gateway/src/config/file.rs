@@ -199,7 +199,7 @@ fn policy(table: &Spanned<RawListener>) -> Result<Policy, Fault> {
     let message_bytes_max = size(&raw.message_bytes_max).unwrap_or(default.message_bytes_max);
     Ok(Policy {
         protocol: protocol(raw)?,
-        pulse: pulse(raw, message_bytes_max),
+        pulse: pulse(raw, message_bytes_max)?,
         lifetime: default.lifetime,
         first_message: duration(&raw.first_message).unwrap_or(default.first_message),
         heartbeat: match value(&raw.heartbeat) {
@@ -247,9 +247,17 @@ fn protocol(raw: &RawListener) -> Result<Protocol, Fault> {
     }
 }
 
-fn pulse(raw: &RawListener, message_bytes_max: usize) -> PulsePolicy {
+fn pulse(raw: &RawListener, message_bytes_max: usize) -> Result<PulsePolicy, Fault> {
+    // What wouldn't fit is told as it was written.
+    if let Some(number) = count(&raw.window_messages).filter(|number| u32::try_from(*number).is_err()) {
+        return Err(Fault::new(
+            raw.span("window_messages").unwrap_or_default(),
+            format!("window_messages: {number} is out of range"),
+            format!("give it 1 to {}", check::WINDOW_MESSAGES_MAX),
+        ));
+    }
     let default = PulsePolicy::default();
-    PulsePolicy {
+    Ok(PulsePolicy {
         window: Window {
             messages: count(&raw.window_messages).map_or(default.window.messages, bounded),
             // The default gives way to what is stated: it always holds one of the longest messages.
@@ -259,7 +267,7 @@ fn pulse(raw: &RawListener, message_bytes_max: usize) -> PulsePolicy {
         heartbeat_timeout_max: duration(&raw.heartbeat_timeout_max),
         session_ttl: duration(&raw.session_ttl).unwrap_or(default.session_ttl),
         second_connection: value(&raw.second_connection).map_or(default.second_connection, Into::into),
-    }
+    })
 }
 
 fn lifetime(table: &Spanned<RawListener>) -> Result<LifetimePolicy, Fault> {

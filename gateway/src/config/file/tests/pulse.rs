@@ -117,7 +117,7 @@ fn values_out_of_range_are_refused() {
         (
             "window_messages = 4294967297",
             19,
-            "window_messages: 4294967295 is out of range",
+            "window_messages: 4294967297 is out of range",
             "give it 1 to 1000000",
         ),
         (
