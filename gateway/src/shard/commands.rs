@@ -10,7 +10,7 @@ use crate::shard::sweep::Errand;
 use pulsegate_core::close::CloseReason;
 use pulsegate_core::connection::Connection;
 use pulsegate_core::lifetime::Pause;
-use pulsegate_core::policy::Policy;
+use pulsegate_core::policy::{Policy, Protocol};
 use pulsegate_core::time::{Instant, Now};
 use std::time::Duration;
 
@@ -124,7 +124,10 @@ impl<R: Rim> Shard<R> {
             Delivery::Lane(lane) => self.lanes[lane].obstacle_of_newcomers(own, sink_stall),
             Delivery::Discard | Delivery::Echo(_) | Delivery::Store => None,
         };
-        lane.or_else(|| self.ledgers[door.ledger?].obstacle_of_newcomers(own, sink_stall))
+        // Whoever turns out to be a raw client may not need the sessions at all.
+        let needs_sessions = door.delivery == Delivery::Store || door.policy.protocol == Protocol::Pulse;
+        let ledger = door.ledger.filter(|_| needs_sessions);
+        lane.or_else(|| self.ledgers[ledger?].obstacle_of_newcomers(own, sink_stall))
     }
 
     /// Why this door's sink takes nothing, if it does not.

@@ -22,8 +22,11 @@ impl<R: Rim> Shard<R> {
     /// A client wants a session: the store decides.
     pub(crate) fn ask_for_session(&mut self, key: u32, now: Now, mut attach: Box<Attach>) {
         let Some(ledger) = self.ledger_of(key) else { return };
-        if self.ledgers[ledger].has_failed() {
-            return self.end(key, now, CloseReason::SinkFailed);
+        let Some(entry) = self.table.at(key) else { return };
+        let sink_stall = self.shared.doors[usize::from(entry.listener)].policy.sink_stall;
+        // At the door nobody knew yet that it would want a session.
+        if let Some(reason) = self.ledgers[ledger].obstacle_of_newcomers(now.own(), sink_stall) {
+            return self.end(key, now, reason);
         }
         match self.rim.token() {
             Ok(token) => {

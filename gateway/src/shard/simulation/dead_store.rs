@@ -128,3 +128,26 @@ fn an_end_that_waits_for_a_store_is_not_told_when_another_one_dies() {
     assert!(simulation.model.lines_at_sink(client) > 0);
     drain(&mut simulation);
 }
+
+#[test]
+fn raw_clients_need_no_store_for_sessions() {
+    let mut simulation = Simulation::new(0);
+    let old = simulation.connect_from(super::AUTO, 2);
+    simulation.model.say(old, b"before\n");
+    simulation.advance(Duration::ZERO);
+    simulation.judge.die();
+    // Whoever wants a session finds out that it is dead.
+    for device in [DEVICE, DEVICE + 1] {
+        simulation.call(device);
+        simulation.advance(Duration::ZERO);
+    }
+    assert!(simulation.shard.ledgers[0].has_failed());
+    let new = simulation.connect_from(super::AUTO, 3);
+    simulation.model.say(old, b"after\n");
+    simulation.model.say(new, b"a newcomer\n");
+    simulation.advance(Duration::ZERO);
+    simulation.serve_sink(usize::MAX);
+    assert_eq!((simulation.model.lines_at_sink(old), simulation.model.lines_at_sink(new)), (2, 1));
+    assert!(!is_told(&mut simulation, old) && !is_told(&mut simulation, new), "both are kept");
+    drain(&mut simulation);
+}
