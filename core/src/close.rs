@@ -142,6 +142,8 @@ close_reasons! {
     SinkStalled = 65, "sink stalled", Gateway, LATER, "the gateway could not pass messages on for too long";
     /// The sink failed for good.
     SinkFailed = 66, "sink failed", Gateway, LATER, "the gateway's sink failed";
+    /// The first bytes are the preface, and the listener serves raw clients only.
+    RawListener = 49, "raw listener", Gateway, Retry::Never, "this port serves raw clients only; its listener needs the protocol auto or pulse";
     /// The first bytes are not the preface, and the listener takes nothing else.
     BadPreface = 30, "bad preface", Gateway, Retry::Never, "this port speaks the pulse protocol only";
     /// A version of the protocol that the gateway doesn't know.

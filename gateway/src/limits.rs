@@ -51,6 +51,11 @@ impl Limits {
         }
     }
 
+    /// The listener's address, as it was configured.
+    pub(crate) const fn listen(&self) -> SocketAddr {
+        self.listen
+    }
+
     /// Lets a connection in, as a newcomer, or says why not. The rate is asked last, so that who is refused anyway
     /// doesn't use it up.
     pub(crate) fn enter(&self, now: Instant, source: Source) -> Result<(), CloseReason> {

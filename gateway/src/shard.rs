@@ -349,6 +349,9 @@ impl<R: Rim> Shard<R> {
             }
             self.counts.count_end(reason);
             log_end(entry, &ended);
+            if reason == CloseReason::RawListener {
+                door.handle_lost_client(entry.peer);
+            }
         }
         if let Some(attach) = attach {
             self.ask_for_session(key, now, attach);

@@ -228,7 +228,7 @@ fn an_exchange_whose_sessions_end_is_not_valid() {
 #[test]
 fn who_does_not_let_sessions_in_is_not_measured() {
     for (address, said) in [
-        (serve(&[]), "WELCOME"),
+        (serve(&["--protocol", "raw"]), "raw listener"),
         (serve_pulse(&["--max-per-address", "3"]), "3 connections did not come to be: 3 address limit"),
     ]
     .iter()

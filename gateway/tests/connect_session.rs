@@ -166,8 +166,22 @@ fn what_committed_means_is_said() {
 }
 
 #[test]
-fn a_raw_listener_ends_it_with_a_sentence() {
-    let (_gateway, echo) = Program::serve(&["--protocol", "raw", "--sink", "echo"]);
+fn a_raw_listener_ends_it_with_a_sentence_and_says_so_once_in_its_log() {
+    let (gateway, raw) = Program::serve(&["--protocol", "raw", "--sink", "echo"]);
+    for _ in 0..2 {
+        let ended = connect(raw, "echo one", &[]);
+        assert_eq!(ended.code, Some(3), "{ended:#?}");
+        assert_said(
+            &ended,
+            "this port serves raw clients only; its listener needs the protocol auto or pulse",
+        );
+        // It may come before the line was taken from the input.
+        assert_said(&ended, "0 messages committed, ");
+    }
+    let told =
+        |line: &&str| line.contains("a client of the pulse protocol is ended at a listener for raw clients");
+    assert_eq!(gateway.stderr().lines().filter(told).count(), 1, "{}", gateway.stderr());
+    let (echo, _serving) = server(|stream| answer(stream, b"PULSE\0\x01\n"));
     let (mute, _serving) = server(|stream| answer(stream, b""));
     for (address, words) in
         [(echo, "not a frame"), (mute, "3 connections in a row were ended without a byte")]

@@ -1,11 +1,13 @@
 //! What is special to raw connections: chunks or lines, the reply to each message, the farewell.
 
+use super::dialogue::Dialogue;
 use super::speech::Speech;
 use super::{Connection, Event, Output};
 use crate::close::{CloseReason, Retry};
+use crate::frame::PREFACE;
 use crate::lifetime::Phase;
 use crate::lines::Lines;
-use crate::policy::{Framing, Heartbeat, Policy};
+use crate::policy::{Framing, Heartbeat, Policy, Protocol};
 use crate::time::Now;
 
 /// What stands for the number of the message in a reply.
@@ -15,6 +17,10 @@ const NUMBER_DIGITS_MAX: usize = 20;
 
 impl Connection {
     pub(super) fn handle_raw(&mut self, now: Now, policy: &Policy, input: &[u8], output: &mut impl Output) {
+        if !self.lifetime.has_spoken() && self.is_lost(policy, input) {
+            self.speech = Some(Box::new(Speech::Pulse(Dialogue::new(policy))));
+            return self.close(now, policy, CloseReason::RawListener, output);
+        }
         if policy.heartbeat == Heartbeat::Any {
             self.lifetime.handle_heartbeat(now);
         }
@@ -31,6 +37,12 @@ impl Connection {
             output.transmit().truncate(before);
             self.close(now, policy, CloseReason::WriteDeadline, output);
         }
+    }
+
+    /// Whether a client of the pulse protocol has come to a listener for raw ones, as far as its first bytes tell.
+    fn is_lost(&self, policy: &Policy, input: &[u8]) -> bool {
+        let is_first = self.totals.bytes_in == input.len() as u64;
+        policy.protocol == Protocol::Raw && is_first && input.starts_with(&PREFACE)
     }
 
     pub(super) fn handle_raw_end(&mut self, now: Now, output: &mut impl Output) {

@@ -33,10 +33,20 @@ fn wherever_it_is_cut_once_it_is_the_same() {
 }
 
 #[test]
-fn a_raw_listener_takes_the_preface_for_a_message() {
-    let mut driver = Driver::raw(Policy { protocol: Protocol::Raw, ..pulse() });
+fn a_raw_listener_tells_who_begins_with_the_preface_that_it_is_one() {
+    let raw = || Policy { protocol: Protocol::Raw, ..pulse() };
+    for rest in [&b""[..], &opening(&[Frame::Hello(hello())])[PREFACE.len()..]] {
+        let mut driver = Driver::new(raw());
+        driver.receive(&[&PREFACE[..], rest].concat());
+        driver.ended(CloseReason::RawListener, &[], &[Said::bye(CloseReason::RawListener, 0)]);
+    }
+    // Later, or in pieces, it is a message like any other.
+    let mut driver = Driver::raw(raw());
+    driver.receive(&PREFACE[..5]);
+    driver.receive(&PREFACE[5..]);
     driver.receive(&PREFACE);
-    assert_eq!(driver.seen(), [Seen::Message(1, PREFACE.to_vec())]);
+    let message = |number, bytes: &[u8]| Seen::Message(number, bytes.to_vec());
+    assert_eq!(driver.seen(), [message(1, &PREFACE[..5]), message(2, &PREFACE[5..]), message(3, &PREFACE)]);
     assert!(!driver.connection().is_pulse());
 }
 

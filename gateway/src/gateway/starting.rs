@@ -28,7 +28,7 @@ use std::collections::HashSet;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::RawFd;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
@@ -65,6 +65,7 @@ pub(super) fn start(
         limits: Limits::new(Arc::clone(&total), listener),
         delivery,
         ledger,
+        met_pulse: AtomicBool::default(),
     };
     let doors = config.listeners.iter().zip(deliveries).zip(ledgers).map(door).collect();
     let owned: Vec<Arc<Store>> = stores.iter().map(|opened| Arc::clone(&opened.store)).collect();

@@ -2,7 +2,7 @@
 
 use crate::id::ConnectionId;
 use crate::limits::Limits;
-use crate::peer::Source;
+use crate::peer::{Peer, Source};
 use crate::shard::held::HeldEnd;
 use crate::shard::ledger::Ledger;
 use crate::shard::standstill::Standstill;
@@ -15,6 +15,7 @@ use pulsegate_core::policy::Policy;
 use pulsegate_core::time::Instant;
 use pulsegate_store::{Attach, Moment, Request, Resume, Ticket, Token};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
 /// One listener, as all shards share it.
@@ -25,6 +26,22 @@ pub(crate) struct Door {
     pub(crate) delivery: Delivery,
     /// The ledger of its clients' sessions, and of the messages that are to be stored.
     pub(crate) ledger: Option<usize>,
+    /// It was said that a client of the pulse protocol has come here, though only raw ones are served.
+    pub(crate) met_pulse: AtomicBool,
+}
+
+impl Door {
+    /// A client of the pulse protocol has come, though only raw ones are served. Said once: they come back.
+    pub(crate) fn handle_lost_client(&self, peer: Peer) {
+        if !self.met_pulse.swap(true, Relaxed) {
+            tracing::warn!(
+                listener = %self.limits.listen(),
+                peer = %peer.address(),
+                "a client of the pulse protocol is ended at a listener for raw clients; set the listener's protocol to auto \
+                 if it is to serve both"
+            );
+        }
+    }
 }
 
 /// What becomes of a message.

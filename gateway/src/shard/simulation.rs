@@ -40,7 +40,7 @@ use std::cell::RefCell;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::time::Duration;
 use world::{Link, Ready, SimulatedRim, World};
 
@@ -98,7 +98,7 @@ impl Simulation {
             let limits = Limits::new(Arc::clone(&total), &config);
             let policy = (rule.policy)();
             let ledger = (policy.protocol != Protocol::Raw).then_some(0);
-            Door { policy, limits, delivery: rule.delivery, ledger }
+            Door { policy, limits, delivery: rule.delivery, ledger, met_pulse: AtomicBool::default() }
         };
         let queues: Box<[Arc<SinkQueue>]> = [Arc::clone(&queue)].into();
         let mailboxes: Arc<[Arc<Mailbox>]> = [Arc::clone(&mailbox)].into();

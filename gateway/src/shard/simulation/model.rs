@@ -478,6 +478,7 @@ fn check_reason(client: usize, state: &Client, ended: &Ended, model: &Model) {
         | CloseReason::SequenceGap
         | CloseReason::WindowExceeded
         | CloseReason::UnconfirmedRefusals
+        | CloseReason::RawListener
         | CloseReason::BadText
         | CloseReason::TruncatedFrame
         | CloseReason::BadToken
