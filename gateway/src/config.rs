@@ -189,7 +189,7 @@ impl Default for ListenerConfig {
     fn default() -> Self {
         Self {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 7373)),
-            policy: Policy::default(),
+            policy: defaults::policy(defaults::long(None, None)),
             sink: "print".to_owned(),
             max_connections: None,
             max_per_address: None,

@@ -5,7 +5,8 @@ use crate::exchange::Window;
 use crate::frame::MESSAGE_BYTES_MAX;
 use std::time::Duration;
 
-/// What is spoken at a listener.
+/// What is spoken at a listener. The default is for rules made by hand; where it isn't said, a gateway's listeners are
+/// [`Auto`](Self::Auto).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Protocol {
     /// Bytes, in chunks or lines.

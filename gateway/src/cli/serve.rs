@@ -60,7 +60,7 @@ struct ListenerArgs {
     /// Address to listen on; may be repeated, port 0 takes a free one [default: 127.0.0.1:7373]
     #[arg(long, value_name = "ADDR", value_parser = parse_address, conflicts_with = "config")]
     listen: Vec<SocketAddr>,
-    /// What is spoken: raw bytes, the pulse protocol, or what a client begins with [default: raw]
+    /// What is spoken: raw bytes, the pulse protocol, or what a client begins with [default: auto]
     #[arg(long, conflicts_with = "config")]
     protocol: Option<ProtocolArg>,
     /// Short connections: ended this long after accept, whatever they send

@@ -1,7 +1,10 @@
 //! Defaults that follow from another setting, the same for files and flags. Knows neither.
 
-use pulsegate_core::policy::{LifetimePolicy, Policy};
+use pulsegate_core::policy::{LifetimePolicy, Policy, Protocol};
 use std::time::Duration;
+
+/// What is spoken at a listener that doesn't say it: so any client is served by any listener, whatever it speaks.
+pub const PROTOCOL: Protocol = Protocol::Auto;
 
 /// A long lifetime of which only a part may have been stated. The default heartbeat timeout never exceeds
 /// the maximum age.
@@ -18,10 +21,10 @@ pub fn long(heartbeat_timeout: Option<Duration>, max_age: Option<Duration>) -> L
     }
 }
 
-/// The default policy with another lifetime. Its deadline for the first message never exceeds the lifetime.
+/// The default policy of a listener with this lifetime. Its deadline for the first message never exceeds the lifetime.
 #[must_use]
 pub fn policy(lifetime: LifetimePolicy) -> Policy {
-    let mut policy = Policy { lifetime, ..Policy::default() };
+    let mut policy = Policy { protocol: PROTOCOL, lifetime, ..Policy::default() };
     policy.first_message = policy.first_message.min(policy.age_max());
     policy
 }
@@ -32,7 +35,7 @@ mod tests {
 
     #[test]
     fn nothing_stated_is_the_default_policy() {
-        assert_eq!(policy(long(None, None)), Policy::default());
+        assert_eq!(policy(long(None, None)), Policy { protocol: PROTOCOL, ..Policy::default() });
     }
 
     #[test]

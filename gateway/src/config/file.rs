@@ -227,7 +227,7 @@ fn policy(table: &Spanned<RawListener>) -> Result<Policy, Fault> {
 }
 
 fn protocol(raw: &RawListener) -> Result<Protocol, Fault> {
-    let protocol = value(&raw.protocol).map_or_else(Protocol::default, Protocol::from);
+    let protocol = value(&raw.protocol).map_or(defaults::PROTOCOL, Protocol::from);
     let written = |keys: &[&'static str]| keys.iter().find_map(|key| Some((*key, raw.span(key)?)));
     match protocol {
         Protocol::Raw => match written(&PULSE_KEYS) {

@@ -109,8 +109,8 @@ mod tests {
     fn the_default_in_a_sentence() {
         check(
             |_| (),
-            "127.0.0.1:7373 long, raw: first message within 10s, heartbeat timeout 5s, maximum age 1day, \
-             any bytes are a heartbeat, chunks to print",
+            "127.0.0.1:7373 long, raw or pulse: first message within 10s, heartbeat timeout 5s, maximum age 1day, \
+             any bytes are a heartbeat, raw chunks and pulse messages to print",
         );
     }
 
@@ -118,6 +118,7 @@ mod tests {
     fn a_short_listener_in_a_sentence() {
         check(
             |door| {
+                door.policy.protocol = Protocol::Raw;
                 door.policy.lifetime = LifetimePolicy::Short { deadline: Duration::from_secs(90) };
                 door.policy.framing = Framing::Lines;
                 door.sink = "echo".to_owned();
@@ -158,6 +159,7 @@ mod tests {
     fn what_is_off_by_default_is_named_when_it_is_on() {
         check(
             |door| {
+                door.policy.protocol = Protocol::Raw;
                 door.policy.heartbeat = Heartbeat::Line(b"PING"[..].into());
                 door.policy.framing = Framing::Lines;
                 door.policy.minimum_rate =

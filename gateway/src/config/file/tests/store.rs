@@ -85,7 +85,7 @@ fn a_store_takes_what_its_listeners_send() {
     check(&format!("[store]\n{large}"), 5, 21, problem, help);
     check(&format!("[store]\nqueue_bytes_max = \"16MiB\"\n{large}"), 2, 19, problem, help);
     parsed(&format!("[store]\nqueue_bytes_max = \"18MB\"\n{large}"));
-    parsed(&large.replace("\"store\"", "\"discard\""));
+    parsed(&large.replace("\"store\"", "\"discard\"\nprotocol = \"raw\""));
 
     check(
         &format!("[store]\nquota_bytes = 1000\n{LISTENER}protocol = \"auto\"\n"),
@@ -95,7 +95,7 @@ fn a_store_takes_what_its_listeners_send() {
         "raise it to 65600 or more, or lower message_bytes_max",
     );
     check(
-        &format!("{LISTENER}sink = \"store\"\nmessage_bytes_max = \"16MiB\"\n"),
+        &format!("{LISTENER}sink = \"store\"\nmessage_bytes_max = \"16MiB\"\nprotocol = \"raw\"\n"),
         4,
         21,
         "message_bytes_max: the store takes at most 16,000,000 bytes in a message",
