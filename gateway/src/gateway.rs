@@ -1,24 +1,27 @@
 //! The gateway as a whole: put together, drained, stopped, waited for. How its threads start stands in `starting`.
 
+mod ending;
 mod starting;
 
 use crate::config::check::ConfigFault;
 use crate::config::{Config, ListenerConfig, PrintFormat, SINKS, STORE};
 use crate::counters::{Counts, Published};
 use crate::mailbox::{Command, Mailbox};
+use crate::shard::Leftover;
 use crate::shard::door::Delivery;
 use crate::sink::print::Print;
 use crate::sink::queue::SinkQueue;
 use crate::sink::{Sink, SinkError};
-use crate::stores::{Awaited, PushOutcome, Ticker};
+use crate::stores::{Awaited, Opened, PushOutcome, Ticker};
+use ending::Deadline;
 use nix::errno::Errno;
 use pulsegate_core::policy::Framing;
 use pulsegate_store::{OpenError, Recipient, Store, SubmitError};
 use std::io;
 use std::net::SocketAddr;
+use std::sync::mpsc::Receiver;
 use std::sync::{Arc, Weak};
 use std::thread::JoinHandle;
-use std::time::Duration;
 
 /// Why a gateway can't start.
 #[derive(Debug, thiserror::Error)]
@@ -65,6 +68,12 @@ pub enum RunError {
         name: String,
         /// What it said.
         error: SinkError,
+    },
+    /// Not everything could be handed over in time.
+    #[error("{messages} messages are lost: sinks or stores could not take them in time")]
+    GivenUp {
+        /// How many; those are not counted that their clients still keep.
+        messages: u64,
     },
 }
 
@@ -148,10 +157,10 @@ pub struct Gateway {
     addresses: Vec<SocketAddr>,
     max_connections: usize,
     warnings: Vec<String>,
-    shards: Vec<JoinHandle<io::Result<()>>>,
+    shards: Vec<JoinHandle<io::Result<Leftover>>>,
     /// Dropped before the stores, which it tells the time.
     ticker: Option<Ticker>,
-    stores: Vec<Arc<Store>>,
+    stores: Vec<Opened>,
     sinks: Vec<SinkThread>,
 }
 
@@ -160,6 +169,8 @@ struct SinkThread {
     name: String,
     queue: Arc<SinkQueue>,
     thread: JoinHandle<Result<(), SinkError>>,
+    /// Disconnected when the thread has ended.
+    ended: Receiver<()>,
 }
 
 /// The way to a running gateway from any thread.
@@ -169,6 +180,7 @@ pub struct Control {
     published: Arc<[Arc<Published>]>,
     stores: Arc<[Weak<Store>]>,
     awaited: Arc<Awaited>,
+    deadline: Arc<Deadline>,
 }
 
 /// A message to a client was not taken; what becomes of one that was taken says its [`PushOutcome`].
@@ -183,16 +195,6 @@ pub enum SendError {
 }
 
 impl Control {
-    /// Stops gracefully: accepts nobody any more, ends the connections spread over `within`.
-    pub fn drain(&self, within: Duration) {
-        self.tell_all(|| Command::Drain(within));
-    }
-
-    /// Ends everything now.
-    pub fn stop(&self) {
-        self.tell_all(|| Command::Stop);
-    }
-
     /// Sends a message to a client of the pulse protocol, whether it is connected or not: the newest session of its
     /// id, or the session that is named. It is kept, as durably as the clients' own messages, until the client has
     /// committed it or its session has expired. `on_outcome` is called once, on the store's thread, and must not block
@@ -265,51 +267,13 @@ impl Gateway {
         self.control.clone()
     }
 
-    /// Waits until it has been drained or stopped, and everything was handed to the sinks.
+    /// Waits until it has been drained or stopped, and everything was handed to the sinks and stores, or given up.
     ///
     /// # Errors
-    /// The first failure of a part; the other parts have been stopped then.
+    /// The first failure of a part; the other parts have been stopped then. What was counted says
+    /// [`Control::counts`] all the same.
     pub fn wait(mut self) -> Result<Counts, RunError> {
-        let mut failure = None;
-        for shard in std::mem::take(&mut self.shards) {
-            let name = shard.thread().name().unwrap_or("shard").to_owned();
-            let outcome = shard.join().map_err(|_| RunError::Panic(name)).and_then(|ran| Ok(ran?));
-            if let Err(error) = outcome {
-                failure.get_or_insert(error);
-            }
-        }
-        self.close_stores();
-        for SinkThread { name, queue, thread } in std::mem::take(&mut self.sinks) {
-            queue.close();
-            let outcome = thread.join().map_err(|_| RunError::Panic(name.clone()));
-            if let Err(error) =
-                outcome.and_then(|served| served.map_err(|error| RunError::Sink { name, error }))
-            {
-                failure.get_or_insert(error);
-            }
-        }
+        let failure = self.end();
         failure.map_or_else(|| Ok(self.control.counts()), Err)
-    }
-}
-
-impl Gateway {
-    /// Commits what was submitted, as far as it can be, and hands on what goes to sinks.
-    fn close_stores(&mut self) {
-        self.ticker = None;
-        self.stores.clear();
-    }
-}
-
-impl Drop for Gateway {
-    fn drop(&mut self) {
-        self.control.stop();
-        for shard in self.shards.drain(..) {
-            // What it failed at, only those learn who wait.
-            let _ = shard.join();
-        }
-        self.close_stores();
-        for sink in &self.sinks {
-            sink.queue.close();
-        }
     }
 }

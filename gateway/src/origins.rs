@@ -98,6 +98,13 @@ impl Origins {
         }
     }
 
+    /// Nobody waits for the sink any more.
+    pub(crate) fn give_up(&self) {
+        if let Some(queue) = &self.queue {
+            queue.fail();
+        }
+    }
+
     fn echo(&self, origin: &Origin, payload: Box<[u8]>) {
         let mailbox = &self.mailboxes[origin.shard];
         while mailbox.post(Command::Send(origin.from.id, payload.clone())) == Err(Refused::Full) {

@@ -37,6 +37,7 @@ use crate::peer::Peer;
 use crate::shard::door::{After, Courier, Desk, Door, Lane};
 use crate::shard::drain::Drain;
 use crate::shard::entry::{Entry, Marks, Waiting};
+use crate::shard::held::HeldEnd;
 use crate::shard::ledger::Ledger;
 use crate::shard::rim::Rim;
 use crate::shard::settling::SPENT_PER_TURN;
@@ -72,6 +73,15 @@ pub(crate) struct Shared {
     pub(crate) numbers: AtomicU64,
 }
 
+/// What a shard could not hand over before it ended.
+#[derive(Debug, Default)]
+pub(crate) struct Leftover {
+    /// Ends that the sinks are to hear of when the stores in memory have forwarded what they can.
+    pub(crate) ends: Vec<HeldEnd>,
+    /// Messages that are lost.
+    pub(crate) messages: u64,
+}
+
 /// A part of the connections of a gateway.
 pub(crate) struct Shard<R: Rim> {
     index: usize,
@@ -103,6 +113,8 @@ pub(crate) struct Shard<R: Rim> {
     turned_away: VecDeque<ConnectionId>,
     sweeps: VecDeque<Sweep>,
     drain: Option<Drain>,
+    /// What could not be handed over before it ended.
+    pub(crate) leftover: Leftover,
     /// So many end at once that their sockets are closed later.
     rush: bool,
     /// Sockets whose end has been sent, and that are still to be closed.
@@ -148,6 +160,7 @@ impl<R: Rim> Shard<R> {
             turned_away: VecDeque::new(),
             sweeps: VecDeque::new(),
             drain: None,
+            leftover: Leftover::default(),
             rush: false,
             spent: VecDeque::new(),
             counts: Counts::default(),
@@ -244,6 +257,7 @@ impl<R: Rim> Shard<R> {
         // The stores come first: if one has died, the ends that waited for it go into these batches.
         self.check_stuck();
         self.submit();
+        self.give_up_late();
         for lane in &mut self.lanes {
             if !lane.batch.is_empty() {
                 lane.queue.push(self.index, std::mem::take(&mut lane.batch));
@@ -291,13 +305,15 @@ impl<R: Rim> Shard<R> {
 
     fn next_wake(&self) -> Option<Instant> {
         let drain = self.drain.as_ref().and_then(Drain::next);
+        let bound = self.drain.as_ref().map(Drain::bound).filter(|_| !self.is_done());
         let stuck = self.next_stuck_check();
-        [self.wheel.next_wake(), drain, stuck].into_iter().flatten().min()
+        [self.wheel.next_wake(), drain, bound, stuck].into_iter().flatten().min()
     }
 
     /// Whether it has been told to stop and holds nothing any more.
     pub(crate) fn is_done(&self) -> bool {
-        let is_told = self.ledgers.iter().all(|ledger| ledger.held.is_empty());
+        let is_told = |ledger: &Ledger| ledger.held.is_empty() && ledger.is_handed_over();
+        let is_told = self.ledgers.iter().all(is_told);
         self.drain.is_some() && self.table.is_empty() && is_told && self.spent.is_empty()
     }
 

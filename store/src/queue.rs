@@ -35,6 +35,8 @@ struct Inbox {
     bytes: usize,
     /// Somebody was turned away and wants to hear when there is room.
     awaited: bool,
+    /// Of those that the committer has taken and not released, the messages that nobody else keeps.
+    unkept_taken: u64,
     tick: Option<Moment>,
     closed: bool,
 }
@@ -93,6 +95,12 @@ impl Queue {
         self.inbox.lock().requests.is_empty()
     }
 
+    /// How many messages wait that nobody else keeps, those counted in that are being worked on.
+    pub(crate) fn unkept(&self) -> u64 {
+        let inbox = self.inbox.lock();
+        inbox.requests.iter().filter(|request| request.is_unkept()).count() as u64 + inbox.unkept_taken
+    }
+
     /// Waits for something to do. While the committer can't write it `takes` no requests; with `at_once` it has
     /// something to do anyway.
     pub(crate) fn wait(&self, takes: bool, at_once: bool) -> Turn {
@@ -108,6 +116,7 @@ impl Queue {
                 count += 1;
             }
             turn.requests.extend(inbox.requests.drain(..count));
+            inbox.unkept_taken = turn.requests.iter().filter(|request| request.is_unkept()).count() as u64;
         }
         turn.closed = inbox.closed && (inbox.requests.is_empty() || !takes);
         turn
@@ -117,6 +126,7 @@ impl Queue {
     pub(crate) fn release(&self, bytes: usize) -> bool {
         let mut inbox = self.inbox.lock();
         inbox.bytes -= bytes;
+        inbox.unkept_taken = 0;
         let ready = inbox.awaited && inbox.bytes <= self.bytes_max / 2;
         if ready {
             inbox.awaited = false;

@@ -444,6 +444,11 @@ pub enum EndReason {
 }
 
 impl Request {
+    /// Whether it brings a message that nobody else keeps: who has sent it gets no receipt.
+    pub(crate) const fn is_unkept(&self) -> bool {
+        matches!(self, Self::Append { .. })
+    }
+
     /// Whether it is only a hint, which may be lost and may wait for the next commit.
     pub(crate) const fn is_hint(&self) -> bool {
         matches!(self, Self::TokenUsed { .. } | Self::Confirm { .. })

@@ -13,12 +13,14 @@ use crate::room::Room;
 use crate::tickets::Tickets;
 use crate::unjudged::Unjudged;
 use crate::warnings::Warnings;
-use parking_lot::Mutex;
+use parking_lot::{Condvar, Mutex};
 use pulsegate_core::frame::Durability;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 /// Why a store can't be opened.
 #[derive(Debug, thiserror::Error)]
@@ -51,6 +53,9 @@ pub struct Store {
     queue: Arc<Queue>,
     figures: Arc<Mutex<Figures>>,
     committer: Option<JoinHandle<()>>,
+    ended: Arc<(Mutex<bool>, Condvar)>,
+    /// Nobody waits for the committer any more.
+    detached: AtomicBool,
 }
 
 impl Store {
@@ -149,14 +154,19 @@ impl Store {
             now,
         };
         let closing = Arc::clone(&queue);
+        let ended = Arc::<(Mutex<bool>, Condvar)>::default();
+        let end = Arc::clone(&ended);
         let thread = std::thread::Builder::new().name("store".to_owned()).spawn(move || {
             if catch_unwind(AssertUnwindSafe(|| committer.run())).is_err() {
                 closing.close();
                 let why = "the store's thread has died; nothing is acknowledged any more".to_owned();
                 deliver(vec![Reply::Stopped { why }]);
             }
+            *end.0.lock() = true;
+            end.1.notify_all();
         });
-        Ok(Self { queue, figures, committer: Some(thread.map_err(OpenError::Thread)?) })
+        let committer = Some(thread.map_err(OpenError::Thread)?);
+        Ok(Self { queue, figures, committer, ended, detached: AtomicBool::new(false) })
     }
 
     /// Asks for one thing. Never blocks.
@@ -181,6 +191,22 @@ impl Store {
         self.queue.tick(now);
     }
 
+    /// Takes nothing more, commits what was submitted, as far as it can be committed, and ends. Returns how many
+    /// messages it has lost of those that nobody else keeps ([`Request::Append`]).
+    ///
+    /// # Errors
+    /// The same number, if it has not ended `within` this time. It goes on trying, and dropping it does not wait for it.
+    pub fn close(&self, within: Duration) -> Result<u64, u64> {
+        self.queue.close();
+        let mut ended = self.ended.0.lock();
+        self.ended.1.wait_while_for(&mut ended, |ended| !*ended, within);
+        if *ended {
+            return Ok(self.queue.unkept());
+        }
+        self.detached.store(true, Relaxed);
+        Err(self.queue.unkept())
+    }
+
     /// What it holds.
     #[must_use]
     pub fn figures(&self) -> Figures {
@@ -192,9 +218,10 @@ impl Drop for Store {
     fn drop(&mut self) {
         self.queue.close();
         let committer = self.committer.take();
+        let is_awaited = !self.detached.load(Relaxed) || *self.ended.0.lock();
         // The last owner may be the callback itself; a thread can't wait for itself.
         if let Some(committer) =
-            committer.filter(|thread| thread.thread().id() != std::thread::current().id())
+            committer.filter(|thread| is_awaited && thread.thread().id() != std::thread::current().id())
         {
             let _ = committer.join();
         }

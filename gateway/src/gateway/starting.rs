@@ -14,7 +14,7 @@ use crate::shard::acceptor::Acceptor;
 use crate::shard::door::{Delivery, Door};
 use crate::shard::event_loop::{EventLoop, WAKER, listener_token};
 use crate::shard::sockets::Sockets;
-use crate::shard::{Shard, Shared};
+use crate::shard::{Leftover, Shard, Shared};
 use crate::sink::Sink;
 use crate::sink::queue::SinkQueue;
 use crate::stores::{Awaited, Destination, Opened, Ticker};
@@ -59,6 +59,7 @@ pub(super) fn start(
     let destination = Destination { mailboxes: Arc::clone(&mailboxes), awaited: Arc::clone(&awaited) };
     let (stores, ledgers) = open_stores(config, &deliveries, &destination, clock, &queues)?;
 
+    let lanes = deliveries.iter().map(lane_of).collect();
     let total = Arc::new(Gauge::new(connections));
     let door = |((listener, delivery), ledger): ((&ListenerConfig, Delivery), Option<usize>)| Door {
         policy: listener.policy.clone(),
@@ -68,14 +69,15 @@ pub(super) fn start(
         met_pulse: AtomicBool::default(),
     };
     let doors = config.listeners.iter().zip(deliveries).zip(ledgers).map(door).collect();
-    let owned: Vec<Arc<Store>> = stores.iter().map(|opened| Arc::clone(&opened.store)).collect();
+    let owned = stores.clone();
+    let all: Vec<Arc<Store>> = stores.iter().map(|opened| Arc::clone(&opened.store)).collect();
     let numbers = AtomicU64::new(0);
     let shared = Arc::new(Shared { doors, queues: queues.clone(), stores: stores.into(), numbers });
 
     let published: Arc<[Arc<Published>]> = mailboxes.iter().map(|_| Arc::default()).collect();
-    let weak = owned.iter().map(Arc::downgrade).collect();
-    let control = Control { mailboxes, published, stores: weak, awaited };
-    let ticker = (!owned.is_empty()).then(|| Ticker::start(owned.clone(), clock)).transpose()?;
+    let weak = all.iter().map(Arc::downgrade).collect();
+    let control = Control { mailboxes, published, stores: weak, awaited, deadline: Arc::default() };
+    let ticker = (!all.is_empty()).then(|| Ticker::start(all, clock)).transpose()?;
     // From here on, dropping the gateway stops the threads that have been started.
     let mut gateway = Gateway {
         control: control.clone(),
@@ -87,8 +89,10 @@ pub(super) fn start(
         stores: owned,
         sinks: Vec::new(),
     };
+    let served = queues.clone();
     for ((name, sink), queue) in sinks.into_iter().zip(queues) {
-        gateway.sinks.push(start_sink(name, sink, queue, clock)?);
+        let last = LastOne { lanes: Arc::clone(&lanes), queues: served.clone(), control: control.clone() };
+        gateway.sinks.push(start_sink(name, sink, queue, clock, last)?);
     }
     let listeners: Arc<[ListenerConfig]> = config.listeners.clone().into();
     let gather = config.gathering();
@@ -169,15 +173,15 @@ impl Launch {
         self,
         orders: &mpsc::Receiver<Order>,
         reports: &mpsc::Sender<Result<Vec<SocketAddr>, StartError>>,
-    ) -> io::Result<()> {
+    ) -> io::Result<Leftover> {
         let parted = self.part();
         let may_go_on = parted.is_ok();
         // Whoever started us has given up if nobody listens; then no order comes either.
         let _ = reports.send(parted.map(|()| Vec::new()));
         if !may_go_on {
-            return Ok(());
+            return Ok(Leftover::default());
         }
-        let Ok(Order::Open(addresses)) = orders.recv() else { return Ok(()) };
+        let Ok(Order::Open(addresses)) = orders.recv() else { return Ok(Leftover::default()) };
         let all_or_none = AllOrNone { control: self.control.clone(), failed: true };
         let (report, event_loop) = match self.prepare(addresses) {
             Ok((addresses, event_loop)) => (Ok(addresses), Some(event_loop)),
@@ -186,7 +190,7 @@ impl Launch {
         let _ = reports.send(report);
         match (orders.recv(), event_loop) {
             (Ok(Order::Begin), Some(event_loop)) => all_or_none.run(event_loop),
-            (Ok(Order::Begin | Order::Open(_)) | Err(_), _) => Ok(()),
+            (Ok(Order::Begin | Order::Open(_)) | Err(_), _) => Ok(Leftover::default()),
         }
     }
 
@@ -236,10 +240,10 @@ struct AllOrNone {
 }
 
 impl AllOrNone {
-    fn run(mut self, event_loop: EventLoop) -> io::Result<()> {
-        event_loop.run()?;
+    fn run(mut self, event_loop: EventLoop) -> io::Result<Leftover> {
+        let leftover = event_loop.run()?;
         self.failed = false;
-        Ok(())
+        Ok(leftover)
     }
 }
 
@@ -300,21 +304,52 @@ fn mailbox(waker: Waker) -> Arc<Mailbox> {
     Arc::new(Mailbox::new(move || waker.wake()))
 }
 
+const fn lane_of(delivery: &Delivery) -> Option<usize> {
+    match delivery {
+        Delivery::Lane(lane) => Some(*lane),
+        Delivery::Discard | Delivery::Echo(_) | Delivery::Store => None,
+    }
+}
+
+/// Ends the gateway when the last sink has failed that a listener could use: one that refuses everybody for ever is
+/// worse than none, which is started anew.
+struct LastOne {
+    /// The sink of each listener; `None` if it needs none.
+    lanes: Arc<[Option<usize>]>,
+    queues: Box<[Arc<SinkQueue>]>,
+    control: Control,
+}
+
+impl Drop for LastOne {
+    fn drop(&mut self) {
+        let is_dead = |lane: &Option<usize>| lane.is_some_and(|lane| self.queues[lane].has_failed());
+        if !self.control.deadline.is_set() && self.lanes.iter().all(is_dead) {
+            tracing::error!("no listener is left whose sink works: ending");
+            self.control.drain(Duration::ZERO);
+        }
+    }
+}
+
 fn start_sink(
     name: String,
     sink: Box<dyn Sink>,
     queue: Arc<SinkQueue>,
     clock: Clock,
+    last: LastOne,
 ) -> io::Result<SinkThread> {
     let thread = std::thread::Builder::new().name(format!("sink-{name}"));
     let served = Arc::clone(&queue);
     let sink_name = name.clone();
+    let (alive, ended) = mpsc::channel();
     let thread = thread.spawn(move || {
+        let _alive: mpsc::Sender<()> = alive;
+        // However it ends.
+        let _last = last;
         let outcome = served.serve(sink, clock);
         if let Err(error) = &outcome {
             tracing::error!(sink = sink_name, %error, "a sink has failed; its connections end, others go on");
         }
         outcome
     })?;
-    Ok(SinkThread { name, queue, thread })
+    Ok(SinkThread { name, queue, thread, ended })
 }

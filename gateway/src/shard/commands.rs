@@ -160,7 +160,16 @@ impl<R: Rim> Shard<R> {
 
     /// Ends everything now; what can't leave at once is given up.
     fn stop(&mut self, now: Now) {
-        self.drain.get_or_insert_with(|| Drain::new(now.instant, Duration::ZERO, 0, Box::default()));
+        match &mut self.drain {
+            Some(drain) => drain.hurry(now.instant),
+            None => self.drain = Some(Drain::new(now.instant, Duration::ZERO, 0, Box::default())),
+        }
+        self.end_all();
+    }
+
+    /// Ends all connections, whatever is left to be sent.
+    pub(crate) fn end_all(&mut self) {
+        let now = self.now();
         let mut from = 0;
         while let Some(key) = self.table.next_key(from) {
             from = key + 1;
@@ -171,6 +180,5 @@ impl<R: Rim> Shard<R> {
         }
         self.lanes.iter_mut().for_each(|lane| lane.paused.clear());
         self.ledgers.iter_mut().for_each(|ledger| ledger.paused.clear());
-        self.ledgers.iter_mut().for_each(|ledger| ledger.held.release_all(&mut self.lanes));
     }
 }

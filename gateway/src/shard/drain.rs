@@ -20,6 +20,10 @@ const ENDS_PER_TURN: usize = 256;
 const RESTART: Duration = Duration::from_secs(1);
 /// For so long after the last end newcomers are answered at the most.
 const ANSWERS_AFTER: Duration = Duration::from_secs(2);
+/// For so long after the last planned end a shard waits until everything is handed over.
+const HANDOVER: Duration = Duration::from_secs(3);
+/// The same when it is told to stop while it drains.
+const HANDOVER_FORCED: Duration = Duration::from_millis(500);
 /// What is added for each newcomer to the part of the return that it gets; of the sums only the part below 1 counts, and
 /// these are spread as evenly as can be (the golden ratio).
 const SPREAD_STEP: f64 = 0.618_033_988_749_895;
@@ -39,13 +43,15 @@ pub(crate) struct Drain {
     /// Those that are still to be ended.
     waiting: VecDeque<ConnectionId>,
     newcomers: u32,
+    /// What isn't handed over by then is given up.
+    bound: Instant,
 }
 
 impl Drain {
     /// A drain of `total` connections that begins at `now`.
-    pub(crate) const fn new(now: Instant, within: Duration, total: usize, returns: Box<[Duration]>) -> Self {
-        let waiting = VecDeque::new();
-        Self { began: now, within, total, returns, cursor: Some(0), planned: 0, waiting, newcomers: 0 }
+    pub(crate) fn new(now: Instant, within: Duration, total: usize, returns: Box<[Duration]>) -> Self {
+        let (waiting, bound) = (VecDeque::new(), now.after(within).after(HANDOVER));
+        Self { began: now, within, total, returns, cursor: Some(0), planned: 0, waiting, newcomers: 0, bound }
     }
 
     /// Plans the end of one more connection; `None` when all have their plan. Those that come now are not among them.
@@ -81,6 +87,16 @@ impl Drain {
     /// Whether newcomers are still to be answered.
     fn answers(&self, now: Instant) -> bool {
         now < self.began.after(self.within).after(ANSWERS_AFTER)
+    }
+
+    /// It is to end at once.
+    pub(crate) fn hurry(&mut self, now: Instant) {
+        self.bound = self.bound.min(now.after(HANDOVER_FORCED));
+    }
+
+    /// When what isn't handed over is given up.
+    pub(crate) const fn bound(&self) -> Instant {
+        self.bound
     }
 
     /// When a client of this listener should come back: after the drain and the restart, and then so that with
@@ -141,6 +157,20 @@ impl<R: Rim> Shard<R> {
                 connection.close_until(now, policy, CloseReason::Drain, retry, courier);
             });
             self.settle(key, now);
+        }
+    }
+
+    /// Gives up what could not be handed over in time.
+    pub(crate) fn give_up_late(&mut self) {
+        let Some(bound) = self.drain.as_ref().map(Drain::bound) else { return };
+        if self.is_done() || self.now().instant < bound {
+            return;
+        }
+        self.end_all();
+        self.submit();
+        for ledger in &mut self.ledgers {
+            self.leftover.messages += ledger.give_up();
+            self.leftover.ends.extend(ledger.held.take_all());
         }
     }
 

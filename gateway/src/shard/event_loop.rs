@@ -3,11 +3,11 @@
 
 use crate::clock::Clock;
 use crate::id::ConnectionId;
-use crate::shard::Shard;
 use crate::shard::acceptor::Acceptor;
 use crate::shard::gathering::Gathering;
 use crate::shard::reading::Reach;
 use crate::shard::sockets::Sockets;
+use crate::shard::{Leftover, Shard};
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Registry, Token};
 use nix::sys::time::TimeSpec;
@@ -66,11 +66,11 @@ impl EventLoop {
         Ok(Self { poll, alarm, clock, acceptor, shard, gathering, heard: now })
     }
 
-    /// Runs until it was told to drain or stop and holds nothing any more.
+    /// Runs until it was told to drain or stop and holds nothing any more. Returns what it had to give up.
     ///
     /// # Errors
     /// When the poller fails, which no peer can cause.
-    pub(crate) fn run(mut self) -> io::Result<()> {
+    pub(crate) fn run(mut self) -> io::Result<Leftover> {
         let mut events = Events::with_capacity(EVENTS_PER_TURN);
         let mut ended = self.clock.now();
         while !self.is_over() {
@@ -82,7 +82,7 @@ impl EventLoop {
                 self.gather(span);
             }
         }
-        Ok(())
+        Ok(std::mem::take(&mut self.shard.leftover))
     }
 
     /// Sleeps for so long, or until there is something to do by itself.

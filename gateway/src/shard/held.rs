@@ -47,6 +47,11 @@ impl Held {
         }
     }
 
+    /// Those that are still held back, to be told when their store has ended.
+    pub(crate) fn take_all(&mut self) -> impl Iterator<Item = HeldEnd> {
+        self.0.drain().map(|(_, end)| end)
+    }
+
     /// Whether nobody waits.
     pub(crate) fn is_empty(&self) -> bool {
         self.0.is_empty()

@@ -106,6 +106,19 @@ impl Ledger {
         (self.bytes >= BACKLOG_BYTES_MAX).then_some(CloseReason::SinkStalled)
     }
 
+    /// Whether the store has taken everything, or never will take anything.
+    pub(crate) fn is_handed_over(&self) -> bool {
+        self.requests.is_empty()
+    }
+
+    /// Forgets what the store has not taken. Returns how many messages are lost by that: others are kept by their
+    /// clients, who have no receipts.
+    pub(crate) fn give_up(&mut self) -> u64 {
+        self.bytes = 0;
+        let requests = self.requests.drain(..);
+        requests.filter(|request| matches!(request, Request::Append { .. })).count() as u64
+    }
+
     /// What the store has yet to take, in bytes.
     pub(crate) const fn bytes(&self) -> usize {
         self.bytes

@@ -6,6 +6,7 @@
 mod dead_store;
 mod devices;
 mod doors;
+mod ending;
 mod held_back;
 mod judge;
 mod model;
@@ -392,11 +393,17 @@ impl Simulation {
         }
         self.devices.check_quiet(&self.model, self.judge.is_dead() || self.queue.has_failed(), &self.judge);
         self.mailbox.post(Command::Drain(Duration::from_secs(1))).expect("the shard runs");
+        // The store may be busy until near the bound.
+        let busy = self.random.u64(0..2);
+        self.advance(Duration::from_secs(busy));
         for _ in 0..20 {
             self.serve_all();
             self.advance(Duration::from_secs(1));
         }
         assert!(self.shard.is_done(), "a drain ends");
+        for ledger in &self.shard.ledgers {
+            assert!(ledger.is_handed_over() && self.shard.leftover.ends.is_empty(), "nothing is left behind");
+        }
         if let (Some(origins), false) = (&self.shard.ledgers[0].origins, self.judge.is_dead()) {
             assert_eq!(origins.count(), 0, "nobody is remembered who has gone");
         }

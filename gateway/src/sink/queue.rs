@@ -150,6 +150,11 @@ impl SinkQueue {
         self.taken.load(Relaxed)
     }
 
+    /// How many messages the sink has not taken.
+    pub(crate) fn messages(&self) -> u64 {
+        self.messages.load(SeqCst)
+    }
+
     /// What waits, in bytes.
     #[cfg(test)]
     pub(crate) fn bytes(&self) -> usize {

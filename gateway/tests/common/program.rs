@@ -118,6 +118,11 @@ impl Program {
         assert!(sent.unwrap().success(), "can't send SIG{name}");
     }
 
+    /// Nobody will ever read its standard output.
+    pub(crate) fn close_output(&mut self) {
+        self.unread = None;
+    }
+
     pub(crate) fn is_running(&mut self) -> bool {
         self.child.try_wait().unwrap().is_none()
     }

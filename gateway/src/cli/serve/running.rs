@@ -8,19 +8,16 @@ use nix::sys::signal::Signal;
 use pulsegate::config::{Config, KeptPlaces, ListenerConfig};
 use pulsegate::{Control, Counts, Gateway, RunError, StartError};
 use std::net::SocketAddr;
-use std::pin::pin;
 use std::process::ExitCode;
 use std::time::Duration;
 use tokio::runtime::Runtime;
 use tokio::sync::oneshot;
-use tokio::time::{Instant, interval_at, sleep};
+use tokio::time::{Instant, interval_at};
 
 /// What is said where a signal has ended the program before anything ran.
 pub(super) const STOPPED_EARLY: &str = "stopped by a signal while starting";
 /// Signals that come closer together are one: who ends the program may tell both it and its process group.
 const SAME_SIGNAL_WITHIN: Duration = Duration::from_millis(500);
-/// How long an end by force waits for sinks that hang.
-const FORCED_WITHIN: Duration = Duration::from_secs(1);
 
 /// Runs a gateway until it is told to stop.
 pub(super) fn run_gateway(
@@ -43,8 +40,9 @@ pub(super) fn run_gateway(
         }
     };
     let started = Instant::now();
+    let of = gateway.control();
     let (outcome, forced) = runtime.block_on(control(gateway, config, &log, signals))?;
-    let counts = outcome?;
+    let counts = of.counts();
     tracing::info!(
         ran = %humantime::format_duration(Duration::from_secs(started.elapsed().as_secs())),
         accepted = counts.accepted,
@@ -52,6 +50,7 @@ pub(super) fn run_gateway(
         ended = %counts.reasons_phrase(),
         "stopped"
     );
+    outcome?;
     Ok(if forced { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
@@ -85,11 +84,9 @@ async fn control(
     let mut ticks = interval_at(Instant::now() + config.summary_every, config.summary_every);
     let mut signals = 0;
     let mut last: Option<Instant> = None;
-    let mut patience = pin!(sleep(Duration::MAX));
     loop {
         tokio::select! {
             outcome = &mut ended => return Ok((outcome.context("the thread that waits has died")?, signals > 1)),
-            () = &mut patience, if signals > 1 => return Ok((Ok(control.counts()), true)),
             signal = taken.stop() => {
                 let now = Instant::now();
                 if last.is_some_and(|last| now - last < SAME_SIGNAL_WITHIN) {
@@ -99,7 +96,6 @@ async fn control(
                 last = Some(now);
                 signals += 1;
                 handle_signal(signal, signals, config, &control);
-                patience.set(sleep(FORCED_WITHIN));
             }
             _ = ticks.tick() => summary.write(log),
         }

@@ -1,0 +1,154 @@
+//! The end of a gateway: what its parts still hold is handed over, within a time. What can't be is given up, counted
+//! and said. A thread that hangs by then is left to itself.
+
+use super::{Control, Gateway, RunError, SinkThread};
+use crate::shard::Leftover;
+use crate::sink::queue::Batch;
+use parking_lot::Mutex;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::mpsc::RecvTimeoutError;
+use std::time::{Duration, Instant};
+
+/// How long after the last planned end everything is over, whatever hangs.
+pub(super) const HANDOVER: Duration = Duration::from_secs(5);
+/// The same after a stop while it drains.
+const HANDOVER_FORCED: Duration = Duration::from_secs(2);
+/// What of this the sinks have for themselves, after the stores.
+const FOR_SINKS: Duration = Duration::from_secs(1);
+
+/// When everything is over at the latest; set by the first that ends the gateway.
+#[derive(Debug, Default)]
+pub(super) struct Deadline(Mutex<Option<Instant>>);
+
+impl Deadline {
+    /// A drain begins.
+    pub(super) fn drain(&self, within: Duration) {
+        let mut deadline = self.0.lock();
+        *deadline = deadline.or_else(|| Instant::now().checked_add(within)?.checked_add(HANDOVER));
+    }
+
+    /// All is to end at once; the more so if it is ending already.
+    pub(super) fn stop(&self) {
+        let now = Instant::now();
+        let mut deadline = self.0.lock();
+        *deadline = Some(deadline.map_or(now + HANDOVER, |before| before.min(now + HANDOVER_FORCED)));
+    }
+
+    /// Whether the end has begun.
+    pub(super) fn is_set(&self) -> bool {
+        self.0.lock().is_some()
+    }
+
+    /// What is left until `before` this end.
+    fn left(&self, before: Duration) -> Duration {
+        let left = self.0.lock().map_or(HANDOVER, |end| end.saturating_duration_since(Instant::now()));
+        left.saturating_sub(before)
+    }
+}
+
+/// What has gone wrong, and what was lost by it.
+#[derive(Default)]
+struct Losses {
+    failure: Option<RunError>,
+    messages: u64,
+}
+
+impl Losses {
+    fn note<T>(&mut self, outcome: Result<T, RunError>) -> Option<T> {
+        outcome.map_err(|error| self.failure.get_or_insert(error)).ok()
+    }
+
+    fn lose(&mut self, messages: u64, where_from: &str) {
+        if messages > 0 {
+            tracing::error!(messages, "given up: {where_from} could not take them in time");
+            self.messages += messages;
+        }
+    }
+}
+
+impl Gateway {
+    /// Waits for the shards, then hands over what is left. Returns what has failed.
+    pub(super) fn end(&mut self) -> Option<RunError> {
+        let mut losses = Losses::default();
+        let mut ends = BTreeMap::<(usize, usize), Batch>::new();
+        for (index, shard) in std::mem::take(&mut self.shards).into_iter().enumerate() {
+            let name = shard.thread().name().unwrap_or("shard").to_owned();
+            let outcome = shard.join().map_err(|_| RunError::Panic(name)).and_then(|ran| Ok(ran?));
+            if let Some(Leftover { ends: of_shard, messages }) = losses.note(outcome) {
+                losses.lose(messages, "the store");
+                for end in of_shard {
+                    ends.entry((index, end.lane)).or_default().push_closed(end.from, end.ended);
+                }
+            }
+        }
+        self.close_stores(&mut losses);
+        // Only now nothing more comes before them.
+        for ((shard, lane), batch) in ends {
+            if let Some(sink) = self.sinks.get(lane) {
+                sink.queue.push(shard, batch);
+            }
+        }
+        self.close_sinks(&mut losses);
+        if losses.messages > 0 {
+            losses.failure.get_or_insert(RunError::GivenUp { messages: losses.messages });
+        }
+        losses.failure
+    }
+
+    /// Commits what was submitted, as far as it can be, and forwards what goes to sinks.
+    fn close_stores(&mut self, losses: &mut Losses) {
+        self.ticker = None;
+        let deadline = Arc::clone(&self.control.deadline);
+        for opened in std::mem::take(&mut self.stores) {
+            let mut outcome = opened.store.close(deadline.left(FOR_SINKS));
+            if outcome.is_err()
+                && let Some(origins) = &opened.origins
+            {
+                // It waits for a sink that takes nothing: what it still has is not receipted.
+                origins.give_up();
+                outcome = opened.store.close(deadline.left(FOR_SINKS / 2));
+            }
+            losses.lose(outcome.unwrap_or_else(|lost| lost), "the store");
+        }
+    }
+
+    fn close_sinks(&mut self, losses: &mut Losses) {
+        let sinks = std::mem::take(&mut self.sinks);
+        sinks.iter().for_each(|sink| sink.queue.close());
+        for SinkThread { name, queue, thread, ended } in sinks {
+            // Nothing is ever sent: the thread's end closes the channel.
+            let hangs = ended.recv_timeout(self.control.deadline.left(Duration::ZERO));
+            if hangs != Err(RecvTimeoutError::Timeout) {
+                let outcome = thread.join().map_err(|_| RunError::Panic(name.clone()));
+                let outcome = outcome
+                    .and_then(|served| served.map_err(|error| RunError::Sink { name: name.clone(), error }));
+                losses.note(outcome);
+            }
+            losses.lose(queue.messages(), &format!("sink {name}"));
+        }
+    }
+}
+
+impl Drop for Gateway {
+    fn drop(&mut self) {
+        self.control.stop();
+        // What has failed, only those learn who wait.
+        self.end();
+    }
+}
+
+impl Control {
+    /// Stops gracefully: accepts nobody any more, ends the connections spread over `within`. What the sinks and stores
+    /// could not take 5 seconds after that is given up.
+    pub fn drain(&self, within: Duration) {
+        self.deadline.drain(within);
+        self.tell_all(|| crate::mailbox::Command::Drain(within));
+    }
+
+    /// Ends everything now. Sinks and stores have 5 seconds to take what is left; 2 if it was ending already.
+    pub fn stop(&self) {
+        self.deadline.stop();
+        self.tell_all(|| crate::mailbox::Command::Stop);
+    }
+}

@@ -1,0 +1,117 @@
+//! The end of a drain: a shard is done when what it holds for stores is handed over, and nothing is told of a connection
+//! after its end. Both have a bound.
+
+use super::Simulation;
+use crate::mailbox::Command;
+use crate::shard::ledger::{Committing, Ledger};
+use parking_lot::Mutex;
+use pulsegate_core::frame::Durability;
+use pulsegate_store::{Reply, Request, SubmitError};
+use std::sync::Arc;
+use std::time::Duration;
+
+const SECOND: Duration = Duration::from_secs(1);
+/// A diligent one.
+const DEVICE: usize = 0;
+
+/// A store that has room for so many requests, until it is given more.
+#[derive(Debug, Default)]
+struct Shelf(Mutex<(usize, Vec<Request>)>);
+
+impl Committing for Shelf {
+    fn submit_all(&self, requests: &mut Vec<Request>) -> Result<(), SubmitError> {
+        let (room, taken) = &mut *self.0.lock();
+        let count = requests.len().min(*room);
+        *room -= count;
+        taken.extend(requests.drain(..count));
+        if requests.is_empty() { Ok(()) } else { Err(SubmitError::Busy) }
+    }
+}
+
+fn append(number: u64) -> Request {
+    Request::Append { client: "raw".into(), number, source: 0, received_at_ms: 0, payload: [][..].into() }
+}
+
+/// A shard that drains, has no connection left, and still holds ten messages for a store with room for four.
+fn draining() -> (Simulation, Arc<Shelf>) {
+    let mut simulation = Simulation::new(0);
+    let shelf = Arc::new(Shelf(Mutex::new((4, Vec::new()))));
+    let ledger = Ledger::new(Arc::<Shelf>::clone(&shelf), Durability::Synced, None);
+    simulation.shard.ledgers = [ledger].into();
+    (1..=10).for_each(|number| simulation.shard.ledgers[0].request(append(number)));
+    simulation.mailbox.post(Command::Drain(SECOND)).expect("the shard runs");
+    simulation.advance(2 * SECOND);
+    assert!(simulation.shard.table.is_empty());
+    (simulation, shelf)
+}
+
+#[test]
+fn a_drain_ends_when_a_busy_store_has_taken_everything() {
+    let (mut simulation, shelf) = draining();
+    assert!(!simulation.shard.is_done(), "six messages would be lost");
+    shelf.0.lock().0 = 100;
+    simulation.mailbox.post(Command::Replies(0, vec![Reply::Ready])).expect("the shard runs");
+    simulation.turn();
+    assert!(simulation.shard.is_done());
+    assert_eq!((shelf.0.lock().1.len(), simulation.shard.leftover.messages), (10, 0));
+}
+
+#[test]
+fn a_drain_gives_up_what_a_store_does_not_take_in_time_and_counts_it() {
+    let (mut simulation, _) = draining();
+    simulation.advance(SECOND);
+    assert!(!simulation.shard.is_done());
+    simulation.advance(SECOND + SECOND);
+    assert!(simulation.shard.is_done(), "a drain has a bound");
+    assert_eq!(simulation.shard.leftover.messages, 6);
+}
+
+#[test]
+fn a_stop_while_it_drains_shortens_the_wait() {
+    let (mut simulation, _) = draining();
+    simulation.mailbox.post(Command::Stop).expect("the shard runs");
+    simulation.advance(SECOND);
+    assert!(simulation.shard.is_done());
+    assert_eq!(simulation.shard.leftover.messages, 6);
+}
+
+#[test]
+fn a_stop_tells_no_end_before_the_messages_that_a_store_has_yet_to_forward() {
+    let mut simulation = Simulation::new(0);
+    let client = simulation.clients;
+    simulation.call(DEVICE);
+    for _ in 0..3 {
+        simulation.advance(Duration::ZERO);
+        simulation.serve_all();
+    }
+    let Simulation { devices, model, random, .. } = &mut simulation;
+    devices.say(DEVICE, model, random);
+    simulation.advance(Duration::ZERO);
+    simulation.mailbox.post(Command::Stop).expect("the shard runs");
+    simulation.advance(Duration::ZERO);
+    simulation.serve_sink(usize::MAX);
+    assert!(!simulation.model.is_told_of_end(client), "its messages come first");
+    assert!(!simulation.shard.is_done());
+    simulation.serve_judge(usize::MAX);
+    simulation.advance(Duration::ZERO);
+    simulation.serve_sink(usize::MAX);
+    assert!(simulation.model.lines_at_sink(client) > 0 && simulation.model.is_told_of_end(client));
+    assert!(simulation.shard.is_done());
+}
+
+#[test]
+fn ends_that_wait_for_a_store_beyond_the_bound_are_left_to_be_told_last() {
+    let mut simulation = Simulation::new(0);
+    let client = simulation.clients;
+    simulation.call(DEVICE);
+    for _ in 0..3 {
+        simulation.advance(Duration::ZERO);
+        simulation.serve_all();
+    }
+    simulation.mailbox.post(Command::Drain(Duration::ZERO)).expect("the shard runs");
+    simulation.advance(4 * SECOND);
+    assert!(simulation.shard.is_done());
+    assert_eq!(simulation.shard.leftover.ends.len(), 1);
+    assert!(!simulation.model.is_told_of_end(client));
+    assert_eq!(simulation.model.lines_at_sink(client), 0);
+}

@@ -1,0 +1,135 @@
+//! The end of a gateway: what was taken is handed over to sinks and the store, within a bound, and what is not is said.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod common;
+
+use common::program::{Program, pulsegate};
+use common::pulse::{PulseClient, Seen};
+use common::recorder::Recorder;
+use common::{RECORDER, connect, listener, millis, one_shard, wait_until};
+use pulsegate::{Config, Gateway, Handle, ListenerConfig, Protocol, RunError, Sink};
+use std::io::Write;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread::scope;
+use std::time::{Duration, Instant};
+
+/// What the last line of the log counts.
+#[track_caller]
+fn messages_counted(log: &str) -> usize {
+    let line = log.lines().rfind(|line| line.contains("stopped")).expect("the last line has the counts");
+    let (_, rest) = line.split_once("messages=").unwrap();
+    rest.split_whitespace().next().unwrap().parse().unwrap()
+}
+
+#[test]
+fn what_raw_clients_have_sent_is_stored_before_the_end() {
+    let directory = tempfile::tempdir().unwrap();
+    let (file, data) = (directory.path().join("pulsegate.toml"), directory.path().join("data"));
+    let settings = format!(
+        "drain_within = \"0s\"\n[store]\ndata_dir = {data:?}\nqueue_bytes_max = \"128KiB\"\ndurability = \"os\"\n\
+         [[listener]]\nlisten = \"127.0.0.1:0\"\nprotocol = \"raw\"\nframing = \"lines\"\nsink = \"store\"\n\
+         message_bytes_max = \"1KiB\"\n"
+    );
+    std::fs::write(&file, settings).unwrap();
+    let mut program = Program::start(pulsegate(&["serve", "--config", file.to_str().unwrap()]));
+    let address = program.address();
+    let counted = scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                let mut client = connect(address);
+                while client.write_all(&b"a line of some length\n".repeat(200)).is_ok() {}
+            });
+        }
+        std::thread::sleep(millis(300));
+        program.signal("TERM");
+        assert_eq!(program.wait(), Some(0), "{}", program.stderr());
+        messages_counted(&program.stderr())
+    });
+    let mut shown = Program::start(pulsegate(&["messages", "--data-dir", data.to_str().unwrap()]));
+    assert_eq!(shown.wait(), Some(0));
+    assert!(counted > 0);
+    assert_eq!(shown.said().len(), counted);
+}
+
+#[test]
+fn one_signal_ends_it_though_nobody_reads_its_output() {
+    let args = ["serve", "--listen", "127.0.0.1:0", "--drain-within", "0s", "--framing", "lines"];
+    let mut program = Program::start_unread(pulsegate(&args));
+    let mut client = connect(program.address());
+    client.set_write_timeout(Some(millis(500))).unwrap();
+    while client.write_all(&b"line\n".repeat(10_000)).is_ok() {}
+    program.signal("TERM");
+    assert_eq!(program.wait(), Some(1));
+    let log = program.stderr();
+    assert!(messages_counted(&log) > 0, "{log}");
+    assert!(log.contains("given up: sink print could not take them in time"), "{log}");
+}
+
+#[test]
+fn with_nobody_left_to_read_its_output_it_ends_by_itself() {
+    let args = ["serve", "--listen", "127.0.0.1:0", "--framing", "lines", "--protocol", "raw"];
+    let mut program = Program::start_unread(pulsegate(&args));
+    let mut client = connect(program.address());
+    program.close_output();
+    while client.write_all(b"line\n").is_ok() {
+        std::thread::sleep(millis(1));
+    }
+    assert_eq!(program.wait(), Some(1));
+    let log = program.stderr();
+    assert!(log.contains("no listener is left"), "{log}");
+    messages_counted(&log);
+}
+
+/// Takes one message, and then nothing until it is let.
+struct Stuck(Receiver<()>);
+
+impl Sink for Stuck {
+    fn handle_message(&mut self, _: &Handle, _: u64, _: &[u8]) {
+        let _ = self.0.recv();
+    }
+}
+
+/// A gateway with a listener that records, and one whose sink is stuck until the sender is dropped.
+fn half_stuck() -> (Gateway, Recorder, Sender<()>) {
+    let sound = listener(|listener| listener.policy.protocol = Protocol::Auto);
+    let stuck = ListenerConfig { sink: "stuck".to_owned(), ..sound.clone() };
+    let (release, waits) = channel();
+    let recorder = Recorder::default();
+    let gateway = Gateway::builder()
+        .config(Config { sink_queue_bytes_max: 64 * 1024, ..one_shard(vec![sound, stuck]) })
+        .sink(RECORDER, recorder.clone())
+        .sink("stuck", Stuck(waits))
+        .start()
+        .unwrap();
+    // More than the queue takes.
+    let attached = |id| PulseClient::attached(gateway.addresses()[1], id).0;
+    for mut client in ["one", "two", "three"].map(attached) {
+        (0..60).for_each(|_| _ = client.send(&[b'x'; 1000]));
+        std::mem::forget(client);
+    }
+    (gateway, recorder, release)
+}
+
+#[test]
+fn a_sink_that_takes_nothing_holds_up_no_other_sinks_clients() {
+    let (gateway, _, release) = half_stuck();
+    let (mut client, _) = PulseClient::attached(gateway.addresses()[0], "other");
+    client.send(b"hello");
+    client.wait_for(|seen| matches!(seen, Seen::Settled(1, 1)));
+    drop(release);
+    gateway.control().drain(Duration::ZERO);
+    gateway.wait().unwrap();
+}
+
+#[test]
+fn a_drain_ends_within_its_bound_though_a_sink_takes_nothing() {
+    let (gateway, recorder, release) = half_stuck();
+    wait_until("all are in", || gateway.control().counts().messages == 180);
+    let start = Instant::now();
+    gateway.control().drain(Duration::ZERO);
+    let outcome = gateway.wait();
+    assert!(matches!(outcome, Err(RunError::GivenUp { messages }) if messages > 0), "{outcome:?}");
+    assert!(start.elapsed() >= Duration::from_secs(2), "it has waited for the sink");
+    recorder.assert_sound();
+    drop(release);
+}
