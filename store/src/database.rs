@@ -58,6 +58,20 @@ impl DatabaseError {
     }
 }
 
+impl DatabaseError {
+    /// Whether what the file has makes no sense.
+    pub(crate) fn is_damaged(&self) -> bool {
+        match self {
+            Self::Damaged(_) => true,
+            Self::Sqlite(error) | Self::Schema(SchemaError::Sqlite(error)) => matches!(
+                error.sqlite_error_code(),
+                Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase)
+            ),
+            Self::Io(_) | Self::Schema(_) | Self::Displaced(_) | Self::Memory | Self::OldSqlite(_) => false,
+        }
+    }
+}
+
 /// An open database. Dropping it leaves the log as it is.
 #[derive(Debug)]
 pub(crate) struct Database {
@@ -67,13 +81,18 @@ pub(crate) struct Database {
 }
 
 impl Database {
-    /// Makes the directory if there is none, for nobody but its owner.
+    /// Makes the directory if there is none, for nobody but its owner, and syncs the names that lead to it. One that is
+    /// found may have been made by somebody who has not come to that.
     pub(crate) fn make_directory(directory: &Path) -> io::Result<()> {
-        if directory.is_dir() {
+        let is_missing = |path: &&Path| !path.as_os_str().is_empty() && !path.exists();
+        let missing: Vec<_> = directory.ancestors().take_while(is_missing).collect();
+        if missing.is_empty() {
+            // Where the folder above can't be read it is not ours to see to.
+            let _ = directory.parent().map_or(Ok(()), sync_directory);
             return Ok(());
         }
         DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
-        directory.parent().map_or(Ok(()), sync_directory)
+        missing.into_iter().filter_map(Path::parent).try_for_each(sync_directory)
     }
 
     /// Opens the database. At a start it is made if there is none, and brought up to date if it is old; after a

@@ -3,6 +3,8 @@
 //! They are looked at by their names only. Opening and closing the database's file once more in this process would drop
 //! the locks that SQLite holds on it.
 
+use nix::errno::Errno;
+use nix::unistd::{AccessFlags, access};
 use std::fs::Metadata;
 use std::io;
 use std::os::unix::fs::MetadataExt;
@@ -31,6 +33,26 @@ impl From<&Metadata> for Identity {
     fn from(metadata: &Metadata) -> Self {
         Self(metadata.dev(), metadata.ino())
     }
+}
+
+/// What the files of a store are opened for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Use {
+    Read,
+    Write,
+}
+
+/// The first of a store's paths that this process may not use so.
+pub(crate) fn forbidden(directory: &Path, what_for: Use) -> Option<PathBuf> {
+    let (of_directory, of_file) = match what_for {
+        Use::Read => (AccessFlags::X_OK, AccessFlags::R_OK),
+        Use::Write => (AccessFlags::all(), AccessFlags::R_OK | AccessFlags::W_OK),
+    };
+    let files =
+        [DATABASE, LOG, INDEX, LOCK].into_iter().filter(|name| what_for == Use::Write || *name != LOCK);
+    let files = files.map(|name| (directory.join(name), of_file));
+    let mut paths = std::iter::once((directory.to_owned(), of_directory)).chain(files);
+    paths.find(|(path, flags)| access(path, *flags) == Err(Errno::EACCES)).map(|(path, _)| path)
 }
 
 /// A path at which there isn't what is open.

@@ -21,6 +21,9 @@ pub enum ReadError {
     /// There is no store.
     #[error("there is no store in {}", .0.display())]
     Missing(PathBuf),
+    /// This user may not read it.
+    #[error("{} can't be read by this user", .0.display())]
+    Forbidden(PathBuf),
     /// An older pulsegate has made the store.
     #[error(
         "the store has schema version {0}, of an older pulsegate; this one reads version {SCHEMA_VERSION}"
@@ -67,6 +70,9 @@ impl Reader {
     /// # Errors
     /// If there is none, or it can't be read.
     pub fn open(directory: &Path) -> Result<Self, ReadError> {
+        if let Some(path) = files::forbidden(directory, files::Use::Read) {
+            return Err(ReadError::Forbidden(path));
+        }
         let file = directory.join(files::DATABASE);
         if !file.is_file() {
             return Err(ReadError::Missing(directory.to_owned()));

@@ -4,7 +4,7 @@ use crate::committer::{Committer, Deliver, Phase, Place, Working};
 use crate::config::{ConfigError, StoreConfig};
 use crate::database::{self, Database, DatabaseError};
 use crate::figures::Figures;
-use crate::files::Files;
+use crate::files::{self, Files};
 use crate::forwarded::{Forwarded, NotForwarded};
 use crate::lock::{Lock, LockError};
 use crate::queue::Queue;
@@ -15,6 +15,7 @@ use crate::unjudged::Unjudged;
 use crate::warnings::Warnings;
 use parking_lot::{Condvar, Mutex};
 use pulsegate_core::frame::Durability;
+use std::io::ErrorKind;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -78,14 +79,30 @@ impl Store {
             return Err(ConfigError::Directory.into());
         }
         let unusable = |why: String| OpenError::Unusable { directory: directory.to_owned(), why };
-        Database::make_directory(directory).map_err(|error| unusable(error.to_string()))?;
+        let made = Database::make_directory(directory);
+        if let Some(path) = files::forbidden(directory, files::Use::Write) {
+            let path = path.display();
+            return Err(unusable(format!(
+                "the gateway's user may not read and write {path}: change its owner or mode"
+            )));
+        }
+        made.map_err(|error| {
+            unusable(if error.kind() == ErrorKind::PermissionDenied {
+                "the gateway's user may not make it: make it for that user".to_owned()
+            } else {
+                error.to_string()
+            })
+        })?;
         let lock = Lock::acquire(directory).map_err(|error| match error {
             LockError::Held => OpenError::Held(directory.to_owned()),
             LockError::Io(error) => unusable(error.to_string()),
         })?;
         let mut room = Box::new(Room::new(directory, config.wal_bytes));
         let opened = start(directory, &mut config, &mut room, now);
-        let (working, unstarted) = opened.map_err(|error| unusable(error.to_string()))?;
+        let (working, unstarted) = opened.map_err(|error| {
+            let damaged = "; it is damaged: put a copy of the folder back, or move it away to begin with an empty store";
+            unusable(format!("{error}{}", if error.is_damaged() { damaged } else { "" }))
+        })?;
         let files = Box::new(Files::new(directory).map_err(|error| unusable(error.to_string()))?);
         let (path, incarnation) = (directory.to_owned(), working.database.incarnation);
         let place = Place::Directory { path, files, incarnation, room, lock };

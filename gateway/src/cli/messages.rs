@@ -209,6 +209,7 @@ fn open(directory: &Path) -> anyhow::Result<Reader> {
 fn explain(error: ReadError) -> anyhow::Error {
     let mend = match &error {
         ReadError::Missing(_) => "name the directory in which a gateway keeps its store, with --data-dir",
+        ReadError::Forbidden(_) => "run this as the user that the gateway runs as",
         ReadError::Older(_) => "start a gateway of this version on it, which brings it up to date",
         ReadError::Newer(_) => "use the pulsegate that has made it",
         ReadError::Sqlite(_) => {

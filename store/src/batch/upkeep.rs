@@ -8,6 +8,8 @@ use crate::request::Reply;
 
 /// The most sessions that expire with one batch.
 const EXPIRED_MAX: usize = 256;
+/// After how many messages that wait for their clients no more sessions expire with a batch.
+const EXPIRED_OUTGOING_MAX: u64 = 2_048;
 /// In how many steps the age of messages is told apart.
 const AGES: u64 = 256;
 /// The shortest of these steps.
@@ -23,13 +25,23 @@ impl Batch<'_> {
         }
         let expired = self
             .connection
-            .prepare_cached("SELECT id FROM sessions WHERE expires_ms <= ?1 ORDER BY expires_ms LIMIT ?2")?
-            .query_map((self.state.now.uptime_ms, EXPIRED_MAX), |row| row.get::<_, u64>(0))?
+            .prepare_cached(
+                "SELECT id, out_last - out_committed FROM sessions WHERE expires_ms <= ?1
+                 ORDER BY expires_ms LIMIT ?2",
+            )?
+            .query_map((self.state.now.uptime_ms, EXPIRED_MAX), |row| {
+                Ok((row.get::<_, u64>(0)?, row.get::<_, u64>(1)?))
+            })?
             .collect::<rusqlite::Result<Vec<_>>>()?;
-        for &session in &expired {
+        let (mut done, mut waiting) = (0, 0);
+        for &(session, outgoing) in &expired {
+            if waiting >= EXPIRED_OUTGOING_MAX {
+                break;
+            }
             self.expire_session(session)?;
+            (done, waiting) = (done + 1, waiting + outgoing);
         }
-        self.state.expiry_due = expired.len() == EXPIRED_MAX;
+        self.state.expiry_due = done == EXPIRED_MAX || done < expired.len();
         Ok(())
     }
 

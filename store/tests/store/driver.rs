@@ -79,6 +79,11 @@ impl Driver {
         }
     }
 
+    /// The replies of the next batch that has any.
+    pub(crate) fn batch(&mut self) -> Vec<Reply> {
+        self.replies.recv_timeout(PATIENCE).expect("a batch comes")
+    }
+
     /// All replies to these requests.
     pub(crate) fn ask(&mut self, requests: impl IntoIterator<Item = Request>) -> Vec<Reply> {
         let mut requests: Vec<_> = requests.into_iter().collect();

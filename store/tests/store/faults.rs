@@ -2,9 +2,13 @@
 
 use crate::child::{Task, payload};
 use crate::driver::{Driver, committed, detach, message, push, returner, stored};
-use pulsegate_store::{Attach, Recipient, Reply, Request, SecondConnection, Store, StoreConfig, SubmitError};
-use std::fs::File;
+use pulsegate_store::{
+    Attach, Reader, Recipient, Reply, Request, SecondConnection, Store, StoreConfig, SubmitError,
+};
+use std::fs::{File, Permissions};
 use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
@@ -258,4 +262,55 @@ fn a_callback_that_panics_closes_the_store() {
     assert!(matches!(wait()[..], [Reply::PushRefused { .. }]));
     assert!(matches!(wait()[..], [Reply::Stopped { .. }]));
     assert_eq!(store.submit(push(1, Recipient::Session(1), b"")), Err(SubmitError::Closed));
+}
+
+#[test]
+fn a_damaged_file_is_refused_with_what_to_do() {
+    let directory = tempfile::tempdir().unwrap();
+    drop(Driver::open(directory.path()));
+    let file = directory.path().join("pulsegate.db");
+    let mut bytes = std::fs::read(&file).unwrap();
+    bytes[4096..].fill(0xaa);
+    for damaged in [bytes, b"this is no database at all".repeat(100)] {
+        std::fs::write(&file, damaged).unwrap();
+        let error = Driver::try_open(directory.path(), StoreConfig::default()).err().unwrap().to_string();
+        assert!(error.contains("damaged") && error.contains("move it away"), "{error}");
+    }
+}
+
+const FORBIDDEN: &str = "PULSEGATE_STORE_FORBIDDEN";
+
+/// As another user, if this is run as root: says why a store can't be read and opened.
+#[test]
+fn try_as_another_user() {
+    let Some(directory) = std::env::var_os(FORBIDDEN) else { return };
+    let directory = Path::new(&directory);
+    println!("read: {}", Reader::open(directory).err().unwrap());
+    println!("open: {}", Driver::try_open(directory, StoreConfig::default()).err().unwrap());
+}
+
+#[test]
+fn what_a_user_may_not_is_said_with_the_path() {
+    let parent = tempfile::tempdir().unwrap();
+    let directory = parent.path().join("store");
+    drop(Driver::open(&directory));
+    let file = directory.join("pulsegate.db");
+    let mode = |path: &Path, mode| std::fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
+    mode(parent.path(), 0o755);
+    for (of_directory, of_file, path) in [(0o700, 0o644, &directory), (0o777, 0o600, &file)] {
+        mode(&directory, of_directory);
+        mode(&file, of_file);
+        let child = Command::new(std::env::current_exe().unwrap())
+            .args(["faults::try_as_another_user", "--exact", "--nocapture"])
+            .env(FORBIDDEN, &directory)
+            .uid(65_534)
+            .output();
+        let Ok(child) = child else { return println!("SKIPPED: nobody else can be here (it takes root)") };
+        let said = String::from_utf8(child.stdout).unwrap();
+        for word in ["read", "open"] {
+            let line = said.lines().find(|line| line.contains(&format!("{word}: "))).unwrap_or_default();
+            assert!(line.contains(&path.display().to_string()), "{said}");
+        }
+        assert!(!said.contains("there is no store") && !said.contains("unable to open"), "{said}");
+    }
 }

@@ -1,7 +1,7 @@
 //! Retention: by age and by bytes, the oldest first, in pieces.
 
-use crate::driver::{Driver, TTL, detach, message_at, newcomer};
-use pulsegate_store::{Attach, Reader, Reply, Request, SecondConnection, StoreConfig};
+use crate::driver::{Driver, TTL, detach, message_at, newcomer, push};
+use pulsegate_store::{Attach, Reader, Recipient, Reply, Request, SecondConnection, StoreConfig};
 use std::time::Duration;
 
 fn kept_for(age: Duration) -> StoreConfig {
@@ -145,6 +145,26 @@ fn many_sessions_expire_in_pieces() {
     let wanted: Vec<_> =
         sessions.iter().map(|session| Reply::Expired { session: *session, unknown: None }).collect();
     assert_eq!(expired, wanted);
+    assert_eq!(driver.store.figures().sessions, 0);
+}
+
+#[test]
+fn sessions_for_whom_much_waits_expire_few_at_a_time() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut driver = Driver::open(directory.path());
+    let sessions: Vec<_> = (0..10).map(|_| driver.begin("a", 1).session).collect();
+    for session in &sessions {
+        driver.ask((0..1000).map(|ticket| push(ticket, Recipient::Session(*session), b"x")));
+    }
+    let now = driver.now;
+    driver.ask(sessions.iter().map(|session| detach(*session, 1, false, now)));
+    driver.now.uptime_ms += u64::try_from(TTL.as_millis()).unwrap();
+    driver.tick();
+    // One batch, and one reply for each session in it.
+    let first = driver.batch();
+    assert_eq!(first.iter().filter(|reply| matches!(reply, Reply::Expired { .. })).count(), 3, "{first:?}");
+    let rest = (0..3).flat_map(|_| driver.batch());
+    assert_eq!(rest.filter(|reply| matches!(reply, Reply::Expired { .. })).count(), 7);
     assert_eq!(driver.store.figures().sessions, 0);
 }
 
