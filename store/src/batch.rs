@@ -71,6 +71,8 @@ pub(crate) struct State {
     expiry_due: bool,
     /// Messages may have to go.
     retention_due: bool,
+    /// Memory may be given back.
+    shrink_due: bool,
     /// For how long gateways have run on this store, in milliseconds. The age of messages and the periods of quotas
     /// are counted on this clock: the wall clock may be wrong for a moment, and what was deleted stays deleted.
     age_ms: u64,
@@ -105,6 +107,7 @@ impl State {
             now,
             expiry_due: true,
             retention_due: true,
+            shrink_due: false,
             age_ms,
             marked_ms,
             aged_to: 0,
@@ -117,6 +120,7 @@ impl State {
         self.now = now;
         self.expiry_due = true;
         self.retention_due = true;
+        self.shrink_due = true;
     }
 
     /// No session expires before the next tick: the times to live are not to be believed yet.
@@ -126,7 +130,7 @@ impl State {
 
     /// Whether there is work that nobody has to ask for.
     pub(crate) const fn has_upkeep(&self) -> bool {
-        self.expiry_due || self.retention_due
+        self.expiry_due || self.retention_due || self.shrink_due
     }
 }
 
@@ -303,6 +307,7 @@ impl<'c> Batch<'c> {
         if writes {
             self.expire()?;
             self.retain()?;
+            self.shrink()?;
             self.state.sessions.flush(self.connection)?;
             self.state.shares.flush(self.connection)?;
             if self.connection.total_changes() != changes {
