@@ -114,6 +114,12 @@ impl Config {
         }
     }
 
+    /// Whether a listener keeps its messages in the store, in the folder of its files.
+    #[must_use]
+    pub fn has_store(&self) -> bool {
+        self.listeners.iter().any(|listener| listener.sink == STORE)
+    }
+
     /// The longest message that the store has to take, in bytes, and the number of its listener.
     fn longest_stored(&self) -> Option<(usize, usize)> {
         let stored = self.listeners.iter().enumerate().filter(|(_, listener)| listener.needs_store());

@@ -7,7 +7,7 @@ mod signals;
 use self::running::STOPPED_EARLY;
 use self::signals::Signals;
 use super::check::refused;
-use pulsegate::config::check::ConfigFault;
+use pulsegate::config::check::{ConfigFault, STORE_KEYS, without_store};
 use pulsegate::config::units::{parse_address, parse_count, parse_duration};
 use pulsegate::config::{
     Config, DescriptorTables, Durability, ListenerConfig, LogFormat, PrintFormat, SINKS, defaults, file,
@@ -171,6 +171,11 @@ impl Args {
         self.gateway.override_in(&mut config);
         config.descriptor_tables.get_or_insert(DescriptorTables::PerShard);
         config.check(&SINKS).map_err(|fault| anyhow::anyhow!(in_flags(&fault)))?;
+        let said = [self.gateway.data_dir.is_some(), self.gateway.durability.is_some()];
+        let idle = STORE_KEYS.into_iter().zip(said).find(|(_, is_said)| *is_said);
+        if let (Some((key, _)), false) = (idle, config.has_store()) {
+            anyhow::bail!(in_flags(&without_store(key)));
+        }
         Ok(config)
     }
 }
@@ -336,7 +341,7 @@ mod tests {
         let file = tempfile::NamedTempFile::new().expect("a file");
         let text = "shards = 1\nlog = \"json\"\ndrain_within = \"1s\"\n\
                     [store]\ndata_dir = \"here\"\nwal_bytes = \"1MiB\"\n\
-                    [[listener]]\nlisten = \"127.0.0.1:9\"\nsink = \"discard\"\n";
+                    [[listener]]\nlisten = \"127.0.0.1:9\"\nsink = \"store\"\n";
         std::fs::write(file.path(), text).expect("written");
         let config = config(&format!(
             "--config {} --shards 3 --max-connections 5 --print json --data-dir there --durability os",
@@ -345,7 +350,7 @@ mod tests {
         assert_eq!(config.shards, NonZeroUsize::new(3));
         assert_eq!((config.print, config.log), (PrintFormat::Json, LogFormat::Json));
         assert_eq!((config.max_connections, config.drain_within), (Some(5), Duration::from_secs(1)));
-        assert_eq!(config.listeners[0].sink, "discard");
+        assert_eq!(config.listeners[0].sink, "store");
         assert_eq!(config.data_dir, PathBuf::from("there"));
         assert_eq!((config.store.durability, config.store.wal_bytes), (Durability::Os, 1024 * 1024));
         let kept = self::config(&format!("--config {}", file.path().display()));
@@ -393,6 +398,16 @@ mod tests {
                 "--listen 127.0.0.1:9 --listen 127.0.0.1:9",
                 "--listen: 127.0.0.1:9 is the address of another listener too; \
                  give each listener an address of its own",
+            ),
+            (
+                "--protocol pulse --data-dir ./data",
+                "--data-dir: no listener has the sink store, so that nothing is kept on disk; \
+                 set the sink of a listener to store, or take it out",
+            ),
+            (
+                "--durability os",
+                "--durability: no listener has the sink store, so that nothing is kept on disk; \
+                 set the sink of a listener to store, or take it out",
             ),
             ("--drain-within 2h", "--drain-within: 2h is out of range; give it 0s to 1h"),
             (

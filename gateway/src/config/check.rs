@@ -39,6 +39,9 @@ pub const WINDOW_MESSAGES_MAX: u32 = 1_000_000;
 /// The keys of a listener that only raw clients feel.
 pub(super) const RAW_KEYS: [&str; 4] = ["heartbeat", "framing", "reply", "farewell"];
 
+/// The keys of the store that say nothing where no listener has it for its sink.
+pub const STORE_KEYS: [&str; 2] = ["data_dir", "durability"];
+
 /// The most sessions that a store may have.
 pub const SESSIONS_MAX: u64 = 1_000_000_000;
 /// The least and the most that a store may keep, in bytes.
@@ -240,6 +243,16 @@ impl ListenerConfig {
         }
         self.check_window()
     }
+}
+
+/// What is said of the store's files where there are none.
+#[must_use]
+pub fn without_store(field: &'static str) -> ConfigFault {
+    fault(
+        field,
+        "no listener has the sink store, so that nothing is kept on disk",
+        "set the sink of a listener to store, or take it out",
+    )
 }
 
 /// What is set for raw clients where there are none.

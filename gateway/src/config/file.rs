@@ -109,6 +109,13 @@ fn resolve(text: &str, sinks: &[&str]) -> Result<Config, Fault> {
         store: raw_store.map_or(default.store, store),
     };
     config.check(sinks).map_err(|fault| config_fault(span_of(&file, tables, &fault), &fault))?;
+    for key in check::STORE_KEYS {
+        if !config.has_store()
+            && let Some(span) = raw_store.and_then(|raw| raw.span(key))
+        {
+            return Err(config_fault(span, &check::without_store(key)));
+        }
+    }
     Ok(config)
 }
 

@@ -67,7 +67,21 @@ window_bytes = 1004
 heartbeat_timeout_max = "11s"
 session_ttl = "12s"
 second_connection = "refuse"
+[[listener]]
+listen = "[::1]:8"
+sink = "store"
+message_bytes_max = 1001
 "#;
+
+/// The second listener, without which the store's files would say nothing.
+fn storing() -> ListenerConfig {
+    ListenerConfig {
+        listen: "[::1]:8".parse().expect("an address"),
+        sink: "store".to_owned(),
+        policy: Policy { message_bytes_max: 1001, ..Policy::default() },
+        ..ListenerConfig::default()
+    }
+}
 
 #[test]
 fn every_key_reaches_its_setting() {
@@ -109,7 +123,7 @@ fn every_key_reaches_its_setting() {
     };
     let expected = Config {
         descriptor_tables: Some(DescriptorTables::Shared),
-        listeners: vec![listener],
+        listeners: vec![listener, storing()],
         shards: std::num::NonZeroUsize::new(3),
         max_connections: Some(1000),
         drain_within: Duration::ZERO,

@@ -15,10 +15,19 @@ fn check_store(key: &str, column: usize, problem: &str, help: &str) {
 #[test]
 fn both_durabilities_are_read() {
     for (written, durability) in [("os", Durability::Os), ("synced", Durability::Synced)] {
-        let config = parsed(&format!("[store]\ndurability = \"{written}\"\n{LISTENER}"));
+        let config = parsed(&format!("[store]\ndurability = \"{written}\"\n{LISTENER}sink = \"store\"\n"));
         assert_eq!(config.store_config().durability, durability);
     }
     check_store("durability = \"none\"", 14, "unknown value `none`", "expected `os` or `synced`");
+}
+
+#[test]
+fn the_store_s_files_without_the_store_are_refused() {
+    let problem = "no listener has the sink store, so that nothing is kept on disk";
+    let help = "set the sink of a listener to store, or take it out";
+    check_store("data_dir = \"data\"", 12, &format!("data_dir: {problem}"), help);
+    check_store("durability = \"os\"", 14, &format!("durability: {problem}"), help);
+    parsed(&format!("[store]\nmax_sessions = 5\n{LISTENER}protocol = \"auto\"\n"));
 }
 
 #[test]
