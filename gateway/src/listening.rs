@@ -14,7 +14,7 @@ const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
 const KEEPALIVE_PROBES: u32 = 3;
 
 /// A socket that listens, and its address, with its port if a free one was taken. `taken` is where another one of
-/// ours listens already.
+/// ours listens already; `beside_v4`, another listener takes IPv4 on this port, so an IPv6 one takes none.
 ///
 /// The first listens alone, without sharing, so that a second gateway on the same address is refused
 /// instead of taking half of the newcomers; only then it is shared with the others. (To be bound is not
@@ -22,8 +22,12 @@ const KEEPALIVE_PROBES: u32 = 3;
 pub(crate) fn open(
     config: &ListenerConfig,
     taken: Option<SocketAddr>,
+    beside_v4: bool,
 ) -> io::Result<(SocketAddr, mio::net::TcpListener)> {
     let socket = socket(config)?;
+    if beside_v4 && config.listen.is_ipv6() {
+        socket.set_only_v6(true)?;
+    }
     if let Some(address) = taken {
         socket.set_reuse_port(true)?;
         socket.bind(&address.into())?;
@@ -62,8 +66,8 @@ mod tests {
 
     #[test]
     fn several_sockets_share_an_address_that_nobody_else_can_take() {
-        let (address, first) = open(&anywhere(), None).expect("a free port");
-        let other = || open(&anywhere(), Some(address)).expect("the address is shared").1;
+        let (address, first) = open(&anywhere(), None, false).expect("a free port");
+        let other = || open(&anywhere(), Some(address), false).expect("the address is shared").1;
         let sockets = [first, other(), other()];
         assert!(sockets.iter().all(|socket| socket.local_addr().is_ok_and(|local| local == address)));
         let clients: Vec<_> =
@@ -73,7 +77,7 @@ mod tests {
         assert_eq!(shares.iter().sum::<usize>(), clients.len());
         assert!(shares.iter().all(|share| *share > 20), "the kernel spreads the newcomers: {shares:?}");
         let again = ListenerConfig { listen: address, ..anywhere() };
-        let refused = open(&again, None).expect_err("the address is taken");
+        let refused = open(&again, None, false).expect_err("the address is taken");
         assert_eq!(refused.kind(), io::ErrorKind::AddrInUse);
     }
 }

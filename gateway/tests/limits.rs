@@ -7,7 +7,7 @@ mod common;
 use common::program::Program;
 use common::{Running, connect, connect_from, hear_text, is_quiet, millis, wait_until};
 use pulsegate::{CloseReason, Config, Counts, ListenerConfig};
-use std::io::Write;
+use std::io::{Read, Write};
 use std::net::{Ipv6Addr, TcpListener, TcpStream};
 use std::thread::sleep;
 
@@ -65,6 +65,27 @@ fn one_address_alone_keeps_nobody_out_and_it_is_said_what_to_do_for_a_proxy() {
     assert_eq!(hear_text(&mut connect_from([127, 0, 0, 5], address)), "", "now it is full");
     assert!(others.iter().all(is_quiet));
     assert_eq!(crowd.iter().filter(|client| is_quiet(client)).count(), 6);
+}
+
+#[test]
+fn both_families_may_be_listened_on_at_one_port() {
+    let Ok(free) = TcpListener::bind((Ipv6Addr::UNSPECIFIED, 0)) else {
+        println!("SKIPPED: this machine has no IPv6");
+        return;
+    };
+    let port = free.local_addr().unwrap().port();
+    drop(free);
+    for order in [["0.0.0.0", "[::]"], ["[::]", "0.0.0.0"]] {
+        let [first, second] = order.map(|address| format!("{address}:{port}"));
+        let (mut program, _) = Program::serve_at(&first, &["--listen", &second, "--sink", "echo"]);
+        for address in [format!("127.0.0.1:{port}"), format!("[::1]:{port}")] {
+            let mut client = connect(address.parse().unwrap());
+            client.write_all(b"x").unwrap();
+            assert_eq!(client.read(&mut [0; 8]).unwrap(), 1, "{address}: {}", program.stderr());
+        }
+        program.signal("TERM");
+        assert_eq!(program.wait(), Some(0));
+    }
 }
 
 #[test]

@@ -224,13 +224,19 @@ fn open_listeners(
     let (mut addresses, mut sockets) = (Vec::new(), Vec::new());
     for (door, listener) in listeners.iter().enumerate() {
         let taken = taken.as_ref().map(|taken| taken[door]);
-        let (address, mut socket) = listening::open(listener, taken)
-            .map_err(|error| StartError::Listen { address: listener.listen, error })?;
+        let (address, mut socket) =
+            listening::open(listener, taken, takes_v4(listeners, listener.listen.port()))
+                .map_err(|error| StartError::Listen { address: listener.listen, error })?;
         poll.registry().register(&mut socket, listener_token(door), Interest::READABLE)?;
         addresses.push(address);
         sockets.push((door as u16, socket));
     }
     Ok((addresses, sockets))
+}
+
+/// Whether one of these takes IPv4 on this port.
+fn takes_v4(listeners: &[ListenerConfig], port: u16) -> bool {
+    port != 0 && listeners.iter().any(|other| other.listen.is_ipv4() && other.listen.port() == port)
 }
 
 /// Stops all shards if one ends before its time: a gateway that serves only some is worse than none.
