@@ -109,6 +109,31 @@ fn idle_connections_are_held_and_weighed() {
     assert!(series.iter().any(|sample| sample["open"] == 200), "{json:#}");
 }
 
+/// As a newcomer runs it: against a server with the defaults, which ends who is silent for 5 s.
+#[test]
+fn the_first_example_works_against_the_default_server() {
+    let help = Outcome::of(pulsegate(&["bench", "--help"])).stdout;
+    let example = help.split_once("Examples:\n").unwrap().1.lines().next().unwrap().trim();
+    let ends = (0..3).map(|_| {
+        let (server, address) = Program::serve(&[]);
+        let command = example
+            .replace("127.0.0.1:7373", &address.to_string())
+            .replace("$(pidof pulsegate)", &server.id().to_string());
+        let outcome = Outcome::of(pulsegate(&command.split(' ').skip(1).collect::<Vec<_>>()));
+        assert!(matches!(outcome.code, Some(0 | 3)), "{}{}", outcome.stdout, outcome.stderr);
+        outcome.stdout + &outcome.stderr
+    });
+    // A machine that is too busy to connect them all in time gets a second try.
+    let mut said = String::new();
+    for outcome in ends {
+        if !outcome.contains("the server ended") {
+            return;
+        }
+        said = outcome;
+    }
+    panic!("{example}: {said}");
+}
+
 #[test]
 fn heartbeats_are_sent_evenly_and_cost_something() {
     let (server, address) = serve(&["--long", "60s"]);

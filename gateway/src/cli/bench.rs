@@ -58,8 +58,9 @@ const KNOCK: Duration = Duration::from_secs(5);
 
 const EXAMPLES: &str = "\
 Examples:
-  pulsegate bench idle 127.0.0.1:7373 --connections 10000 --pid $(pidof pulsegate)
-      How much memory the server needs for each of 10,000 connections that do nothing.
+  pulsegate bench idle 127.0.0.1:7373 --connections 5000 --for 2s --pid $(pidof pulsegate)
+      How much memory the server needs for each of 5,000 connections that do nothing. A server that ends silent ones,
+      as `pulsegate serve` does after 5s, has to wait longer than this takes.
   pulsegate bench beat 127.0.0.1:7373 --connections 10000 --every 1s --pid PID --null
       What a heartbeat costs the server, also as a multiple of the least that is possible.
   pulsegate bench reap 127.0.0.1:7373 --timeout 5s --html reap.html
