@@ -9,7 +9,27 @@ pub(crate) mod connect;
 pub(crate) mod messages;
 pub(crate) mod serve;
 
+use std::ffi::OsStr;
+use std::io::IsTerminal;
 use std::process::ExitCode;
+
+/// Whether stderr is a terminal that does more than show one line after the other.
+pub(crate) fn is_terminal() -> bool {
+    std::io::stderr().is_terminal() && can_move(std::env::var_os("TERM").as_deref())
+}
+
+/// Whether stderr is to have colours (<https://no-color.org>).
+pub(crate) fn shows_colours() -> bool {
+    is_terminal() && wants_colours(std::env::var_os("NO_COLOR").as_deref())
+}
+
+fn can_move(term: Option<&OsStr>) -> bool {
+    term.is_none_or(|term| term != "dumb")
+}
+
+fn wants_colours(no_color: Option<&OsStr>) -> bool {
+    no_color.is_none_or(OsStr::is_empty)
+}
 
 /// A connection gateway: holds very many TCP connections, each exactly as long as it deserves.
 #[derive(clap::Parser)]
@@ -47,5 +67,17 @@ impl Cli {
             eprintln!("pulsegate: {error:#}");
             ExitCode::FAILURE
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_dumb_terminal_and_who_wants_none_get_no_colours() {
+        assert!(can_move(None) && can_move(Some(OsStr::new("xterm"))) && !can_move(Some(OsStr::new("dumb"))));
+        assert!(wants_colours(None) && wants_colours(Some(OsStr::new(""))));
+        assert!(!wants_colours(Some(OsStr::new("1"))));
     }
 }

@@ -44,6 +44,12 @@ fn is_plain(character: char) -> bool {
         )
 }
 
+/// A count with its noun in the singular or the plural: `1 message`, `2 messages`.
+#[must_use]
+pub fn counted(count: u64, noun: &str) -> String {
+    format!("{count} {noun}{}", if count == 1 { "" } else { "s" })
+}
+
 /// A JSON value in one line that drives no terminal: what is not plain text is escaped in JSON's own way, so that
 /// whoever reads it as JSON gets it as it was.
 #[must_use]

@@ -32,7 +32,8 @@ fn a_sound_file_is_told_in_a_line_per_listener() {
         "127.0.0.1:7373 long, raw or pulse: first message within 10s, heartbeat timeout 5s, maximum age 1day, \
          any bytes are a heartbeat, raw chunks and pulse messages to print\n\
          [::1]:7374 short, raw or pulse: first message within 10s, closed after 30s, \
-         raw lines and pulse messages to echo\n",
+         raw lines and pulse messages to echo\n\
+         gate.toml is valid.\n",
         "",
     );
 }

@@ -15,7 +15,7 @@ pub(crate) struct Args {
 }
 
 impl Args {
-    /// Prints one line per listener, or on stderr what is wrong and where.
+    /// Prints one line per listener and that the file is valid, or on stderr what is wrong and where.
     pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
         let config = match file::read(&self.file, &SINKS) {
             Ok(config) => config,
@@ -25,6 +25,7 @@ impl Args {
         for listener in &config.listeners {
             writeln!(out, "{listener}")?;
         }
+        writeln!(out, "{} is valid.", self.file.display())?;
         Ok(ExitCode::SUCCESS)
     }
 }

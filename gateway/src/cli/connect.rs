@@ -12,6 +12,7 @@ mod session;
 
 use dial::Dialled;
 use plan::Plan;
+use pulsegate::config::units::parse_duration;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -59,7 +60,7 @@ pub(crate) struct Args {
     message: String,
 
     /// Time from one message of a burst to the next.
-    #[arg(long, value_name = "DUR", default_value = "2s", value_parser = humantime::parse_duration, conflicts_with = "id")]
+    #[arg(long, value_name = "DUR", default_value = "2s", value_parser = parse_duration, conflicts_with = "id")]
     every: Duration,
 
     /// Messages in a burst, at least 1.
@@ -68,7 +69,7 @@ pub(crate) struct Args {
 
     /// Silence between the last message of a burst and the first of the next; at 0s bursts follow each other at
     /// the pace of --every.
-    #[arg(long, value_name = "DUR", default_value = "0s", value_parser = humantime::parse_duration, conflicts_with = "id")]
+    #[arg(long, value_name = "DUR", default_value = "0s", value_parser = parse_duration, conflicts_with = "id")]
     pause: Duration,
 
     /// Bursts in all, at least 1.

@@ -4,7 +4,7 @@
 use crate::config::PrintFormat;
 use crate::handle::Handle;
 use crate::sink::{Ended, Sink, SinkError};
-use crate::text::{hex, json_line, readable, utc};
+use crate::text::{counted, hex, json_line, readable, utc};
 use std::io::{BufWriter, Write};
 use std::time::SystemTime;
 
@@ -76,9 +76,9 @@ fn closed_line(format: PrintFormat, time: SystemTime, connection: &Handle, ended
     let Ended { reason, age, totals } = ended;
     match format {
         PrintFormat::Human => format!(
-            "{time}  {peer}  #{connection}  ended: {reason}, after {:.3} s and {} messages",
+            "{time}  {peer}  #{connection}  ended: {reason}, after {:.3} s and {}",
             age.as_secs_f64(),
-            totals.messages
+            counted(totals.messages, "message")
         ),
         PrintFormat::Json => serde_json::json!({
             "time": time.to_string(), "event": "ended", "connection": connection, "peer": peer.to_string(),

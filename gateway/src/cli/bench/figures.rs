@@ -6,6 +6,7 @@ use super::plan::{Kind, Plan};
 use super::pulse::word;
 use super::round::Round;
 use super::statistics::Sorted;
+use pulsegate::text::counted;
 use pulsegate_core::close::CloseReason;
 use std::time::Duration;
 
@@ -220,7 +221,7 @@ pub(super) fn findings(plan: &Plan, round: &Round, has_rules: bool) -> Vec<Findi
     if !failures.is_empty() {
         let total: u64 = failures.values().sum();
         let causes: Vec<String> = failures.iter().map(|(cause, count)| format!("{count} {cause}")).collect();
-        say(true, format!("{total} connections did not come to be: {}", causes.join(", ")));
+        say(true, format!("{} did not come to be: {}", counted(total, "connection"), causes.join(", ")));
     }
     if plan.kind.opens_first() && round.open < plan.connections && failures.is_empty() {
         let missing = plan.connections - round.open;
@@ -241,7 +242,7 @@ pub(super) fn findings(plan: &Plan, round: &Round, has_rules: bool) -> Vec<Findi
         Kind::Reap { .. } | Kind::Short { .. } | Kind::Churn { .. } => 0,
     };
     if ends > 0 {
-        say(true, format!("the server ended {ends} connections meanwhile: {WANTED}"));
+        say(true, format!("the server ended {} meanwhile: {WANTED}", counted(ends, "connection")));
     }
     say_byes(plan, round, &mut say);
     if let Kind::Exchange { size, window, rate, .. } = plan.kind {
@@ -282,14 +283,20 @@ fn say_byes(plan: &Plan, round: &Round, say: &mut impl FnMut(bool, String)) {
     }
     let faults = round.opening.faults + round.measured.faults;
     if faults > 0 {
-        say(true, format!("the server broke the protocol {faults} times: does it speak version 1 of it?"));
+        say(
+            true,
+            format!(
+                "the server broke the protocol {}: does it speak version 1 of it?",
+                counted(faults, "time")
+            ),
+        );
     }
 }
 
 fn say_verdict(plan: &Plan, round: &Round, has_rules: bool, say: &mut impl FnMut(bool, String)) {
     let measured = &round.measured;
     if matches!(plan.kind, Kind::Churn { .. } | Kind::Storm { .. }) && measured.never > 0 {
-        say(true, format!("{} connections were left without an answer", measured.never));
+        say(true, format!("{} had no answer", counted(measured.never, "connection")));
     }
     let (flag, limit) = match plan.kind {
         Kind::Reap { timeout, .. } => ("--timeout", timeout),
@@ -314,11 +321,11 @@ fn say_verdict(plan: &Plan, round: &Round, has_rules: bool, say: &mut impl FnMut
     } else if early == measured.late.len() {
         say(true, format!("everybody was ended before {limit}: is {flag} what the server has?"));
     } else if early > 0 {
-        say(false, format!("{early} were ended before {limit} had passed"));
+        say(false, format!("ended before {limit} had passed: {early}"));
     }
     let dropped = round.opening.dropped + measured.dropped;
     if dropped > 0 {
-        say(false, format!("{dropped} were ended though they went on sending"));
+        say(false, format!("ended though they went on sending: {dropped}"));
     }
 }
 

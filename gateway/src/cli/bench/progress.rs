@@ -1,7 +1,8 @@
 //! Says how far a run is, on stderr: a line that is rewritten on a terminal, a plain one now and then elsewhere. Must not
 //! know: what runs.
 
-use std::io::{IsTerminal, Write};
+use crate::cli::is_terminal;
+use std::io::Write;
 use std::time::{Duration, Instant};
 
 const ON_TERMINAL: Duration = Duration::from_millis(200);
@@ -17,7 +18,7 @@ pub(super) struct Progress {
 
 impl Progress {
     pub(super) fn new() -> Self {
-        Self { is_terminal: std::io::stderr().is_terminal(), shown_at: Instant::now(), is_shown: false }
+        Self { is_terminal: is_terminal(), shown_at: Instant::now(), is_shown: false }
     }
 
     /// Shows this unless something was shown just before.

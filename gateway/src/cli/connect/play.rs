@@ -4,6 +4,7 @@
 use super::journal::{say, seconds};
 use super::lines::{Lines, shown};
 use super::plan::{Next, Plan};
+use pulsegate::text::counted;
 use std::io;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -273,7 +274,7 @@ impl<'a> Play<'a> {
             Some(Halt::Ended(end)) => format!("{} {} later", end.words(), seconds(closed_at.elapsed())),
             None => format!("the server kept its side open for {} longer", seconds(CLOSE_WAIT)),
         };
-        let messages = count_of_messages(self.plan.total());
+        let messages = counted(self.plan.total(), "message");
         say(format_args!("all {messages} sent, closed by us after {after}; {then}"))?;
         Ok(ExitCode::SUCCESS)
     }
@@ -294,16 +295,12 @@ impl<'a> Play<'a> {
             0 => String::new(),
             bytes => format!(", {bytes} bytes of #{}", self.sent + 1),
         };
-        let (sent, messages) = (self.sent, count_of_messages(self.plan.total()));
+        let (sent, messages) = (self.sent, counted(self.plan.total(), "message"));
         say(format_args!(
             "{words} {after_connecting} after connecting, {after_send}: {sent} of {messages} sent{in_part}"
         ))?;
         Ok(code.into())
     }
-}
-
-fn count_of_messages(count: u64) -> String {
-    format!("{count} message{}", if count == 1 { "" } else { "s" })
 }
 
 /// The instant, or where the clock can't count that far, one that nobody waits for.

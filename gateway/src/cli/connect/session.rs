@@ -5,7 +5,7 @@ use super::input::{Input, Line};
 use super::journal::{say, seconds};
 use super::play::{EXIT_ENDED, EXIT_INTERRUPTED};
 use anyhow::Context;
-use pulsegate::text::readable;
+use pulsegate::text::{counted, readable};
 use pulsegate_client::{Client, Closed, Delivery, Event, Events, Message, Options, Reason, SendError};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -157,7 +157,7 @@ impl Conversation {
         tally.others += self.unsent;
         let Tally { committed, others } = tally;
         let closed_in_words = readable(closed.to_string().as_bytes());
-        say(format_args!("{closed_in_words}: {committed} messages committed, {others} not"))?;
+        say(format_args!("{closed_in_words}: {} committed, {others} not", counted(committed, "message")))?;
         if let Some(fault) = self.fault {
             return Err(fault).context("standard input could not be read to its end");
         }

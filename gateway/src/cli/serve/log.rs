@@ -1,9 +1,9 @@
 //! The log: on stderr, written by a thread of its own, so that no shard ever waits for a slow terminal or a
 //! full pipe. What that thread can't keep up with is left out, and counted.
 
+use crate::cli;
 use anyhow::Context;
 use pulsegate::config::LogFormat;
-use std::io::IsTerminal;
 use tracing::level_filters::LevelFilter;
 use tracing_appender::non_blocking::{ErrorCounter, NonBlockingBuilder, WorkerGuard};
 
@@ -25,7 +25,7 @@ impl Log {
         let log = tracing_subscriber::fmt()
             .with_max_level(level()?)
             .with_target(false)
-            .with_ansi(std::io::stderr().is_terminal())
+            .with_ansi(cli::shows_colours())
             .with_writer(writer);
         match format {
             LogFormat::Text => log.init(),

@@ -6,6 +6,7 @@ use crate::cli::check::refused;
 use anyhow::Context;
 use nix::sys::signal::Signal;
 use pulsegate::config::{Config, KeptPlaces, ListenerConfig};
+use pulsegate::text::counted;
 use pulsegate::{Control, Counts, Gateway, RunError, StartError};
 use std::net::SocketAddr;
 use std::process::ExitCode;
@@ -60,9 +61,10 @@ fn what_runs(config: &Config, gateway: &Gateway) -> (Vec<String>, Vec<String>) {
         let listener = ListenerConfig { listen: *address, ..listener.clone() };
         let places = gateway.max_connections();
         let kept = listener.kept_places(places).map_or_else(String::new, |KeptPlaces { count, few }| {
-            format!("; the last {count} are kept for addresses that hold fewer than {few}")
+            let verb = if count == 1 { "is" } else { "are" };
+            format!("; the last {count} {verb} kept for addresses that hold fewer than {few}")
         });
-        format!("listening on {listener}, at most {places} connections in all{kept}")
+        format!("listening on {listener}, at most {} in all{kept}", counted(places as u64, "connection"))
     };
     let lines = config.listeners.iter().zip(gateway.addresses()).map(line).collect();
     (gateway.warnings().to_vec(), lines)
@@ -106,7 +108,10 @@ fn handle_signal(name: Signal, count: u32, config: &Config, control: &Control) {
     if count == 1 {
         let open = control.counts().open();
         let within = humantime::format_duration(config.drain_within);
-        tracing::info!("{name}: draining {open} connections within {within}; again to end at once");
+        tracing::info!(
+            "{name}: draining {} within {within}; again to end at once",
+            counted(open, "connection")
+        );
         control.drain(config.drain_within);
     } else {
         tracing::warn!("{name} again: ending at once");

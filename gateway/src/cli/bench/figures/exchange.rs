@@ -2,6 +2,7 @@
 
 use super::{Figures, Unit, add_cpu, add_dropped, micros};
 use crate::cli::bench::round::Round;
+use pulsegate::text::counted;
 
 /// Of the messages that the pace asks for.
 const SETTLED_MIN: f64 = 0.98;
@@ -45,12 +46,15 @@ pub(super) fn say(
 ) {
     let measured = &round.measured;
     if measured.refused > 0 {
-        say(true, format!("{} messages were not accepted", measured.refused));
+        say(true, format!("not accepted: {}", counted(measured.refused, "message")));
     }
     if measured.never > 0 {
         say(
             true,
-            format!("{} messages had no receipt when the time was over, and 5 s later", measured.never),
+            format!(
+                "{} had no receipt when the time was over, and 5 s later",
+                counted(measured.never, "message")
+            ),
         );
     }
     if let Some(told) = round.told() {

@@ -113,8 +113,8 @@ fn what_spoils_an_exchange_is_said() {
     let spoilt = |tally: Tally, said: &str| check_spoilt(exchange(8, None).kind, &round(tally), true, said);
     spoilt(Tally::default(), "no receipt came");
     spoilt(Tally { never: 2, ..settled() }, "2 messages had no receipt");
-    spoilt(Tally { refused: 3, ..settled() }, "3 messages were not accepted");
-    spoilt(Tally { dropped: 1, ..settled() }, "the server ended 1 connections");
+    spoilt(Tally { refused: 3, ..settled() }, "not accepted: 3 messages");
+    spoilt(Tally { dropped: 1, ..settled() }, "the server ended 1 connection meanwhile");
     spoilt(Tally { faults: 1, ..settled() }, "broke the protocol");
     let said = findings(&exchange(8, Some(1_000)), &round(Tally { unsent: 77, ..settled() }), true);
     assert!(said.len() == 1 && said[0].text.contains("only 90 %") && said[0].text.contains("77"), "{said:?}");
@@ -163,7 +163,7 @@ fn what_spoils_a_measurement_is_said() {
     check_spoilt(flood, &round(Tally::default()), true, "bottleneck");
     let hurried = Round { busiest: 0.95, ..round(Tally::default()) };
     check_spoilt(churn, &hurried, true, "bottleneck");
-    check_spoilt(churn, &round(Tally { never: 1, ..Tally::default() }), true, "without an answer");
+    check_spoilt(churn, &round(Tally { never: 1, ..Tally::default() }), true, "1 connection had no answer");
     check_spoilt(reap(), &round(Tally::default()), true, "nobody was ended");
     check_spoilt(
         reap(),
