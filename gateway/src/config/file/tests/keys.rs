@@ -78,7 +78,7 @@ fn storing() -> ListenerConfig {
     ListenerConfig {
         listen: "[::1]:8".parse().expect("an address"),
         sink: "store".to_owned(),
-        policy: Policy { message_bytes_max: 1001, ..Policy::default() },
+        policy: Policy { message_bytes_max: 1001, ..ListenerConfig::default().policy },
         ..ListenerConfig::default()
     }
 }
