@@ -170,6 +170,12 @@ impl<R: Rim> Shard<R> {
         let Attached { ticket, session, epoch, .. } = attached;
         let attachment = Attachment { session, epoch };
         let (_, id) = connection_of(ticket);
+        if let Some(key) = self.table.find(id)
+            && self.obstacle_of(key) == Some(CloseReason::SinkFailed)
+        {
+            // The cursor that it would be told may count messages that the sink has never got.
+            self.end(key, now, CloseReason::SinkFailed);
+        }
         let found = self.table.find(id);
         let waits = |entry: &mut Entry<R::Stream>| entry.connection.awaits_welcome();
         let Some(key) = found.filter(|key| self.table.at(*key).is_some_and(waits)) else {
@@ -178,10 +184,6 @@ impl<R: Rim> Shard<R> {
             let detach = Request::Detach { ticket, session, epoch, for_good, now };
             return self.ledgers[ledger].request(detach);
         };
-        if self.obstacle_of(key) == Some(CloseReason::SinkFailed) {
-            // The cursor that it would be told may count messages that the sink has never got.
-            return self.end(key, now, CloseReason::SinkFailed);
-        }
         if let Some((first, last)) = attached.lost {
             tracing::warn!(
                 session,
