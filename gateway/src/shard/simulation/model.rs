@@ -1,11 +1,12 @@
 //! What must hold, whatever happens: the clients' side of the story, compared with the gateway's.
 
+mod truth;
+
 use super::devices::{check_bye, check_farewell};
 use super::doors::{
-    AUTO, DEADLINE, DEMANDING, FIRST_MESSAGE, MAX_AGE, NAMED, RULES, SHORT, SINK_STALL, TIMEOUT, TURNED_AWAY,
-    WRITE_STALL,
+    AUTO, DEADLINE, FIRST_MESSAGE, MAX_AGE, NAMED, RULES, SHORT, SINK_STALL, TIMEOUT, TURNED_AWAY,
 };
-use super::recorder::{Recorder, Records, Told};
+use super::recorder::{Recorder, Records};
 use super::world::World;
 use crate::counters::Counts;
 use crate::handle::Handle;
@@ -23,6 +24,7 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::Duration;
+use truth::{check_messages, check_reason, silence};
 
 /// What may end a device's connection at any time.
 const ALWAYS_TRUE: [CloseReason; 5] = [
@@ -46,8 +48,9 @@ struct Client {
     refused: Option<CloseReason>,
     unfinished: Vec<u8>,
     lines: Vec<(Instant, Vec<u8>)>,
-    /// When it sent something, accept included.
-    bytes: Vec<Instant>,
+    /// When it sent something, accept included, and how many bytes it had sent before.
+    bytes: Vec<(Instant, u64)>,
+    sent: u64,
     /// All stalls until it was accepted.
     stalls: Duration,
     /// The turn that heard its last heartbeat, as the named door counts it, with all stalls until then.
@@ -131,7 +134,8 @@ impl Model {
             refused,
             unfinished: Vec::new(),
             lines: Vec::new(),
-            bytes: vec![opened],
+            bytes: vec![(opened, 0)],
+            sent: 0,
             stalls: self.stalls,
             last_beat: None,
             beats: false,
@@ -212,7 +216,9 @@ impl Model {
         let counts = world.links.get(&client).is_some_and(|link| link.ended.is_none());
         world.touch(client, |link| link.inbound.extend(bytes));
         if counts {
-            self.clients[client].bytes.push(world.now);
+            let state = &mut self.clients[client];
+            state.bytes.push((world.now, state.sent));
+            state.sent += bytes.len() as u64;
         }
         counts
     }
@@ -394,8 +400,8 @@ impl Model {
         )]
         match ended.reason {
             CloseReason::HeartbeatTimeout => {
-                let silence = at.since(last(&state.bytes, at).unwrap_or(state.opened));
-                !state.diligent && silence >= TIMEOUT
+                let (from, until) = silence(state, &ended.totals, at);
+                !state.diligent && until.since(from) >= TIMEOUT
             }
             // What it speaks is known only when its first bytes are read, for which a raw one's sink needs room.
             CloseReason::SinkStalled => {
@@ -421,79 +427,4 @@ impl Model {
 /// The last of these instants by then.
 fn last(instants: &[Instant], at: Instant) -> Option<Instant> {
     instants.iter().copied().filter(|instant| *instant <= at).max()
-}
-
-/// What the sink got is what the client sent, in order, without a gap; all of it if the client closed.
-fn check_messages(client: usize, state: &Client, told: &Told, ended: &Ended) {
-    let sent: Vec<&[u8]> = state.lines.iter().map(|(_, line)| line.as_slice()).collect();
-    let got: Vec<&[u8]> = told.messages.iter().map(Vec::as_slice).collect();
-    assert!(sent.starts_with(&got), "client {client} sent something else");
-    assert_eq!(ended.totals.messages, got.len() as u64);
-    if ended.reason == CloseReason::PeerClosed {
-        assert_eq!(got.len(), sent.len(), "client {client} closed, and a message is lost");
-    }
-    if let (SHORT, Some((last, _))) =
-        (state.door, got.len().checked_sub(1).and_then(|place| state.lines.get(place)))
-    {
-        assert!(*last < state.opened.after(DEADLINE), "client {client}: a message came after the deadline");
-    }
-}
-
-/// The reason is true, and no deadline was early.
-fn check_reason(client: usize, state: &Client, ended: &Ended, model: &Model) {
-    let at = state.opened.after(ended.age);
-    let stalls = |since: Instant| {
-        let within = |(began, span): &&(Instant, Duration)| *began >= since && began.after(*span) <= at;
-        model.credited.iter().filter(within).map(|(_, span)| *span).sum::<Duration>()
-    };
-    // While the last bytes are on their way to it, the client may still send: that changes nothing.
-    let last = |instants: &[Instant]| last(instants, at).unwrap_or(state.opened);
-    let last_bytes = last(&state.bytes);
-    let true_reason = match ended.reason {
-        CloseReason::HeartbeatTimeout => {
-            state.door != SHORT && at.since(last_bytes) >= TIMEOUT + stalls(last_bytes)
-        }
-        CloseReason::FirstMessageTimeout => ended.age >= FIRST_MESSAGE && ended.totals.messages == 0,
-        CloseReason::ShortDeadline => state.door == SHORT && ended.age >= DEADLINE,
-        CloseReason::MaxAge => ended.age >= MAX_AGE,
-        CloseReason::MinimumRate => state.door == DEMANDING && ended.age >= Duration::from_secs(4),
-        CloseReason::MessageTooLarge => state.door == DEMANDING || state.unfinished.len() > 1000,
-        CloseReason::PeerClosed | CloseReason::HalfCloseTimeout => state.hung_up,
-        CloseReason::PeerReset => state.reset,
-        CloseReason::SinkStalled => model.has_stalled(at),
-        CloseReason::WriteStall => ended.age >= WRITE_STALL && ended.totals.bytes_out > 0,
-        CloseReason::ReadDeadline
-        | CloseReason::WriteDeadline
-        | CloseReason::Application
-        | CloseReason::OutputFull
-        | CloseReason::Drain => true,
-        // What a raw connection in a simulated world never meets.
-        CloseReason::BadPreface
-        | CloseReason::UnsupportedVersion
-        | CloseReason::MalformedFrame
-        | CloseReason::UnknownFrame
-        | CloseReason::FrameTooLarge
-        | CloseReason::FrameOutOfPlace
-        | CloseReason::SecondHello
-        | CloseReason::SequenceGap
-        | CloseReason::WindowExceeded
-        | CloseReason::UnconfirmedRefusals
-        | CloseReason::RawListener
-        | CloseReason::BadText
-        | CloseReason::TruncatedFrame
-        | CloseReason::BadToken
-        | CloseReason::Replaced
-        | CloseReason::SessionInUse
-        | CloseReason::SessionLimit
-        | CloseReason::PeerVanished
-        | CloseReason::SocketError
-        | CloseReason::SinkFailed
-        | CloseReason::AtCapacity
-        | CloseReason::AddressLimit
-        | CloseReason::NewcomerLimit
-        | CloseReason::AcceptRate
-        | CloseReason::OutOfDescriptors
-        | CloseReason::Stopped => false,
-    };
-    assert!(true_reason, "client {client} of door {} can't have ended with {ended:?}", state.door);
 }

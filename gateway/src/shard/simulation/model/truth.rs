@@ -1,0 +1,95 @@
+//! Whether what the gateway says of a client's messages and of its end is true.
+
+use super::{Client, Model};
+use crate::shard::simulation::doors::{
+    DEADLINE, DEMANDING, FIRST_MESSAGE, MAX_AGE, SHORT, TIMEOUT, WRITE_STALL,
+};
+use crate::shard::simulation::recorder::Told;
+use crate::sink::Ended;
+use pulsegate_core::close::CloseReason;
+use pulsegate_core::connection::Totals;
+use pulsegate_core::time::Instant;
+use std::time::Duration;
+
+/// What the sink got is what the client sent, in order, without a gap; all of it if the client closed.
+pub(super) fn check_messages(client: usize, state: &Client, told: &Told, ended: &Ended) {
+    let sent: Vec<&[u8]> = state.lines.iter().map(|(_, line)| line.as_slice()).collect();
+    let got: Vec<&[u8]> = told.messages.iter().map(Vec::as_slice).collect();
+    assert!(sent.starts_with(&got), "client {client} sent something else");
+    assert_eq!(ended.totals.messages, got.len() as u64);
+    if ended.reason == CloseReason::PeerClosed {
+        assert_eq!(got.len(), sent.len(), "client {client} closed, and a message is lost");
+    }
+    if let (SHORT, Some((last, _))) =
+        (state.door, got.len().checked_sub(1).and_then(|place| state.lines.get(place)))
+    {
+        assert!(*last < state.opened.after(DEADLINE), "client {client}: a message came after the deadline");
+    }
+}
+
+/// The reason is true, and no deadline was early.
+pub(super) fn check_reason(client: usize, state: &Client, ended: &Ended, model: &Model) {
+    let at = state.opened.after(ended.age);
+    let stalls = |from: Instant, until: Instant| {
+        let within = |(began, span): &&(Instant, Duration)| *began >= from && began.after(*span) <= until;
+        model.credited.iter().filter(within).map(|(_, span)| *span).sum::<Duration>()
+    };
+    let true_reason = match ended.reason {
+        CloseReason::HeartbeatTimeout => {
+            let (from, until) = silence(state, &ended.totals, at);
+            state.door != SHORT && until.since(from) >= TIMEOUT + stalls(from, until)
+        }
+        CloseReason::FirstMessageTimeout => ended.age >= FIRST_MESSAGE && ended.totals.messages == 0,
+        CloseReason::ShortDeadline => state.door == SHORT && ended.age >= DEADLINE,
+        CloseReason::MaxAge => ended.age >= MAX_AGE,
+        CloseReason::MinimumRate => state.door == DEMANDING && ended.age >= Duration::from_secs(4),
+        CloseReason::MessageTooLarge => state.door == DEMANDING || state.unfinished.len() > 1000,
+        CloseReason::PeerClosed | CloseReason::HalfCloseTimeout => state.hung_up,
+        CloseReason::PeerReset => state.reset,
+        CloseReason::SinkStalled => model.has_stalled(at),
+        CloseReason::WriteStall => ended.age >= WRITE_STALL && ended.totals.bytes_out > 0,
+        CloseReason::ReadDeadline
+        | CloseReason::WriteDeadline
+        | CloseReason::Application
+        | CloseReason::OutputFull
+        | CloseReason::Drain => true,
+        // What a raw connection in a simulated world never meets.
+        CloseReason::BadPreface
+        | CloseReason::UnsupportedVersion
+        | CloseReason::MalformedFrame
+        | CloseReason::UnknownFrame
+        | CloseReason::FrameTooLarge
+        | CloseReason::FrameOutOfPlace
+        | CloseReason::SecondHello
+        | CloseReason::SequenceGap
+        | CloseReason::WindowExceeded
+        | CloseReason::UnconfirmedRefusals
+        | CloseReason::RawListener
+        | CloseReason::BadText
+        | CloseReason::TruncatedFrame
+        | CloseReason::BadToken
+        | CloseReason::Replaced
+        | CloseReason::SessionInUse
+        | CloseReason::SessionLimit
+        | CloseReason::PeerVanished
+        | CloseReason::SocketError
+        | CloseReason::SinkFailed
+        | CloseReason::AtCapacity
+        | CloseReason::AddressLimit
+        | CloseReason::NewcomerLimit
+        | CloseReason::AcceptRate
+        | CloseReason::OutOfDescriptors
+        | CloseReason::Stopped => false,
+    };
+    assert!(true_reason, "client {client} of door {} can't have ended with {ended:?}", state.door);
+}
+
+/// From when until when it was silent, by an end at `at`: from the last that was read until something came that was
+/// not read any more, perhaps just after its deadline.
+pub(super) fn silence(state: &Client, totals: &Totals, at: Instant) -> (Instant, Instant) {
+    let is_read = |before: u64| before == 0 || before < totals.bytes_in;
+    let came = state.bytes.iter().filter(|(instant, _)| *instant <= at);
+    let read = came.clone().filter(|(_, before)| is_read(*before)).map(|(instant, _)| *instant).max();
+    let unread = came.filter(|(_, before)| !is_read(*before)).map(|(instant, _)| *instant).min();
+    (read.unwrap_or(state.opened), unread.unwrap_or(at))
+}
