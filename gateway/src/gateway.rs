@@ -198,7 +198,7 @@ impl Control {
     /// Sends a message to a client of the pulse protocol, whether it is connected or not: the newest session of its
     /// id, or the session that is named. It is kept, as durably as the clients' own messages, until the client has
     /// committed it or its session has expired. `on_outcome` is called once, on the store's thread, and must not block
-    /// there. If the store ends before it could answer, the outcome is [`PushRefusal::Unknown`].
+    /// there. If the store ends before it could answer, the outcome is [`PushRefusal::Unknown`](crate::PushRefusal::Unknown).
     ///
     /// Where there are several stores (the one on disk, and one in memory for each other sink), they are asked in
     /// turn until one knows the client.

@@ -13,7 +13,7 @@ pub struct Figures {
     pub message_bytes: u64,
     /// Payload that waits for the receipts of clients, in bytes.
     pub outgoing_bytes: u64,
-    /// How many [`Request::Append`]s were not stored since the store was opened, because they can't be.
+    /// How many [`Request::Append`](crate::Request::Append)s were not stored since the store was opened, because they can't be.
     pub appends_refused: u64,
     /// What waits for the committer, in bytes, what it is working on included.
     pub queue_bytes: usize,

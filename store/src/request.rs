@@ -62,7 +62,7 @@ pub enum Request {
     ///
     /// The caller promises that the payload is no longer than the store takes, the client's id no longer than
     /// 128 bytes, and that the store is one with a directory. What breaks this is not stored, but logged and counted
-    /// ([`Figures::appends_refused`]).
+    /// ([`Figures::appends_refused`](crate::Figures::appends_refused)).
     Append {
         /// Who sent it,
         client: Box<str>,
