@@ -17,7 +17,7 @@ use ending::Deadline;
 use nix::errno::Errno;
 use pulsegate_core::policy::Framing;
 use pulsegate_store::{OpenError, Recipient, Store, SubmitError};
-use std::io;
+use std::io::{self, IsTerminal};
 use std::net::SocketAddr;
 use std::sync::mpsc::Receiver;
 use std::sync::{Arc, Weak};
@@ -131,7 +131,9 @@ impl Builder {
 }
 
 fn print_sink(format: PrintFormat) -> Box<dyn Sink> {
-    Box::new(Print::new(io::stdout(), format))
+    let out = io::stdout();
+    let is_terminal = out.is_terminal();
+    Box::new(Print::new(out, format, is_terminal))
 }
 
 /// Where each listener's messages go.

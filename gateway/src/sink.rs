@@ -49,6 +49,17 @@ pub trait Sink: Send + 'static {
 /// Why a sink can't go on.
 pub type SinkError = Box<dyn std::error::Error + Send + Sync>;
 
+/// What a flush says that may succeed later: the sink keeps what it could not pass on.
+#[derive(Debug, thiserror::Error)]
+#[error("{error}")]
+pub(crate) struct TryAgain {
+    pub(crate) error: std::io::Error,
+    /// Something has been passed on by this flush.
+    pub(crate) moved: bool,
+    /// How many messages the sink keeps, at most.
+    pub(crate) messages: u64,
+}
+
 /// How a connection ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ended {

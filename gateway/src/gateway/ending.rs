@@ -16,6 +16,8 @@ pub(super) const HANDOVER: Duration = Duration::from_secs(5);
 const HANDOVER_FORCED: Duration = Duration::from_secs(2);
 /// What of this the sinks have for themselves, after the stores.
 const FOR_SINKS: Duration = Duration::from_secs(1);
+/// How long a sink that tries again may take to see that it is given up.
+const GIVING_UP: Duration = Duration::from_millis(100);
 
 /// When everything is over at the latest; set by the first that ends the gateway.
 #[derive(Debug, Default)]
@@ -118,12 +120,19 @@ impl Gateway {
         sinks.iter().for_each(|sink| sink.queue.close());
         for SinkThread { name, queue, thread, ended } in sinks {
             // Nothing is ever sent: the thread's end closes the channel.
-            let hangs = ended.recv_timeout(self.control.deadline.left(Duration::ZERO));
-            if hangs != Err(RecvTimeoutError::Timeout) {
+            let has_ended = |within| ended.recv_timeout(within) != Err(RecvTimeoutError::Timeout);
+            let in_time = has_ended(self.control.deadline.left(Duration::ZERO));
+            if !in_time {
+                queue.give_up();
+            }
+            if in_time || has_ended(GIVING_UP) {
                 let outcome = thread.join().map_err(|_| RunError::Panic(name.clone()));
                 let outcome = outcome
                     .and_then(|served| served.map_err(|error| RunError::Sink { name: name.clone(), error }));
                 losses.note(outcome);
+            } else if queue.messages() == 0 {
+                // What it has taken may be in a buffer of its own.
+                losses.note::<()>(Err(RunError::Sink { name: name.clone(), error: "it hangs".into() }));
             }
             losses.lose(queue.messages(), &format!("sink {name}"));
         }

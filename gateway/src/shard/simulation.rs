@@ -362,7 +362,7 @@ impl Simulation {
             if self.rest.contains(&self.step) || self.queue.has_failed() {
                 return;
             }
-            if !self.queue.serve_one(&mut self.model.sink(), self.clock) {
+            if self.queue.serve_one(&mut self.model.sink(), self.clock).is_none() {
                 return self.model.handle_sink_idle();
             }
             self.note_taken();

@@ -5,7 +5,7 @@ use crate::handle::Handle;
 use crate::id::ConnectionId;
 use crate::mailbox::{Command, Mailbox};
 use crate::peer::Peer;
-use crate::sink::{Ended, Sink, SinkError};
+use crate::sink::{Ended, Sink, SinkError, TryAgain};
 use parking_lot::{Condvar, Mutex, MutexGuard};
 use pulsegate_store::NotForwarded;
 use std::collections::VecDeque;
@@ -14,7 +14,7 @@ use std::sync::atomic::{
     AtomicBool, AtomicU64, AtomicUsize,
     Ordering::{Relaxed, SeqCst},
 };
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// What a record counts beside its payload.
 const RECORD_BYTES: usize = size_of::<Record>();
@@ -27,6 +27,13 @@ const STUCK_AFTER: Duration = Duration::from_secs(2);
 
 /// How many batches a busy sink takes between two flushes.
 const BATCHES_PER_FLUSH: usize = 64;
+/// After how many bytes it is flushed even so: a sink that must try again keeps what it has got since.
+const BYTES_PER_FLUSH: usize = 64 * 1024;
+
+/// How long after a flush that may succeed later the next attempt is made; twice as long after each.
+const RETRY_MIN: Duration = Duration::from_millis(250);
+/// At most so long.
+const RETRY_MAX: Duration = Duration::from_secs(8);
 
 /// Who a record is about.
 #[derive(Clone, Copy, Debug)]
@@ -107,6 +114,7 @@ pub(crate) struct SinkQueue {
 struct Inbox {
     batches: VecDeque<(usize, Batch)>,
     closed: bool,
+    given_up: bool,
 }
 
 /// A shard that has stopped reading for this sink, and wants to hear when there is room again.
@@ -242,6 +250,12 @@ impl SinkQueue {
         self.filled.notify_one();
     }
 
+    /// What the sink could not take so far is given up: no flush is tried again.
+    pub(crate) fn give_up(&self) {
+        self.inbox.lock().given_up = true;
+        self.filled.notify_one();
+    }
+
     /// The body of the sink's thread.
     ///
     /// # Errors
@@ -249,9 +263,8 @@ impl SinkQueue {
     pub(crate) fn serve(&self, mut sink: Box<dyn Sink>, clock: Clock) -> Result<(), SinkError> {
         let mut alarm = Alarm { queue: self, failed: true };
         loop {
-            // Flushed now and then even if the queue never gets empty: that is how a sink says that it failed.
-            let emptied = (0..BATCHES_PER_FLUSH).any(|_| !self.serve_one(&mut *sink, clock));
-            sink.flush()?;
+            let emptied = self.serve_some(&mut *sink, clock);
+            self.flush(&mut *sink)?;
             if emptied && !self.wait_for_more() {
                 alarm.failed = false;
                 return Ok(());
@@ -259,16 +272,70 @@ impl SinkQueue {
         }
     }
 
-    /// Hands the oldest batch over to the sink, if there is one.
-    pub(crate) fn serve_one(&self, sink: &mut dyn Sink, clock: Clock) -> bool {
-        let Some((shard, batch)) = self.inbox.lock().batches.pop_front() else { return false };
+    /// Hands batches over until there are none for now, or a flush is due: flushed now and then even if the queue never
+    /// gets empty, since that is how a sink says that it failed. Returns whether there are none.
+    fn serve_some(&self, sink: &mut dyn Sink, clock: Clock) -> bool {
+        let mut bytes = 0;
+        for _ in 0..BATCHES_PER_FLUSH {
+            let Some(of_batch) = self.serve_one(sink, clock) else { return true };
+            bytes += of_batch;
+            if bytes >= BYTES_PER_FLUSH {
+                break;
+            }
+        }
+        false
+    }
+
+    /// Hands the oldest batch over to the sink; returns its bytes, if there is one.
+    pub(crate) fn serve_one(&self, sink: &mut dyn Sink, clock: Clock) -> Option<usize> {
+        let (shard, batch) = self.inbox.lock().batches.pop_front()?;
         self.hand_over(sink, shard, &batch, clock);
         let left = self.bytes.fetch_sub(batch.bytes(), SeqCst) - batch.bytes();
         if left <= self.bytes_max / 2 {
             self.wake_waiters();
             self.wake_pushers();
         }
-        true
+        Some(batch.bytes())
+    }
+
+    /// Flushes the sink, again and again if that may help. Meanwhile the queue fills, as with a sink that hangs.
+    fn flush(&self, sink: &mut dyn Sink) -> Result<(), SinkError> {
+        let mut pause = RETRY_MIN;
+        // What the sink has got and could not pass on counts as not taken.
+        let mut kept = 0;
+        loop {
+            let outcome = sink.flush();
+            let again = outcome.as_ref().err().and_then(|error| error.downcast_ref::<TryAgain>());
+            let Some(&TryAgain { moved, messages, .. }) = again else {
+                if outcome.is_ok() {
+                    self.messages.fetch_sub(kept, SeqCst);
+                }
+                return outcome;
+            };
+            self.messages.fetch_add(messages, SeqCst);
+            self.messages.fetch_sub(std::mem::replace(&mut kept, messages), SeqCst);
+            if moved {
+                self.taken.fetch_add(1, Relaxed);
+                pause = RETRY_MIN;
+            }
+            if !self.pause(pause) {
+                return outcome;
+            }
+            pause = (2 * pause).min(RETRY_MAX);
+        }
+    }
+
+    /// Waits before the next attempt, not for long once the queue is closed; `false` when there is to be none.
+    fn pause(&self, pause: Duration) -> bool {
+        let mut inbox = self.inbox.lock();
+        let was_closed = inbox.closed;
+        let until = Instant::now() + if was_closed { RETRY_MIN } else { pause };
+        while !inbox.given_up && inbox.closed == was_closed {
+            if self.filled.wait_until(&mut inbox, until).timed_out() {
+                break;
+            }
+        }
+        !inbox.given_up
     }
 
     /// Waits for a batch; `false` when none will come any more.

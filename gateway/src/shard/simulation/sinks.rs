@@ -43,7 +43,7 @@ impl Simulation {
 
     /// The sink has taken all that it ever will.
     pub(super) fn fail_sink(&mut self) {
-        while self.queue.serve_one(&mut self.model.sink(), self.clock) {}
+        while self.queue.serve_one(&mut self.model.sink(), self.clock).is_some() {}
         self.queue.fail();
         self.model.failure = Some(self.now());
     }
