@@ -85,12 +85,6 @@ impl Post {
                 None
             }
         };
-        if let Reply::Stopped { why } = &reply {
-            tracing::error!(why, "the store can't commit: receipts have stopped");
-        }
-        if reply == Reply::GoesOn {
-            tracing::info!("the store commits again: receipts go on");
-        }
         if let Some(ticket) = to.filter(|ticket| ticket & APPLICATION == 0)
             && let Some(replies) = of_shards.get_mut(connection_of(ticket).0)
         {

@@ -6,9 +6,9 @@
 //! still shows of a file after a failed sync is not to be believed. If the file then turns out to have the batch, it is
 //! answered and not carried out again. In memory an error can't be mended: it closes the store.
 
-use crate::batch::{self, Done, Failure, State};
+use crate::batch::{self, Done, Failure};
 use crate::config::StoreConfig;
-use crate::database::{self, Database, DatabaseError, Incarnation};
+use crate::database::{self, DatabaseError, Incarnation};
 use crate::figures::Figures;
 use crate::files::Files;
 use crate::forwarded::{Forwarded, NotForwarded};
@@ -19,9 +19,10 @@ use crate::room::Room;
 use crate::tickets::Tickets;
 use crate::unjudged::Unjudged;
 use crate::warnings::Warnings;
+use crate::working::Working;
 use parking_lot::Mutex;
 use std::fmt::Display;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use tracing::{error, info, warn};
 
@@ -29,17 +30,6 @@ use tracing::{error, info, warn};
 const RETRY_MS_MIN: u64 = 250;
 /// At most so long.
 const RETRY_MS_MAX: u64 = 8_000;
-
-/// Up to where the sessions of a store in memory begin, at random: far enough apart that two never meet, and numbers that
-/// every JSON reader can tell apart.
-const FIRST_SESSION_MAX: u64 = (1 << 52) - 1;
-/// How many sessions begin anew in one transaction of a start.
-const STARTED_MAX: usize = 10_000;
-/// At which size of the log it is moved into the database during a start, in bytes.
-const STARTED_LOG_BYTES: u64 = 1024 * 1024;
-
-/// From how many times its usual size on the log is warned about; again whenever it has doubled.
-const WARN_LOGS: u64 = 16;
 
 /// Takes the replies of a batch.
 pub(crate) type Deliver = dyn Fn(Vec<Reply>) + Send + Sync;
@@ -77,6 +67,8 @@ pub(crate) struct Committer {
     pub(crate) batch: u64,
     pub(crate) now: Moment,
     pub(crate) warnings: Warnings,
+    /// It has been told that commits have stopped, and not yet that they go on; with how long the last pause was.
+    pub(crate) resuming_ms: Option<u64>,
     /// Somebody has been told to rest.
     pub(crate) has_resting: bool,
 }
@@ -92,84 +84,12 @@ pub(crate) enum Phase {
     },
 }
 
-/// An open database and what is known of it.
-pub(crate) struct Working {
-    pub(crate) database: Database,
-    pub(crate) state: State,
-    /// At which size of the log a warning is due, in bytes.
-    warn_bytes: u64,
-}
-
-impl Working {
-    /// Opens the database and reads its state.
-    pub(crate) fn open(
-        directory: &Path,
-        config: &StoreConfig,
-        now: Moment,
-        after_fault: bool,
-    ) -> Result<Self, DatabaseError> {
-        let database = Database::open(directory, config.durability, config.wal_bytes, after_fault)?;
-        database.verify(after_fault)?;
-        if after_fault {
-            // What can't be moved today would stop the store again tomorrow. This also proves that it can write.
-            database.checkpoint()?;
-            database.connection.execute("UPDATE totals SET id = id", [])?;
-        }
-        Self::new(database, config, now)
-    }
-
-    /// Begins without any connection; all times to live begin anew. In pieces, so that a small log is enough.
-    pub(crate) fn start(&self, now: Moment) -> rusqlite::Result<()> {
-        let connection = &self.database.connection;
-        let mut piece = connection
-            .prepare("SELECT max(id) FROM (SELECT id FROM sessions WHERE id > ?1 ORDER BY id LIMIT ?2)")?;
-        let mut update =
-            connection.prepare("UPDATE sessions SET expires_ms = ?1 + ttl_ms WHERE id > ?2 AND id <= ?3")?;
-        let mut after = 0;
-        while let Some(to) = piece.query_row((after, STARTED_MAX), |row| row.get::<_, Option<u64>>(0))? {
-            update.execute((now.uptime_ms, after, to))?;
-            if self.database.log_bytes()? >= STARTED_LOG_BYTES {
-                self.database.checkpoint()?;
-            }
-            after = to;
-        }
-        self.database.checkpoint()
-    }
-
-    /// Makes a database in memory.
-    pub(crate) fn open_in_memory(config: &StoreConfig, now: Moment) -> Result<Self, DatabaseError> {
-        let database = Database::open_in_memory()?;
-        // Nobody remembers which numbers the store before this one has given out.
-        let above =
-            database.connection.query_row("SELECT random() & ?1", [FIRST_SESSION_MAX], |row| row.get(0))?;
-        batch::begin_sessions_above(&database.connection, above)?;
-        Self::new(database, config, now)
-    }
-
-    fn new(database: Database, config: &StoreConfig, now: Moment) -> Result<Self, DatabaseError> {
-        let state = State::load(&database.connection, now)?;
-        Ok(Self { database, state, warn_bytes: WARN_LOGS * config.wal_bytes })
-    }
-
-    /// What the store holds.
-    pub(crate) fn figures(&self, tickets: &Tickets) -> Figures {
-        Figures {
-            sessions: self.state.session_count,
-            attached: tickets.committed() as u64,
-            messages: self.state.totals.messages,
-            message_bytes: self.state.totals.message_bytes,
-            outgoing_bytes: self.state.shares.outgoing_bytes(),
-            ..Figures::default()
-        }
-    }
-}
-
 impl Committer {
     /// The body of the thread.
     pub(crate) fn run(mut self) {
         if self.unstarted {
             self.handle_full();
-            self.stop(&"there is no room on the disk to start with", true, None);
+            self.stop(&"there is no room on the disk to start with", None);
         }
         loop {
             let (takes, at_once) = match &self.phase {
@@ -192,7 +112,7 @@ impl Committer {
                     }
                     self.unjudged.handle_tick();
                 }
-                self.commit(false);
+                self.commit(turn.tick.is_some());
             } else {
                 self.recover(turn.closed);
             }
@@ -203,23 +123,24 @@ impl Committer {
     }
 
     /// Commits what is kept, and hands the replies out.
-    fn commit(&mut self, after_fault: bool) {
+    fn commit(&mut self, is_tick: bool) {
         let Phase::Working(working) = &mut self.phase else { return };
         let Working { database, state, .. } = &mut **working;
         match batch::commit(&database.connection, &self.config, state, &mut self.tickets, &self.kept) {
-            Ok(done) => self.hand_out(done, after_fault),
+            Ok(done) => self.hand_out(done, is_tick),
             Err(Failure { error, in_doubt }) => {
                 self.in_doubt = in_doubt;
                 if database::is_full(&error) {
                     self.handle_full();
                 }
-                self.stop(&error, !after_fault, None);
+                self.stop(&error, None);
             }
         }
     }
 
     /// Hands out what a committed batch has come to.
-    fn hand_out(&mut self, done: Done, after_fault: bool) {
+    fn hand_out(&mut self, done: Done, is_tick: bool) {
+        let has_served = !self.kept.is_empty();
         let Phase::Working(working) = &self.phase else { return };
         let Done { mut replies, forwarded, unjudged, appends_refused, losses, batch } = done;
         self.batch = self.batch.max(batch);
@@ -246,44 +167,36 @@ impl Committer {
                 return self.fail(error);
             }
         }
-        if after_fault {
-            info!("the store goes on");
-            replies.insert(0, Reply::GoesOn);
-        }
         self.unjudged.handle_commit(std::mem::take(&mut self.kept), &unjudged);
         replies.append(&mut self.unjudged.take_ended());
         if self.queue.release(std::mem::take(&mut self.kept_bytes)) {
             replies.push(Reply::Ready);
         }
+        // Said when all that has waited is through, or a tick: on a disk that stays full a first batch often finds room.
+        let mut moved = Ok(());
+        if self.resuming_ms.is_some() && (is_tick || has_served && self.queue.is_empty()) {
+            moved = self.move_log();
+            if moved.is_ok() {
+                info!("the store goes on");
+                self.resuming_ms = None;
+                replies.insert(0, Reply::GoesOn);
+            }
+        }
         if !replies.is_empty() {
             (self.deliver)(replies);
         }
-        if let Err(error) = self.move_log() {
+        if let Err(error) = moved.and_then(|()| self.move_log()) {
             if database::is_full(&error) {
                 self.handle_full();
             }
-            self.stop(&error, true, None);
+            self.stop(&error, None);
         }
     }
 
     /// Moves the log into the database if it has grown enough, now that nobody waits for a reply.
     fn move_log(&mut self) -> rusqlite::Result<()> {
         let Phase::Working(working) = &mut self.phase else { return Ok(()) };
-        let bytes = working.database.log_bytes()?;
-        if bytes < self.config.wal_bytes {
-            return Ok(());
-        }
-        if bytes >= working.warn_bytes {
-            working.warn_bytes = 2 * bytes;
-            warn!(
-                bytes,
-                "the store's log grows: some program keeps a transaction open on pulsegate.db; end it"
-            );
-        }
-        match working.database.checkpoint() {
-            Err(error) if database::is_busy(&error) => Ok(()),
-            other => other,
-        }
+        working.move_log(self.config.wal_bytes)
     }
 
     /// Finds out whether the files are still where they were. If not, nothing more is acknowledged: it would be lost
@@ -304,15 +217,16 @@ impl Committer {
                     {
                         warn!(%error, "the store's log can't be moved into the database that is open");
                     }
-                    self.stop(&displaced, true, Some(working));
+                    self.stop(&displaced, Some(working));
                 }
             }
         }
     }
 
     /// Nothing can be committed for now.
-    fn stop(&mut self, error: &dyn Display, is_news: bool, displaced: Option<Box<Working>>) {
-        let delay_ms = if is_news { RETRY_MS_MIN } else { RETRY_MS_MAX };
+    fn stop(&mut self, error: &dyn Display, displaced: Option<Box<Working>>) {
+        let is_news = self.resuming_ms.is_none();
+        let delay_ms = self.resuming_ms.map_or(RETRY_MS_MIN, |last| (2 * last).min(RETRY_MS_MAX));
         self.phase = Phase::Faulted { retry_at_ms: self.now.uptime_ms + delay_ms, delay_ms, displaced };
         self.figures.lock().stopped = true;
         // Before anybody is told, so that who is told finds it closed.
@@ -322,6 +236,8 @@ impl Committer {
         if is_news {
             error!(%error, "the store can't write: nothing is acknowledged until it can");
             (self.deliver)(vec![Reply::Stopped { why: format!("the store can't write: {error}") }]);
+        } else {
+            warn!(%error, "the store still can't write");
         }
     }
 
@@ -331,6 +247,7 @@ impl Committer {
         self.figures.lock().stopped = true;
         // As above.
         self.queue.close();
+        error!(%error, "the store can't hand messages on: nothing more is acknowledged");
         (self.deliver)(vec![Reply::Stopped { why: error.to_string() }]);
     }
 
@@ -349,9 +266,10 @@ impl Committer {
         match reopened {
             Ok(working) => {
                 self.phase = Phase::Working(working.into());
+                self.resuming_ms = Some(delay_ms);
                 match self.in_doubt.take() {
-                    Some(done) => self.hand_out(*done, true),
-                    None => self.commit(true),
+                    Some(done) => self.hand_out(*done, false),
+                    None => self.commit(false),
                 }
             }
             Err(error) => {

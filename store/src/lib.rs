@@ -18,7 +18,7 @@
 //! not: what was acknowledged since the tick before may then be in removed files only. A file that is overwritten in
 //! place is not noticed.
 //!
-//! Modules, each using only those after it: `store`, `committer`, `queue`, `batch`, `unjudged`, `tickets`,
+//! Modules, each using only those after it: `store`, `committer`, `working`, `queue`, `batch`, `unjudged`, `tickets`,
 //! `shares`, `sessions`, `sources`, `resting`, `reader`, `database`, `migration`, `schema`, `lock`, `room`, `files`, `token`, `warnings`, `forwarded`, `weight`, `request`,
 //! `figures`, `config`.
 
@@ -46,6 +46,7 @@ mod token;
 mod unjudged;
 mod warnings;
 mod weight;
+mod working;
 
 pub use config::{ConfigError, Quota, StoreConfig};
 pub use figures::Figures;

@@ -320,7 +320,7 @@ pub enum Reply {
         /// A sentence for the operator: it names paths, and is not for clients.
         why: String,
     },
-    /// Commits go on.
+    /// Commits go on: all that waited is committed, or a tick has passed without another fault.
     GoesOn,
 }
 

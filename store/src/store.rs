@@ -1,6 +1,6 @@
 //! The store as its user sees it: opened, asked, told the time, closed. Knows no SQL but that of a start.
 
-use crate::committer::{Committer, Deliver, Phase, Place, Working};
+use crate::committer::{Committer, Deliver, Phase, Place};
 use crate::config::{ConfigError, StoreConfig};
 use crate::database::{self, Database, DatabaseError};
 use crate::figures::Figures;
@@ -13,6 +13,7 @@ use crate::room::Room;
 use crate::tickets::Tickets;
 use crate::unjudged::Unjudged;
 use crate::warnings::Warnings;
+use crate::working::Working;
 use parking_lot::{Condvar, Mutex};
 use pulsegate_core::frame::Durability;
 use std::io::ErrorKind;
@@ -164,6 +165,7 @@ impl Store {
             kept_bytes: 0,
             in_doubt: None,
             warnings: Warnings::default(),
+            resuming_ms: None,
             has_resting: false,
             unstarted,
             is_full: false,
@@ -177,6 +179,7 @@ impl Store {
             if catch_unwind(AssertUnwindSafe(|| committer.run())).is_err() {
                 closing.close();
                 let why = "the store's thread has died; nothing is acknowledged any more".to_owned();
+                tracing::error!("{why}");
                 deliver(vec![Reply::Stopped { why }]);
             }
             *end.0.lock() = true;

@@ -15,6 +15,7 @@ mod displaced;
 mod driver;
 mod exchange;
 mod faults;
+mod goes_on;
 mod memory;
 mod order;
 mod orphans;
