@@ -5,6 +5,7 @@ doesn't matter how fast anybody is.
 """
 
 import contextlib
+import functools
 import os
 import pathlib
 import signal
@@ -97,9 +98,9 @@ def send(clients, data):
         client.sendall(data)
 
 
-def heartbeats(gateway, rounds):
+def heartbeats(gateway, rounds, listener="raw"):
     """Bytes on a raw connection whose messages are discarded."""
-    with gateway.crowd("raw", lambda _: LINE) as clients:
+    with gateway.crowd(listener, lambda _: LINE) as clients:
         for _ in range(rounds):
             gateway.batch(lambda: send(clients, LINE))
 
@@ -111,13 +112,13 @@ def answered(gateway, rounds):
         receive(gateway.marker, len("OK\n"))
 
 
-def connections(gateway, rounds):
+def connections(gateway, rounds, listener="raw"):
     """Accept, a message, and the end that the peer asks for."""
     clients = []
 
     def come():
         for _ in range(CROWD):
-            clients.append(gateway.connect("raw"))
+            clients.append(gateway.connect(listener))
             clients[-1].sendall(LINE)
             clients[-1].shutdown(socket.SHUT_WR)
 
@@ -159,8 +160,10 @@ def stored(gateway, rounds):
 # By name: what is done, how many of it a round has, and the rounds to begin with.
 CASES = {
     "gateway/heartbeat": (heartbeats, CROWD, 15),
+    "gateway/heartbeat, auto": (functools.partial(heartbeats, listener="auto"), CROWD, 15),
     "gateway/line answered, a turn of its own": (answered, 1, 2000),
     "gateway/accept, message, end": (connections, CROWD, 10),
+    "gateway/accept, message, end, auto": (functools.partial(connections, listener="auto"), CROWD, 10),
     "gateway/BEAT": (beats, CROWD, 15),
     "gateway/MESSAGE, commit, RECEIPT": (messages, CROWD, 10),
     "gateway/MESSAGE stored alone": (stored, 1, 500),
