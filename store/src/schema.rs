@@ -26,11 +26,13 @@ pub(crate) const STEPS: [&str; SCHEMA_VERSION as usize - 1] = [
     // To 5: what is kept is counted by source and by session. What is there already is nobody's.
     "ALTER TABLE sessions ADD COLUMN source INTEGER NOT NULL DEFAULT 0;
      ALTER TABLE sessions ADD COLUMN message_bytes INTEGER NOT NULL DEFAULT 0;
+     ALTER TABLE sessions ADD COLUMN used INTEGER NOT NULL DEFAULT 0;
+     UPDATE sessions SET used = 1 WHERE committed > 0 OR out_committed > 0;
      ALTER TABLE messages ADD COLUMN source INTEGER NOT NULL DEFAULT 0;
      CREATE INDEX sessions_unused ON sessions (expires_ms)
-    WHERE expires_ms IS NOT NULL AND committed = 0 AND out_committed = 0;
+    WHERE expires_ms IS NOT NULL AND used = 0;
      CREATE INDEX sessions_unused_by_source ON sessions (source, expires_ms)
-    WHERE expires_ms IS NOT NULL AND committed = 0 AND out_committed = 0;
+    WHERE expires_ms IS NOT NULL AND used = 0;
      CREATE TABLE sources (
          source         INTEGER PRIMARY KEY,
          sessions       INTEGER NOT NULL,
@@ -67,16 +69,17 @@ CREATE TABLE sessions (
     lost_from      INTEGER NOT NULL DEFAULT 0,         -- of its messages: the first that was acknowledged and is lost,
     lost_to        INTEGER NOT NULL DEFAULT 0,         -- and the last, until the client is known to have heard so; or 0
     source         INTEGER NOT NULL DEFAULT 0,         -- where its client was last; see the table sources
-    message_bytes  INTEGER NOT NULL DEFAULT 0          -- of its messages, those that are still kept
+    message_bytes  INTEGER NOT NULL DEFAULT 0,         -- of its messages, those that are still kept
+    used           INTEGER NOT NULL DEFAULT 0          -- 1 once anything was committed or receipted in it
 );
 CREATE INDEX sessions_by_client ON sessions (client);
 CREATE INDEX sessions_attached ON sessions (client) WHERE expires_ms IS NULL;
 CREATE INDEX sessions_by_expiry ON sessions (expires_ms) WHERE expires_ms IS NOT NULL;
--- Those in which nothing was ever committed or receipted: they go first when there is no room.
+-- Those that were never used: they go first when there is no room. No message changes a column of any index.
 CREATE INDEX sessions_unused ON sessions (expires_ms)
-    WHERE expires_ms IS NOT NULL AND committed = 0 AND out_committed = 0;
+    WHERE expires_ms IS NOT NULL AND used = 0;
 CREATE INDEX sessions_unused_by_source ON sessions (source, expires_ms)
-    WHERE expires_ms IS NOT NULL AND committed = 0 AND out_committed = 0;
+    WHERE expires_ms IS NOT NULL AND used = 0;
 
 -- Clients' messages in the order of their commits, kept whether or not their sessions are.
 CREATE TABLE messages (

@@ -38,6 +38,8 @@ pub(crate) struct Session {
     pub(crate) lost: Option<(u64, u64)>,
     /// Whether the token before the newest is still valid.
     pub(crate) previous_valid: bool,
+    /// Whether it is known in the table that anything was committed or receipted in it.
+    is_used: bool,
     /// The ticket to which this batch owes a receipt.
     pub(crate) receipt: Option<Ticket>,
     dirty: bool,
@@ -77,6 +79,7 @@ impl Session {
             lost: Some((row.get(15)?, row.get(16)?)).filter(|(first, _)| *first > 0),
             source: row.get(17)?,
             message_bytes: row.get(18)?,
+            is_used: row.get(19)?,
             receipt: None,
             dirty: false,
         })
@@ -161,6 +164,10 @@ impl Sessions {
             if session.refusals > 0 {
                 session.forget_confirmed(connection, id)?;
             }
+            if !session.is_used && session.cursor.committed.max(session.out_committed) > 0 {
+                session.is_used = true;
+                connection.prepare_cached("UPDATE sessions SET used = 1 WHERE id = ?1")?.execute([id])?;
+            }
         }
         Ok(())
     }
@@ -209,7 +216,7 @@ fn read(connection: &Connection, id: u64) -> rusqlite::Result<Option<Session>> {
             "SELECT client, epoch, committed, floor, out_last, out_committed, out_bytes, quota_from_ms, quota_bytes,
              last_seen_ms, ttl_ms, message_max, previous_token IS NOT NULL,
              (SELECT count(*) FROM refusals WHERE session = ?1), told_max, lost_from, lost_to,
-             source, message_bytes
+             source, message_bytes, used
              FROM sessions WHERE id = ?1",
         )?
         .query_row([id], Session::read)

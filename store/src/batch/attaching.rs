@@ -168,7 +168,7 @@ impl Batch<'_> {
             self.connection
                 .prepare_cached(
                     "SELECT id FROM sessions INDEXED BY sessions_unused_by_source WHERE source = ?1
-                     AND expires_ms IS NOT NULL AND committed = 0 AND out_committed = 0
+                     AND expires_ms IS NOT NULL AND used = 0
                      ORDER BY expires_ms LIMIT 1",
                 )?
                 .query_row([source], |row| row.get(0))
@@ -177,7 +177,7 @@ impl Batch<'_> {
             self.connection
                 .prepare_cached(
                     "SELECT id FROM sessions INDEXED BY sessions_unused
-                     WHERE expires_ms IS NOT NULL AND committed = 0 AND out_committed = 0
+                     WHERE expires_ms IS NOT NULL AND used = 0
                      ORDER BY expires_ms LIMIT 1",
                 )?
                 .query_row([], |row| row.get(0))

@@ -48,7 +48,7 @@ fn session_0_can_never_be_one() {
     let directory = tempfile::tempdir().unwrap();
     drop(Driver::open(directory.path()));
     let file = rusqlite::Connection::open(directory.path().join("pulsegate.db")).unwrap();
-    let insert = "INSERT INTO sessions VALUES (?1, 'a', x'00', NULL, 1, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, NULL, 0, 0, 0, 0, 0)";
+    let insert = "INSERT INTO sessions VALUES (?1, 'a', x'00', NULL, 1, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, NULL, 0, 0, 0, 0, 0, 0)";
     assert_eq!((file.execute(insert, [7]), file.execute(insert, [0]).is_err()), (Ok(1), true));
 }
 
