@@ -16,7 +16,7 @@ const COUNTED: usize = 4_000;
 
 /// What an idle client costs at most, in bytes.
 const RAW_BYTES_MAX: usize = 128 + MIO_DEBUG_BYTES;
-const SESSION_BYTES_MAX: usize = 584 + MIO_DEBUG_BYTES;
+const SESSION_BYTES_MAX: usize = 624 + MIO_DEBUG_BYTES;
 /// mio's debug builds keep an extra word beside each descriptor, and the entry grows by two.
 const MIO_DEBUG_BYTES: usize = if cfg!(debug_assertions) { 16 } else { 0 };
 /// What may be left of each raw client when all have gone.
