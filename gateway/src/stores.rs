@@ -79,7 +79,10 @@ impl Post {
                 self.awaited.handle_outcome(*ticket, Err(*why));
                 Some(*ticket)
             }
-            Reply::Expired { .. } => None,
+            Reply::Expired { session, unknown } => {
+                tracing::debug!(session, ?unknown, "a session has expired");
+                None
+            }
             Reply::Ready | Reply::Resting { .. } | Reply::Stopped { .. } | Reply::GoesOn => {
                 of_shards.iter_mut().for_each(|replies| replies.push(reply.clone()));
                 None

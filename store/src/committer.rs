@@ -18,7 +18,7 @@ use crate::request::{Moment, Reply, Request};
 use crate::room::Room;
 use crate::tickets::Tickets;
 use crate::unjudged::Unjudged;
-use crate::warnings::Warnings;
+use crate::warnings::{Losses, Warnings};
 use crate::working::Working;
 use parking_lot::Mutex;
 use std::fmt::Display;
@@ -145,6 +145,7 @@ impl Committer {
         let Done { mut replies, forwarded, unjudged, appends_refused, losses, batch } = done;
         self.batch = self.batch.max(batch);
         self.tickets.handle_commit();
+        let losses = Losses { unaccepted: self.queue.take_unaccepted(), ..losses };
         self.warnings.handle_commit(losses, self.now.uptime_ms);
         self.has_resting = leaves_resting(&replies).unwrap_or(self.has_resting);
         if appends_refused > 0 {
@@ -394,6 +395,7 @@ impl Committer {
             working.state.handle_tick(self.now);
             self.commit(false);
         }
+        self.warnings.handle_end();
         if let Phase::Working(working) = self.phase
             && let Err(error) = working.database.close()
         {

@@ -3,6 +3,7 @@
 use crate::request::{Moment, Request, SubmitError};
 use parking_lot::{Condvar, Mutex};
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 /// The most requests in one batch.
 const BATCH_REQUESTS_MAX: usize = 8192;
@@ -26,6 +27,8 @@ pub(crate) struct Queue {
     bytes_max: usize,
     inbox: Mutex<Inbox>,
     filled: Condvar,
+    /// Messages that their clients have not accepted, since somebody looked.
+    unaccepted: AtomicU64,
 }
 
 #[derive(Debug, Default)]
@@ -43,7 +46,7 @@ struct Inbox {
 
 impl Queue {
     pub(crate) fn new(bytes_max: usize) -> Self {
-        Self { bytes_max, inbox: Mutex::default(), filled: Condvar::new() }
+        Self { bytes_max, inbox: Mutex::default(), filled: Condvar::new(), unaccepted: AtomicU64::new(0) }
     }
 
     /// Takes as many of the requests as there is room for, from the front.
@@ -71,6 +74,16 @@ impl Queue {
             self.filled.notify_one();
         }
         if busy { Err(SubmitError::Busy) } else { Ok(()) }
+    }
+
+    /// A client has not accepted a message.
+    pub(crate) fn note_unaccepted(&self) {
+        self.unaccepted.fetch_add(1, Relaxed);
+    }
+
+    /// How often that was so since the last call.
+    pub(crate) fn take_unaccepted(&self) -> u64 {
+        self.unaccepted.swap(0, Relaxed)
     }
 
     /// Time has passed.

@@ -211,6 +211,11 @@ impl Store {
         self.queue.tick(now);
     }
 
+    /// A client has not accepted a message of ours. Counted and said in the log, joined to one line a minute.
+    pub fn note_unaccepted(&self) {
+        self.queue.note_unaccepted();
+    }
+
     /// Takes nothing more, commits what was submitted, as far as it can be committed, and ends. Returns how many
     /// messages it has lost of those that nobody else keeps ([`Request::Append`]).
     ///

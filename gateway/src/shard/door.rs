@@ -193,6 +193,9 @@ impl Output for Courier<'_> {
             Event::Refused { number, code, text } => {
                 let client = self.from.peer.address();
                 tracing::debug!(peer = %client, number, code, text, "the client has not accepted a message");
+                if let Some(desk) = &self.sessions {
+                    desk.ledger.note_unaccepted();
+                }
             }
             Event::Detached { attachment: Attachment { session, epoch }, for_good } => {
                 if let Some(desk) = &mut self.sessions {

@@ -23,11 +23,18 @@ const REQUEST_BYTES: usize = 128;
 pub(crate) trait Committing: std::fmt::Debug + Send + Sync {
     /// Takes as many requests as there is room for, from the front, without waiting. The others stay.
     fn submit_all(&self, requests: &mut Vec<Request>) -> Result<(), SubmitError>;
+
+    /// A client has not accepted a message.
+    fn note_unaccepted(&self) {}
 }
 
 impl Committing for Store {
     fn submit_all(&self, requests: &mut Vec<Request>) -> Result<(), SubmitError> {
         Self::submit_all(self, requests)
+    }
+
+    fn note_unaccepted(&self) {
+        Self::note_unaccepted(self);
     }
 }
 
@@ -96,6 +103,11 @@ impl Ledger {
     pub(crate) fn request(&mut self, request: Request) {
         self.bytes += bytes(&request);
         self.requests.push(request);
+    }
+
+    /// A client has not accepted a message: the store counts it.
+    pub(crate) fn note_unaccepted(&self) {
+        self.store.note_unaccepted();
     }
 
     /// Why nothing may be read for this store now, if nothing may.

@@ -142,14 +142,11 @@ impl<R: Rim> Shard<R> {
                 }
                 self.ledgers[ledger].held.release(connection_of(ticket).1, &mut self.lanes);
             }
-            Reply::Expired { session, unknown } => {
-                tracing::debug!(session, ?unknown, "a session has expired");
-            }
             Reply::Resting { sessions, sources } => self.handle_resting(now, ledger, sessions, sources),
             Reply::Stopped { .. } => self.handle_receipts(ledger, false),
             Reply::GoesOn => self.handle_receipts(ledger, true),
-            // The turn ends with another attempt.
-            Reply::Ready => {}
+            // The turn ends with another attempt. No connection is left of a session that has expired.
+            Reply::Ready | Reply::Expired { .. } => {}
         }
     }
 
@@ -185,7 +182,7 @@ impl<R: Rim> Shard<R> {
             return self.ledgers[ledger].request(detach);
         };
         if let Some((first, last)) = attached.lost {
-            tracing::warn!(
+            tracing::debug!(
                 session,
                 first,
                 last,

@@ -105,7 +105,7 @@ impl Batch<'_> {
             return Ok(Err(AttachRefusal::Impossible));
         }
         let is_proven = token::equal(&resume.token, &tokens.newest);
-        reconcile(session, &resume, is_proven);
+        self.done.losses.note_lost(reconcile(session, &resume, is_proven));
         let freed = delete_outgoing(self.connection, id, session.out_committed, resume.committed)?;
         let shares = &mut self.state.shares;
         shares.handle_settled(self.connection, session, freed)?;
@@ -244,13 +244,15 @@ impl Batch<'_> {
     }
 }
 
-/// Brings the cursors in line with what the client knows. `is_proven`: it has had the WELCOME before this one.
-fn reconcile(session: &mut Session, resume: &Resume, is_proven: bool) {
+/// Brings the cursors in line with what the client knows. `is_proven`: it has had the WELCOME before this one. Returns how
+/// many messages are found to be lost.
+fn reconcile(session: &mut Session, resume: &Resume, is_proven: bool) -> u64 {
     if is_proven {
         session.lost = None;
     }
     // What the client has receipts for and we know nothing of: a disk was restored, or power failed. It is told until it
     // is known to have heard so; nothing can have been committed in between.
+    let lost = resume.acknowledged.saturating_sub(session.cursor.committed);
     if resume.acknowledged > session.cursor.committed {
         let (first, _) = session.lost.unwrap_or((session.cursor.committed + 1, 0));
         session.lost = Some((first, resume.acknowledged));
@@ -259,6 +261,7 @@ fn reconcile(session: &mut Session, resume: &Resume, is_proven: bool) {
     session.floor = session.floor.max(resume.acknowledged);
     // The same the other way round: numbers that the client knows must not be used again.
     session.out_last = session.out_last.max(resume.committed);
+    lost
 }
 
 /// Whether the client has a connection in any session but one.

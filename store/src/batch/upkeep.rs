@@ -56,6 +56,10 @@ impl Batch<'_> {
         let (committed, last) = (held.session.out_committed, held.session.out_last);
         self.forget(id)?;
         let unknown = (committed < last).then_some((committed + 1, last));
+        if unknown.is_some() {
+            self.done.losses.expired += 1;
+            self.done.losses.unknown += last - committed;
+        }
         self.done.replies.push(Reply::Expired { session: id, unknown });
         Ok(())
     }
@@ -152,6 +156,7 @@ mod tests {
     use crate::database::Database;
     use crate::request::{Attach, Moment, Recipient, Reply, Request};
     use crate::tickets::Tickets;
+    use crate::warnings::Losses;
     use pulsegate_core::frame::Durability;
     use pulsegate_core::policy::SecondConnection;
     use std::time::Duration;
@@ -165,9 +170,11 @@ mod tests {
         let mut tickets = Tickets::default();
         let pages = || connection.query_row("PRAGMA page_count", [], |row| row.get::<_, u64>(0)).unwrap();
         let empty = pages();
+        let mut losses = Vec::new();
         let mut ask = |state: &mut State, requests: &[Request]| {
             let done = commit(connection, &config, state, &mut tickets, requests).unwrap();
             tickets.handle_commit();
+            losses.push(done.losses);
             done.replies
         };
         for number in 0..200 {
@@ -205,5 +212,8 @@ mod tests {
         }
         assert!(batches > 2, "in pieces");
         assert!(pages() < empty + 400, "{} pages of {empty} are left", pages());
+        // Each of them had a message for a client that never came back.
+        let sum = |of: fn(&Losses) -> u64| losses.iter().map(of).sum::<u64>();
+        assert_eq!((sum(|losses| losses.expired), sum(|losses| losses.unknown)), (200, 200));
     }
 }
