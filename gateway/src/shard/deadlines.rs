@@ -2,6 +2,7 @@
 //! deadline has been read.
 
 use crate::shard::Shard;
+use crate::shard::entry::Input;
 use crate::shard::reading::Reach;
 use crate::shard::rim::Rim;
 use pulsegate_core::close::CloseReason;
@@ -85,7 +86,7 @@ impl<R: Rim> Shard<R> {
     fn end_if_due(&mut self, key: u32) {
         let now = self.now();
         // If it had more to read than its share of a turn, the verdict waits.
-        let listed = self.table.at(key).is_some_and(|entry| entry.marks.listed);
+        let listed = self.table.at(key).is_some_and(|entry| entry.marks.input == Input::Listed);
         if !listed && self.due(key, now).is_some() {
             self.time_out(key, now);
         }
@@ -109,7 +110,7 @@ impl<R: Rim> Shard<R> {
         let Some(entry) = self.table.at(key) else { return false };
         let policy = &self.shared.doors[usize::from(entry.listener)].policy;
         let deadline = entry.connection.poll_timeout(now.stalled, policy);
-        entry.marks.drained && deadline.is_some_and(|(deadline, _)| deadline <= self.heard)
+        entry.marks.is_drained() && deadline.is_some_and(|(deadline, _)| deadline <= self.heard)
     }
 
     /// Nothing may be read because the sink is full, but there is nothing to be read either.

@@ -21,24 +21,56 @@ pub(crate) struct Entry<S> {
     pub(crate) marks: Marks,
 }
 
-/// A million of these are held; a raw idle connection has nothing else in user memory. (mio's debug builds
-/// keep an extra word beside each descriptor.)
+/// A million of these are held; a raw idle connection has nothing else in user memory. With a bare descriptor for its
+/// stream, so that it holds in each build: mio's debug builds keep an extra word beside it.
+const _: () = assert!(size_of::<Option<Entry<std::os::fd::OwnedFd>>>() <= 120);
 #[cfg(not(debug_assertions))]
-const _: () = assert!(size_of::<Option<Entry<mio::net::TcpStream>>>() <= 120);
+const _: () = assert!(size_of::<mio::net::TcpStream>() == size_of::<std::os::fd::OwnedFd>());
+
+/// What is known of a connection's input.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Input {
+    /// There may be something to read.
+    #[default]
+    Open,
+    /// The last read found nothing more.
+    Drained,
+    /// It stands in the shard's list of those to be read on without being told by the poller, whatever was read since.
+    Listed,
+}
 
 /// Small facts about a connection's socket.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Marks {
-    /// The last read found nothing more.
-    pub(crate) drained: bool,
-    /// Stands in the shard's list of those to be read on without being told by the poller.
-    pub(crate) listed: bool,
+    /// What is known of its input.
+    pub(crate) input: Input,
     /// The poller says when it becomes writable.
     pub(crate) watches_writable: bool,
     /// Writing failed for this reason: output is void, and only what is left to read keeps the socket.
     pub(crate) void: Option<CloseReason>,
     /// It can't be kept, and waits until it is known in which language to tell it why. No limit and no sink knows of it.
     pub(crate) turned_away: Option<CloseReason>,
+}
+
+impl Marks {
+    /// Whether the last read found nothing more.
+    pub(crate) fn is_drained(self) -> bool {
+        self.input == Input::Drained
+    }
+
+    /// A read has found nothing more.
+    pub(crate) fn mark_drained(&mut self) {
+        if self.input == Input::Open {
+            self.input = Input::Drained;
+        }
+    }
+
+    /// More has come.
+    pub(crate) fn forget_drained(&mut self) {
+        if self.input == Input::Drained {
+            self.input = Input::Open;
+        }
+    }
 }
 
 impl<S> Entry<S> {

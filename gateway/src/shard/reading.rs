@@ -3,6 +3,7 @@
 use crate::id::ConnectionId;
 use crate::shard::Shard;
 use crate::shard::door::{Delivery, Door};
+use crate::shard::entry::Input;
 use crate::shard::rim::Rim;
 use pulsegate_core::close::CloseReason;
 use pulsegate_core::connection::reply_bytes_max;
@@ -31,7 +32,7 @@ impl<R: Rim> Shard<R> {
     pub(crate) fn handle_readable(&mut self, id: ConnectionId, reach: Reach) {
         let Some(key) = self.table.find(id) else { return };
         if let Some(entry) = self.table.at(key) {
-            entry.marks.drained = false;
+            entry.marks.forget_drained();
             if reach == Reach::End && !entry.connection.wants_read() {
                 return self.handle_hangup(key);
             }
@@ -52,7 +53,7 @@ impl<R: Rim> Shard<R> {
             let Some(id) = self.listed.pop_front() else { return };
             let Some(key) = self.table.find(id) else { continue };
             if let Some(entry) = self.table.at(key) {
-                entry.marks.listed = false;
+                entry.marks.input = Input::Open;
             }
             self.read(key, Reach::End);
         }
@@ -61,8 +62,8 @@ impl<R: Rim> Shard<R> {
     /// Remembers that a connection has to be read without being told by the poller.
     pub(crate) fn list(&mut self, key: u32) {
         let Some(entry) = self.table.at(key) else { return };
-        if !entry.marks.listed {
-            entry.marks.listed = true;
+        if entry.marks.input != Input::Listed {
+            entry.marks.input = Input::Listed;
             self.listed.push_back(entry.id(key));
         }
     }
@@ -214,7 +215,7 @@ impl<R: Rim> Shard<R> {
 
     fn mark_drained(&mut self, key: u32) {
         if let Some(entry) = self.table.at(key) {
-            entry.marks.drained = true;
+            entry.marks.mark_drained();
         }
     }
 }

@@ -73,7 +73,7 @@ impl<R: Rim> Shard<R> {
         let Some(entry) = self.table.at(key) else { return };
         if entry.connection.lifetime().phase() == Phase::Lingering {
             self.rim.shut_down(&entry.stream);
-            if !entry.marks.drained {
+            if !entry.marks.is_drained() {
                 self.list(key);
             }
         }
@@ -82,7 +82,7 @@ impl<R: Rim> Shard<R> {
     /// One attempt to write what waits and what is new. What the kernel doesn't take waits.
     fn write(&mut self, key: u32) -> Written {
         let Some(entry) = self.table.at(key) else { return Written::default() };
-        let drained = entry.marks.drained;
+        let drained = entry.marks.is_drained();
         if entry.marks.void.is_some() {
             self.transmit.clear();
             return Written { drained, ..Written::default() };
@@ -119,7 +119,7 @@ impl<R: Rim> Shard<R> {
             entry.connection.pause(now, Pause::Output);
         } else if waiting <= policy.output_bytes_max / 2 && entry.connection.lifetime().is_paused() {
             entry.connection.resume(now, policy, Pause::Output);
-            if entry.connection.wants_read() && !entry.marks.drained {
+            if entry.connection.wants_read() && !entry.marks.is_drained() {
                 self.list(key);
             }
         }
