@@ -24,7 +24,8 @@ pub enum Event {
     },
     /// Something to know (PROTOCOL.md section 8.1).
     Notice {
-        /// 1 the connection will be ended, 2 the gateway is draining, 3 receipts have stopped, 4 they go on.
+        /// 1 the connection will be ended, 2 the gateway is draining, 3 receipts have stopped, 4 they go on, 5 nothing
+        /// more is read from this client, since its session or address has used up its share of what is kept.
         code: u16,
         /// With 1 and 2, how long until then.
         within: Duration,

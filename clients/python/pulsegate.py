@@ -50,7 +50,7 @@ CODES: Dict[str, Tuple[int, int]] = {
 REFUSED_BECAUSE = {1: "too large for the destination", 2: "over quota", 3: "not wanted", 4: "the store is full",
                    5: "the share of this address is used up", 6: "not authorized"}   # 7.3
 DURABILITY = {0: "in memory only", 1: "with the operating system", 2: "synced to disk"}   # 5.2
-RECEIPTS_STOPPED, RECEIPTS_GO_ON = 3, 4  # NOTICE codes (8.1); 1 and 2 announce an end
+RECEIPTS_STOPPED, RECEIPTS_GO_ON, READING_RESTS = 3, 4, 5   # NOTICE codes (8.1); 1 and 2 announce an end
 NO_TOKEN = bytes(16)
 _log = logging.getLogger("pulsegate")
 
@@ -1160,6 +1160,9 @@ class Client:
             link.announced = link.announced or frame.code in (1, 2)
             if frame.code == RECEIPTS_STOPPED:
                 self._warn("receipts", f"the gateway gives no receipts for now: {frame.text}")
+            elif frame.code == READING_RESTS:
+                self._warn("rests", f"the gateway reads nothing more for now, a share of what it keeps is used up: "
+                                    f"{frame.text}")
             self._emit("notice", frame)
         elif isinstance(frame, Message):
             self._incoming(link, frame)

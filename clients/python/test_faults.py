@@ -192,6 +192,17 @@ class Backoff(Base):
         peer.cut()
         self.assertAlmostEqual(self.n(), 2)
 
+    def test_reading_that_rests_is_a_warning(self) -> None:
+        self.client()
+        peer = self.accept()
+        peer.welcome()
+        with self.assertLogs("pulsegate", "WARNING") as logs:
+            peer.send(Notice(5, 0, "\x1b"), Notice(5, 0, "again"))
+            self.event("notice")
+            self.event("notice")
+        self.assertEqual(len(logs.output), 1, logs.output)
+        self.assertIn("reads nothing more for now, a share of what it keeps is used up", logs.output[0])
+
     def test_item23_the_first_receipt_begins_anew_but_not_for_the_replaced(self) -> None:
         client = self.client(backoff_first=0.02)
         for n in (1, 2, 3):

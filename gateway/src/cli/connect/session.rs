@@ -7,8 +7,10 @@ use super::play::{EXIT_ENDED, EXIT_INTERRUPTED};
 use anyhow::Context;
 use pulsegate::text::{counted, readable};
 use pulsegate_client::{Client, Closed, Delivery, Event, Events, Message, Options, Reason, SendError};
+use pulsegate_core::frame::{NOTICE_DRAIN, NOTICE_END, NOTICE_GOES_ON, NOTICE_RESTS, NOTICE_STOPPED};
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 use tokio::io::{BufReader, Stdin};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinSet;
@@ -193,9 +195,7 @@ fn tell(event: &Event) -> anyhow::Result<()> {
             say(format_args!("disconnected: {}", readable(closed.to_string().as_bytes())))
         }
         Event::Reconnecting { after, .. } => say(format_args!("coming back in {}", seconds(*after))),
-        Event::Notice { code, within, text } => {
-            say(format_args!("notice {code}, in {}: {}", seconds(*within), readable(text.as_bytes())))
-        }
+        Event::Notice { code, within, text } => say(format_args!("{}", notice(*code, *within, text))),
         Event::Sent { id, .. } => say(format_args!("{id} sent")),
         Event::Committed { id, durability, .. } => {
             say(format_args!("{id} received (committed, {durability})"))
@@ -220,5 +220,35 @@ fn tell(event: &Event) -> anyhow::Result<()> {
         Event::OutboxWritten => say(format_args!("the outbox can be written again: it goes on")),
         Event::Skipped(count) => say(format_args!("{count} steps were left out: stdout is too slow")),
         _ => Ok(()),
+    }
+}
+
+/// What a NOTICE says, in a sentence, whatever its text is.
+fn notice(code: u16, within: Duration, text: &str) -> String {
+    let meaning = match code {
+        NOTICE_END => format!("this connection will be ended in {}", seconds(within)),
+        NOTICE_DRAIN => {
+            format!("the gateway is draining, this connection will be ended in {}", seconds(within))
+        }
+        NOTICE_STOPPED => "receipts have stopped, what is sent now waits".to_owned(),
+        NOTICE_GOES_ON => "receipts go on".to_owned(),
+        NOTICE_RESTS => {
+            "nothing more is read for now, a share of what the gateway keeps is used up".to_owned()
+        }
+        _ => "of a kind that is not known here".to_owned(),
+    };
+    format!("notice {code}: {meaning} ({})", readable(text.as_bytes()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_notice_is_a_sentence() {
+        let said = |code| notice(code, Duration::from_secs(3), "\x1b");
+        assert!(said(2).starts_with("notice 2: the gateway is draining, this connection will be ended in 3"));
+        assert!(said(5).starts_with("notice 5: nothing more is read for now"));
+        assert!((1..=7).all(|code| !said(code).contains('\x1b')));
     }
 }
