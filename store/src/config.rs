@@ -50,9 +50,11 @@ pub struct StoreConfig {
     pub retention_age: Duration,
     /// How many bytes of messages are kept; each counts 64 beside its payload and its client's id.
     pub retention_bytes: u64,
-    /// How many of these bytes one session may have before nothing more is read from it; `None`: 1/16.
+    /// How many of these bytes one session may have before nothing more is read from it; `None`: 1/16. From 7/8 on: as
+    /// many as there are.
     pub retention_bytes_per_session: Option<u64>,
-    /// How many of these bytes one source may have before nothing more is read from it; `None`: 1/4.
+    /// How many of these bytes one source may have before nothing more is read from it; `None`: 1/4. From 7/8 on: as
+    /// many as there are.
     pub retention_bytes_per_source: Option<u64>,
     /// At which size of the write-ahead log its content is moved into the database, in bytes. Commits wait
     /// meanwhile, so that a larger one means fewer and longer waits: some 4 ms for each MiB.
@@ -128,6 +130,9 @@ pub enum ConfigError {
 const OUTGOING_BYTES_IN_ALL: u64 = 256 * 1024 * 1024;
 /// No share of what is kept is less than one of so many parts of it, so that few can have used up theirs.
 const SHARES_MAX: u64 = 1024;
+/// A share of so many parts of [`SHARE_PARTS`] of what is kept is none.
+const SHARE_PARTS_MAX: u64 = 7;
+const SHARE_PARTS: u64 = 8;
 
 impl StoreConfig {
     /// The most sessions of one source.
@@ -149,16 +154,22 @@ impl StoreConfig {
         self.outgoing_bytes_per_source.unwrap_or_else(default)
     }
 
-    /// What one session may have of the bytes that are kept.
+    /// What one session may have of the bytes that are kept; `None`: all of them, as they make room for newer ones.
     #[must_use]
-    pub fn retention_bytes_of_session(&self) -> u64 {
-        self.retention_bytes_per_session.unwrap_or(self.retention_bytes / 16)
+    pub fn retention_bytes_of_session(&self) -> Option<u64> {
+        self.share(self.retention_bytes_per_session.unwrap_or(self.retention_bytes / 16))
     }
 
-    /// What one source may have of the bytes that are kept.
+    /// What one source may have of the bytes that are kept; `None`: all of them, as they make room for newer ones.
     #[must_use]
-    pub fn retention_bytes_of_source(&self) -> u64 {
-        self.retention_bytes_per_source.unwrap_or(self.retention_bytes / 4)
+    pub fn retention_bytes_of_source(&self) -> Option<u64> {
+        self.share(self.retention_bytes_per_source.unwrap_or(self.retention_bytes / 4))
+    }
+
+    /// So large a share is none: whoever has nearly all of what is kept would rest until it is old, since only above
+    /// `retention_bytes` do messages make room for newer ones.
+    fn share(&self, bytes: u64) -> Option<u64> {
+        (bytes < self.retention_bytes / SHARE_PARTS * SHARE_PARTS_MAX).then_some(bytes)
     }
 
     /// Whether all of this can be kept.
@@ -195,8 +206,9 @@ impl StoreConfig {
         if self.retention_age < second || self.retention_bytes < 1024 * 1024 {
             return Err(ConfigError::Retention);
         }
-        let share = self.retention_bytes_of_session().min(self.retention_bytes_of_source());
-        if share < self.retention_bytes.div_ceil(SHARES_MAX) {
+        let shares = [self.retention_bytes_of_session(), self.retention_bytes_of_source()];
+        let share_min = self.retention_bytes.div_ceil(SHARES_MAX);
+        if shares.iter().flatten().any(|share| *share < share_min) {
             return Err(ConfigError::Share);
         }
         if self.outgoing_bytes_of_all() < self.outgoing_bytes_max

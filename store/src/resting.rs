@@ -23,12 +23,12 @@ impl Resting {
     }
 
     /// A session has so many bytes of messages.
-    pub(crate) fn handle_session(&mut self, session: u64, bytes: u64, share: u64) {
+    pub(crate) fn handle_session(&mut self, session: u64, bytes: u64, share: Option<u64>) {
         change(&mut self.sessions, &mut self.has_changed, session, bytes, share);
     }
 
     /// A source has so many bytes of messages.
-    pub(crate) fn handle_source(&mut self, source: Source, bytes: u64, share: u64) {
+    pub(crate) fn handle_source(&mut self, source: Source, bytes: u64, share: Option<u64>) {
         change(&mut self.sources, &mut self.has_changed, source, bytes, share);
     }
 
@@ -46,11 +46,12 @@ impl Resting {
     }
 }
 
-fn change<T: Ord>(resting: &mut BTreeSet<T>, has_changed: &mut bool, who: T, bytes: u64, share: u64) {
-    let is_news = if bytes >= share {
-        resting.insert(who)
-    } else {
-        bytes <= share / PARTS * FREE_PARTS && resting.remove(&who)
+/// Without a share nobody rests.
+fn change<T: Ord>(resting: &mut BTreeSet<T>, has_changed: &mut bool, who: T, bytes: u64, share: Option<u64>) {
+    let is_news = match share {
+        Some(share) if bytes >= share => resting.insert(who),
+        Some(share) if bytes > share / PARTS * FREE_PARTS => false,
+        Some(_) | None => resting.remove(&who),
     };
     *has_changed |= is_news;
 }

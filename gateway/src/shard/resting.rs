@@ -47,7 +47,8 @@ impl Resting {
             tracing::warn!(
                 address = %Source::from_number(*source),
                 "an address has used up its share of what the store keeps: nothing more is read from its clients until \
-                 older messages have gone; if a proxy stands there, raise retention_bytes_per_address"
+                 older messages have gone; if all clients come through a proxy there, set retention_bytes_per_address to \
+                 retention_bytes, which means no share"
             );
         }
     }

@@ -13,7 +13,7 @@ fn attach_from(driver: &mut Driver, source: Source, client: &str, token: u8) -> 
     driver.attach(Attach { source, ..newcomer(client, token, now) })
 }
 
-fn append_from(source: Source, bytes: usize) -> Request {
+pub(crate) fn append_from(source: Source, bytes: usize) -> Request {
     let Request::Append { client, number, received_at_ms, .. } = append("raw", 1, b"") else {
         unreachable!()
     };
@@ -104,7 +104,7 @@ fn a_full_table_lets_newcomers_in_for_the_oldest_that_was_never_used_whosever_it
 }
 
 /// Whom the newest word names, if there is one.
-fn resting(replies: &[Reply]) -> Option<(Vec<u64>, Vec<Source>)> {
+pub(crate) fn resting(replies: &[Reply]) -> Option<(Vec<u64>, Vec<Source>)> {
     replies.iter().rev().find_map(|reply| match reply {
         Reply::Resting { sessions, sources } => Some((sessions.to_vec(), sources.to_vec())),
         _ => None,
@@ -159,6 +159,36 @@ fn a_session_that_has_its_share_of_what_is_kept_rests_and_its_source_does_not() 
     assert_eq!(resting(&replies[..1]), Some((vec![session], vec![])), "the rest survives it all");
     driver.ask([detach(session, 2, false, driver.now)]);
     assert_eq!(resting(&driver.pass(TTL)), Some((vec![], vec![])), "a session that is gone rests no more");
+}
+
+#[test]
+fn a_share_of_nearly_all_that_is_kept_is_none_and_the_oldest_make_room() {
+    let directory = tempfile::tempdir().unwrap();
+    for share in [4 * MIB, 4 * MIB / 8 * 7] {
+        let config = StoreConfig {
+            retention_bytes_per_session: Some(share),
+            retention_bytes_per_source: Some(share),
+            ..kept_config()
+        };
+        let mut driver = Driver::open_with(&directory.path().join(share.to_string()), config);
+        let session = attach_from(&mut driver, 1, "a", 1).unwrap().session;
+        for number in 1..=100 {
+            let replies = driver.ask([message(session, 1, number, &[7; 64 * 1024])]);
+            assert_eq!(replies, [committed(session, 1, number)]);
+        }
+        assert!((1..=64).contains(&driver.stored().len()), "the oldest are gone");
+        assert_eq!(resting(&driver.ask((0..100).map(|_| append_from(2, 64 * 1024)))), None);
+    }
+}
+
+#[test]
+fn a_share_below_that_is_one() {
+    let directory = tempfile::tempdir().unwrap();
+    let share = Some(4 * MIB / 8 * 7 - 1);
+    let config = StoreConfig { retention_bytes_per_source: share, ..kept_config() };
+    let mut driver = Driver::open_with(directory.path(), config);
+    let replies = driver.ask((0..60).map(|_| append_from(1, 64 * 1024)));
+    assert_eq!(resting(&replies), Some((vec![], vec![1])));
 }
 
 #[test]
