@@ -139,6 +139,9 @@ impl Shares {
         let of_source = self.sources.change(connection, source, |holding| {
             holding.message_bytes = holding.message_bytes.saturating_sub(bytes);
         })?;
+        if source == NOBODY {
+            return Ok(());
+        }
         self.resting.handle_source(source, of_source.message_bytes, config.retention_bytes_of_source());
         Ok(())
     }

@@ -192,6 +192,17 @@ fn a_share_below_that_is_one() {
 }
 
 #[test]
+fn nobody_is_never_said_to_rest() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut driver = Driver::open_with(directory.path(), kept_config());
+    // As what an older version has stored: more than a share, and more than is kept.
+    for _ in 0..4 {
+        assert_eq!(driver.ask((0..40).map(|_| append_from(0, 64 * 1024))), []);
+    }
+    assert!(driver.stored().len() < 80, "some were deleted");
+}
+
+#[test]
 fn one_source_pushes_nobody_elses_messages_out() {
     let directory = tempfile::tempdir().unwrap();
     let mut driver = Driver::open_with(directory.path(), kept_config());
