@@ -142,37 +142,9 @@ impl Committer {
     fn hand_out(&mut self, done: Done, is_tick: bool) {
         let has_served = !self.kept.is_empty();
         let Phase::Working(working) = &self.phase else { return };
-        let Done { mut replies, forwarded, unjudged, appends_refused, losses, batch } = done;
-        self.batch = self.batch.max(batch);
         self.tickets.handle_commit();
-        let losses = Losses { unaccepted: self.queue.take_unaccepted(), ..losses };
-        self.warnings.handle_commit(losses, self.now.uptime_ms);
-        self.has_resting = leaves_resting(&replies).unwrap_or(self.has_resting);
-        if appends_refused > 0 {
-            warn!(
-                appends_refused,
-                "messages without a session can't be stored: too long, or a store in memory"
-            );
-        }
-        let mut figures = self.figures.lock();
-        *figures = Figures {
-            appends_refused: figures.appends_refused + appends_refused,
-            ..working.figures(&self.tickets)
-        };
-        drop(figures);
-        if let (Place::Memory(forward), false) = (&mut self.place, forwarded.is_empty()) {
-            let kept = &mut self.kept;
-            let messages =
-                forwarded.into_iter().filter_map(|place| Forwarded::take_from(&mut kept[place])).collect();
-            if let Err(error) = forward(messages) {
-                return self.fail(error);
-            }
-        }
-        self.unjudged.handle_commit(std::mem::take(&mut self.kept), &unjudged);
-        replies.append(&mut self.unjudged.take_ended());
-        if self.queue.release(std::mem::take(&mut self.kept_bytes)) {
-            replies.push(Reply::Ready);
-        }
+        let figures = working.figures(&self.tickets);
+        let Some(mut replies) = self.answer(done, figures) else { return };
         // Said when all that has waited is through, or a tick: on a disk that stays full a first batch often finds room.
         let mut moved = Ok(());
         if self.resuming_ms.is_some() && (is_tick || has_served && self.queue.is_empty()) {
@@ -192,6 +164,40 @@ impl Committer {
             }
             self.stop(&error, None);
         }
+    }
+
+    /// What a committed batch is to be answered; the store holds this much with it. `None` if its messages have nowhere
+    /// to go.
+    fn answer(&mut self, done: Done, figures: Figures) -> Option<Vec<Reply>> {
+        let Done { mut replies, forwarded, unjudged, appends_refused, losses, batch } = done;
+        self.batch = self.batch.max(batch);
+        let losses = Losses { unaccepted: self.queue.take_unaccepted(), ..losses };
+        self.warnings.handle_commit(losses, self.now.uptime_ms);
+        self.has_resting = leaves_resting(&replies).unwrap_or(self.has_resting);
+        if appends_refused > 0 {
+            warn!(
+                appends_refused,
+                "messages without a session can't be stored: too long, or a store in memory"
+            );
+        }
+        let mut known = self.figures.lock();
+        *known = Figures { appends_refused: known.appends_refused + appends_refused, ..figures };
+        drop(known);
+        if let (Place::Memory(forward), false) = (&mut self.place, forwarded.is_empty()) {
+            let kept = &mut self.kept;
+            let messages =
+                forwarded.into_iter().filter_map(|place| Forwarded::take_from(&mut kept[place])).collect();
+            if let Err(error) = forward(messages) {
+                self.fail(error);
+                return None;
+            }
+        }
+        self.unjudged.handle_commit(std::mem::take(&mut self.kept), &unjudged);
+        replies.append(&mut self.unjudged.take_ended());
+        if self.queue.release(std::mem::take(&mut self.kept_bytes)) {
+            replies.push(Reply::Ready);
+        }
+        Some(replies)
     }
 
     /// Moves the log into the database if it has grown enough, now that nobody waits for a reply.
@@ -259,6 +265,7 @@ impl Committer {
             return;
         }
         let mut displaced = displaced.take();
+        let has_waited = !self.kept.is_empty();
         let found = self.find_files(displaced.as_deref());
         let reopened = found.and_then(|()| {
             displaced = None;
@@ -268,9 +275,10 @@ impl Committer {
             Ok(working) => {
                 self.phase = Phase::Working(working.into());
                 self.resuming_ms = Some(delay_ms);
+                let is_answered = has_waited && self.kept.is_empty();
                 match self.in_doubt.take() {
                     Some(done) => self.hand_out(*done, false),
-                    None => self.commit(false),
+                    None => self.commit(is_answered && self.queue.is_empty()),
                 }
             }
             Err(error) => {
@@ -305,7 +313,8 @@ impl Committer {
             return Err(DatabaseError::Memory);
         };
         let mut working = Working::open(path, &self.config, self.now, true)?;
-        if self.has_resting {
+        let names_resting = |done: &Done| leaves_resting(&done.replies) == Some(true);
+        if self.has_resting || self.in_doubt.as_deref().is_some_and(names_resting) {
             working.state.shares.start_anew();
         }
         files.check_main()?;
@@ -319,6 +328,7 @@ impl Committer {
                 batches = self.batch - found,
                 "the store has lost what was acknowledged: its files are older"
             );
+            self.batch = found;
         }
         self.in_doubt = self.in_doubt.take().filter(|done| done.batch == found);
         if self.in_doubt.is_some() {
@@ -335,6 +345,13 @@ impl Committer {
             (self.deliver)(gone);
         }
         if self.is_full {
+            // Before anything else is committed: the file tells of its last batch only.
+            if let Some(done) = self.in_doubt.take() {
+                let figures = Figures { stopped: true, ..working.figures(&self.tickets) };
+                if let Some(replies) = self.answer(*done, figures).filter(|replies| !replies.is_empty()) {
+                    (self.deliver)(replies);
+                }
+            }
             self.make_room(&mut working)?;
         }
         if self.unstarted {

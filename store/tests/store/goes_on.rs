@@ -5,7 +5,7 @@ use pulsegate_store::Reply;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-fn change(directory: &Path, sql: &str) {
+pub(crate) fn change(directory: &Path, sql: &str) {
     let file = rusqlite::Connection::open(directory.join("pulsegate.db")).unwrap();
     file.execute_batch(sql).unwrap();
 }
@@ -17,7 +17,7 @@ fn refuse(directory: &Path, client: &str) {
 }
 
 /// Lets the store try again.
-fn retry(driver: &mut Driver) {
+pub(crate) fn retry(driver: &mut Driver) {
     driver.now.uptime_ms += 10_000;
     driver.tick();
 }

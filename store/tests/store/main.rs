@@ -16,6 +16,7 @@ mod driver;
 mod exchange;
 mod faults;
 mod goes_on;
+mod in_doubt;
 mod memory;
 mod order;
 mod orphans;
