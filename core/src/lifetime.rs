@@ -29,6 +29,9 @@ pub enum Phase {
 pub enum Pause {
     /// The sink takes nothing.
     Sink,
+    /// The peer has used up its share of what is kept. Its wait is bounded as one for the sink is, but goes on though
+    /// the sink moves.
+    Share,
     /// The peer doesn't take what its messages make us send.
     Output,
 }
@@ -83,10 +86,7 @@ pub struct Lifetime {
 struct Exceptions {
     read_deadline: Option<Instant>,
     write_deadline: Option<Instant>,
-    /// Own time.
-    sink_paused: Option<Instant>,
-    /// When the peer was last told that we live though we don't read, in own time.
-    assured: Option<Instant>,
+    sink_paused: Option<SinkPause>,
     /// Own time.
     output_paused: Option<Instant>,
     /// The last progress of waiting output, in own time.
@@ -99,6 +99,17 @@ struct Exceptions {
     closing_until: Option<Instant>,
     /// Bytes thrown away after the end.
     discarded: usize,
+}
+
+/// Reading rests until there is room for what the peer sends. Own time.
+#[derive(Debug, PartialEq, Eq)]
+struct SinkPause {
+    /// Since when there is none, as far as that counts.
+    since: Instant,
+    /// When the peer was last told that we live though we don't read, or when that began.
+    assured: Instant,
+    /// The sink may take messages, but no more of this peer's.
+    for_share: bool,
 }
 
 impl Lifetime {
@@ -245,8 +256,9 @@ impl Lifetime {
     pub fn pause(&mut self, now: Now, why: Pause) {
         let own = now.own();
         self.change(|exceptions| match why {
-            Pause::Sink => {
-                exceptions.sink_paused.get_or_insert(own);
+            Pause::Sink | Pause::Share => {
+                let for_share = why == Pause::Share;
+                exceptions.sink_paused.get_or_insert(SinkPause { since: own, assured: own, for_share });
             }
             Pause::Output => {
                 exceptions.output_paused.get_or_insert(own);
@@ -257,8 +269,9 @@ impl Lifetime {
     /// What keeps us from reading has moved, at some time: the wait for it counts from then. With `waits` the peer
     /// waits for it too.
     pub(crate) fn handle_sink_progress(&mut self, own: Instant, waits: bool) {
-        if let Some(since) = self.exceptions.as_mut().and_then(|exceptions| exceptions.sink_paused.as_mut()) {
-            *since = own.max(*since);
+        let pause = self.exceptions.as_mut().and_then(|exceptions| exceptions.sink_paused.as_mut());
+        if let Some(pause) = pause.filter(|pause| !pause.for_share) {
+            pause.since = own.max(pause.since);
         }
         if waits {
             self.heard = own.max(self.heard);
@@ -274,7 +287,7 @@ impl Lifetime {
         let own = now.own();
         self.change(|exceptions| {
             match why {
-                Pause::Sink => (exceptions.sink_paused, exceptions.assured) = (None, None),
+                Pause::Sink | Pause::Share => exceptions.sink_paused = None,
                 Pause::Output => exceptions.output_paused = None,
             }
             if !exceptions.is_paused() && exceptions.rate_until.is_some() {
@@ -288,16 +301,17 @@ impl Lifetime {
 
     /// The peer has been told that we live though we don't read.
     pub fn handle_assured(&mut self, now: Now) {
-        let own = now.own();
-        self.change(|exceptions| exceptions.assured = exceptions.sink_paused.and(Some(own)));
+        if let Some(pause) = self.exceptions.as_mut().and_then(|exceptions| exceptions.sink_paused.as_mut()) {
+            pause.assured = now.own();
+            self.earlier = true;
+        }
     }
 
     /// While reading rests for the sink's sake: when the peer is to be told that we live, in real time.
     #[must_use]
     pub fn assurance(&self, stalled: Duration, interval: Duration) -> Option<Instant> {
-        let exceptions = self.exceptions.as_ref()?;
-        let since = exceptions.sink_paused?.max(exceptions.assured.unwrap_or(Instant::ORIGIN));
-        Some(since.after(interval).after(stalled))
+        let pause = self.exceptions.as_ref()?.sink_paused.as_ref()?;
+        Some(pause.since.max(pause.assured).after(interval).after(stalled))
     }
 
     /// Sets (`Some`) or clears (`None`) a deadline, in the semantics of Go's `SetDeadline`,
@@ -423,10 +437,11 @@ impl Lifetime {
         let paused = exceptions.is_paused() || exceptions.input_ended.is_some();
         let rate = exceptions.rate_until.filter(|_| !paused);
         let write_deadline = exceptions.write_deadline.filter(|_| exceptions.output_moved.is_some());
+        let sink_paused = exceptions.sink_paused.as_ref();
         let others = [
             (self.read_deadline(), Timer::ReadDeadline),
             (write_deadline, Timer::WriteDeadline),
-            (exceptions.sink_paused.map(|since| real(since.after(policy.sink_stall))), Timer::SinkStall),
+            (sink_paused.map(|pause| real(pause.since.after(policy.sink_stall))), Timer::SinkStall),
             (exceptions.output_paused.map(|since| real(since.after(policy.sink_stall))), Timer::OutputRest),
             (exceptions.input_ended.map(|since| real(since.after(policy.half_close))), Timer::HalfClose),
             (exceptions.output_moved.map(|since| real(since.after(policy.write_stall))), Timer::WriteStall),

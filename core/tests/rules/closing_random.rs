@@ -81,7 +81,7 @@ fn calls() -> impl Strategy<Value = Call> {
     let direction = prop::sample::select(vec![Direction::Read, Direction::Write, Direction::Both]);
     let deadline = prop::option::of((0_u64..10_000).prop_map(ms));
     let reason = prop::sample::select(CloseReason::ALL);
-    let pause = prop::sample::select(vec![Pause::Sink, Pause::Output]);
+    let pause = prop::sample::select(vec![Pause::Sink, Pause::Share, Pause::Output]);
     prop_oneof![
         12 => prop::sample::select(&INPUTS[..]).prop_map(Call::Receive),
         2 => Just(Call::EndInput),

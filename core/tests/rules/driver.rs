@@ -192,6 +192,10 @@ impl Driver {
         self.call_at(when, |connection, now, _, _| connection.pause(now, why));
     }
 
+    pub(crate) fn sink_moves_at(&mut self, when: Duration) {
+        self.call_at(when, |connection, now, _, _| connection.handle_sink_progress(now.own()));
+    }
+
     pub(crate) fn resume_at(&mut self, when: Duration, why: Pause) {
         self.call_at(when, |connection, now, policy, _| connection.resume(now, policy, why));
     }

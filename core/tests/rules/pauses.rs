@@ -54,6 +54,17 @@ fn paused_for_the_sink_for_too_long_ends_it() {
 }
 
 #[test]
+fn a_sink_that_moves_prolongs_a_wait_for_it_and_none_for_a_share() {
+    for (why, end) in [(Pause::Sink, s(90)), (Pause::Share, s(64))] {
+        let mut driver = Driver::spoken(long(s(5), s(3_600)));
+        driver.pause_at(s(4), why);
+        driver.sink_moves_at(s(30));
+        assert!(!driver.wants_read());
+        driver.ends_exactly_at(end, CloseReason::SinkStalled);
+    }
+}
+
+#[test]
 fn each_pause_for_the_sink_has_its_own_limit() {
     let mut driver = Driver::spoken(patient());
     driver.pause_at(s(4), Pause::Sink);

@@ -179,6 +179,9 @@ impl<R: Rim> Shard<R> {
             }
         }
         self.lanes.iter_mut().for_each(|lane| lane.paused.clear());
-        self.ledgers.iter_mut().for_each(|ledger| ledger.paused.clear());
+        for ledger in &mut self.ledgers {
+            ledger.paused.clear();
+            ledger.resting.release_all();
+        }
     }
 }

@@ -70,7 +70,7 @@ impl<R: Rim> Shard<R> {
                     self.end_if_due(key);
                 }
                 Some(Before::Reading) if self.was_heard_out(key, now) => self.time_out(key, now),
-                Some(Before::Reading) if self.is_silent_behind_a_full_sink(key) => self.time_out(key, now),
+                Some(Before::Reading) if self.is_silent_and_would_be_held(key) => self.time_out(key, now),
                 Some(Before::Reading) => {
                     self.read(key, Reach::End);
                     self.end_if_due(key);
@@ -113,9 +113,10 @@ impl<R: Rim> Shard<R> {
         entry.marks.is_drained() && deadline.is_some_and(|(deadline, _)| deadline <= self.heard)
     }
 
-    /// Nothing may be read because the sink is full, but there is nothing to be read either.
-    fn is_silent_behind_a_full_sink(&mut self, key: u32) -> bool {
-        let is_full = self.obstacle_of(key) == Some(CloseReason::SinkStalled);
-        is_full && self.table.at(key).is_some_and(|entry| !self.rim.has_unread(&entry.stream))
+    /// Nothing may be read because the sink is full, or its share is used up, but there is nothing to be read either.
+    fn is_silent_and_would_be_held(&mut self, key: u32) -> bool {
+        let may_not_be_read =
+            self.share_of(key) == 0 || self.obstacle_of(key) == Some(CloseReason::SinkStalled);
+        may_not_be_read && self.table.at(key).is_some_and(|entry| !self.rim.has_unread(&entry.stream))
     }
 }

@@ -5,6 +5,7 @@ use crate::id::ConnectionId;
 use crate::peer::Source;
 use crate::shard::Shard;
 use crate::shard::rim::Rim;
+use crate::shard::table::{Numbered, Table};
 use pulsegate_core::connection::Attachment;
 use pulsegate_core::frame::{NOTICE_GOES_ON, NOTICE_RESTS, PREFACE};
 use pulsegate_core::lifetime::Pause;
@@ -14,6 +15,9 @@ use std::time::Duration;
 const RESTS: &str =
     "nothing more is read: this session, or its address, has used up its share of what is kept";
 const GOES_ON: &str = "receipts go on";
+
+/// Of so many that have ended it's not worth asking.
+const ENDED_MIN: usize = 64;
 
 /// What a shard knows of them: few, since each has a share.
 #[derive(Debug, Default)]
@@ -25,6 +29,12 @@ pub(crate) struct Resting {
 }
 
 impl Resting {
+    /// How many are held back, and some who have ended.
+    #[cfg(test)]
+    pub(crate) const fn held(&self) -> usize {
+        self.held.len()
+    }
+
     const fn is_empty(&self) -> bool {
         self.sessions.is_empty() && self.sources.is_empty()
     }
@@ -32,6 +42,19 @@ impl Resting {
     fn names(&self, source: Source, session: Option<u64>) -> bool {
         self.sources.contains(&source.number())
             || session.is_some_and(|session| self.sessions.contains(&session))
+    }
+
+    /// Notes one more that is held back. Those who end meanwhile are forgotten before they are more than the others.
+    fn hold<T: Numbered>(&mut self, id: ConnectionId, table: &mut Table<T>) {
+        self.held.push(id);
+        if self.held.len() > 2 * table.len() + ENDED_MIN {
+            self.held.retain(|id| table.find(*id).is_some());
+        }
+    }
+
+    /// Nobody is held back any more.
+    pub(crate) fn release_all(&mut self) {
+        self.held.clear();
     }
 
     /// Says in the log who rests that did not before.
@@ -75,7 +98,7 @@ impl<R: Rim> Shard<R> {
                 continue;
             }
             self.act(key, now, |connection, policy, courier| {
-                connection.resume(now, policy, Pause::Sink);
+                connection.resume(now, policy, Pause::Share);
                 connection.notify(now, policy, NOTICE_GOES_ON, Duration::ZERO, GOES_ON, courier);
             });
             self.list(key);
@@ -103,9 +126,9 @@ impl<R: Rim> Shard<R> {
         let Some(ledger) = self.ledger_of(key) else { return };
         let Some(entry) = self.table.at(key) else { return };
         let id = entry.id(key);
-        self.ledgers[ledger].resting.held.push(id);
+        self.ledgers[ledger].resting.hold(id, &mut self.table);
         self.act(key, now, |connection, policy, courier| {
-            connection.pause(now, Pause::Sink);
+            connection.pause(now, Pause::Share);
             connection.notify(now, policy, NOTICE_RESTS, Duration::ZERO, RESTS, courier);
         });
         self.settle(key, now);

@@ -11,6 +11,7 @@ mod held_back;
 mod judge;
 mod model;
 mod recorder;
+mod resting;
 mod rush;
 mod sinks;
 mod world;
@@ -27,7 +28,7 @@ use crate::shard::ledger::Ledger;
 use crate::shard::{Shard, Shared};
 use crate::sink::queue::SinkQueue;
 use crate::stores::Destination;
-use devices::Devices;
+use devices::{Devices, host_of};
 use doors::{AUTO, RULES, Rule};
 use fastrand::Rng;
 use judge::Judge;
@@ -76,6 +77,8 @@ struct Simulation {
     death: Option<u32>,
     /// The store forgets a session now and then.
     forgets: bool,
+    /// How rarely the store names others who have used up their share, if it does.
+    tires: Option<u32>,
     /// At which step the sink fails, if it does.
     failure: Option<u32>,
     /// During which steps the sink takes nothing.
@@ -123,6 +126,7 @@ impl Simulation {
         let (rush, diligence) = (random.u32(2..40), random.usize(1..4));
         let death = (random.u32(..20) == 0).then(|| random.u32(..STEPS));
         let forgets = random.u32(..8) == 0;
+        let tires = (random.u32(..4) == 0).then(|| random.u32(2..200));
         let failure = (random.u32(..20) == 0).then(|| random.u32(..STEPS));
         let rests_at = if random.u32(..5) == 0 { random.u32(..STEPS) } else { STEPS };
         let rest = rests_at..rests_at + random.u32(..100);
@@ -144,6 +148,7 @@ impl Simulation {
             diligence,
             death,
             forgets,
+            tires,
             failure,
             rest,
             waits: None,
@@ -269,7 +274,7 @@ impl Simulation {
 
     /// A device comes, or comes back; from an address of its own.
     fn call(&mut self, device: usize) {
-        let client = self.connect_from(AUTO, 10 + device as u8);
+        let client = self.connect_from(AUTO, host_of(device));
         self.model.handle_device(client, device, self.devices.is_diligent(device));
         self.devices.handle_connect(device, client, &mut self.model);
     }
@@ -357,18 +362,6 @@ impl Simulation {
         self.model.handle_stall(span);
     }
 
-    fn serve_sink(&mut self, batches: usize) {
-        for _ in 0..batches {
-            if self.rest.contains(&self.step) || self.queue.has_failed() {
-                return;
-            }
-            if self.queue.serve_one(&mut self.model.sink(), self.clock).is_none() {
-                return self.model.handle_sink_idle();
-            }
-            self.note_taken();
-        }
-    }
-
     fn run(mut self) -> Counts {
         for step in 0..STEPS {
             self.step = step;
@@ -384,9 +377,11 @@ impl Simulation {
                 self.judge.forget(session);
                 self.model.handle_forgotten();
             }
+            self.tire_some();
             self.step();
         }
         self.step = u32::MAX;
+        self.rest(&[], &[]);
         for _ in 0..40 {
             self.serve_all();
             self.advance(Duration::from_millis(50));
@@ -408,7 +403,7 @@ impl Simulation {
             assert_eq!(origins.count(), 0, "nobody is remembered who has gone");
         }
         self.serve_sink(usize::MAX);
-        self.model.check_end(&self.shard.counts);
+        self.model.check_end(&self.shard.counts, &self.devices.sessions);
         self.devices.check_end(&self.judge, &self.model.arrived(&self.devices.sessions));
         for door in &self.shard.shared.doors {
             door.limits.assert_empty();

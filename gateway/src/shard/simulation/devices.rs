@@ -23,6 +23,11 @@ const UNTOLD_CODES: u16 = 90;
 
 type Payload = Box<[u8]>;
 
+/// The last part of the address from which a device comes.
+pub(super) const fn host_of(device: usize) -> u8 {
+    10 + device as u8
+}
+
 /// What a device knows of one session.
 #[derive(Clone, Debug, Default)]
 struct Story {

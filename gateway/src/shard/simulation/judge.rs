@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 use pulsegate_core::exchange::{Cursor, Verdict};
 use pulsegate_store::{
     Attach, AttachRefusal, Attached, EndReason, Forwarded, Outcome, Outgoing, PushRefusal, Recipient, Reply,
-    Request, SubmitError, Ticket, Token,
+    Request, Source, SubmitError, Ticket, Token,
 };
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -123,6 +123,15 @@ impl Judge {
         if !books.dead && std::mem::take(&mut books.stopped) {
             self.post.deliver(vec![Reply::GoesOn]);
         }
+    }
+
+    /// It names all who have used up their share. Returns whether it did.
+    pub(super) fn rest(&self, sessions: &[u64], sources: &[Source]) -> bool {
+        let is_alive = !self.is_dead();
+        if is_alive {
+            self.post.deliver(vec![Reply::Resting { sessions: sessions.into(), sources: sources.into() }]);
+        }
+        is_alive
     }
 
     /// Its thread dies: what waits there is lost, and after its last word it says and takes nothing any more.

@@ -2,7 +2,7 @@
 
 mod truth;
 
-use super::devices::{check_bye, check_farewell};
+use super::devices::{check_bye, check_farewell, host_of};
 use super::doors::{
     AUTO, DEADLINE, FIRST_MESSAGE, MAX_AGE, NAMED, RULES, SHORT, SINK_STALL, TIMEOUT, TURNED_AWAY,
 };
@@ -82,6 +82,8 @@ pub(super) struct Model {
     death: Option<Instant>,
     /// Since when the store has forgotten sessions, if it has.
     forgotten: Option<Instant>,
+    /// Who has used up its share, session or address, and since when it is these.
+    pub(super) rests: Vec<(Instant, Vec<u64>, Vec<u8>)>,
     stalls: Duration,
     /// When those stalls began that are long enough to be credited, and how long they were.
     credited: Vec<(Instant, Duration)>,
@@ -99,6 +101,7 @@ impl Model {
             judged: Vec::new(),
             death: None,
             forgotten: None,
+            rests: vec![(Instant::ORIGIN, Vec::new(), Vec::new())],
             stalls: Duration::ZERO,
             credited: Vec::new(),
         }
@@ -344,7 +347,7 @@ impl Model {
     }
 
     /// Everything is over: the two stories agree.
-    pub(super) fn check_end(&self, counts: &Counts) {
+    pub(super) fn check_end(&self, counts: &Counts, sessions: &BTreeMap<usize, u64>) {
         let records = self.records.lock();
         let world = self.world.borrow();
         assert_eq!(counts.accepted, self.clients.len() as u64);
@@ -369,7 +372,9 @@ impl Model {
             let ended = told.ended.unwrap_or_else(|| panic!("the sink hears of the end of client {client}"));
             if state.device.is_some() {
                 check_bye(client, &world.links[&client], &ended);
-                let true_reason = self.is_true_for_device(client, state, &ended);
+                let has_rested = ended.reason == CloseReason::SinkStalled
+                    && self.has_rested(state, sessions.get(&client).copied(), state.opened.after(ended.age));
+                let true_reason = has_rested || self.is_true_for_device(client, state, &ended);
                 assert!(true_reason, "client {client}, a device, can't have ended with {ended:?}");
             } else {
                 check_messages(client, state, told, &ended);
@@ -389,6 +394,21 @@ impl Model {
             arrived.entry(*session).or_default().extend(messages);
         }
         arrived
+    }
+
+    /// Whether a device has used up its share for as long as it is kept then. What session it has may not be known to it.
+    fn has_rested(&self, state: &Client, session: Option<u64>, at: Instant) -> bool {
+        let Some(device) = state.device else { return false };
+        let untils = self.rests.iter().skip(1).map(|(since, ..)| *since).chain([at]);
+        let mut sets = self
+            .rests
+            .iter()
+            .zip(untils)
+            .filter(|((since, ..), until)| *since < at && *until > at.before(SINK_STALL));
+        sets.all(|((_, sessions, hosts), _)| {
+            let is_named = session.map_or(!sessions.is_empty(), |session| sessions.contains(&session));
+            is_named || hosts.contains(&host_of(device))
+        })
     }
 
     /// What is special to a device; anything else is as with the others.

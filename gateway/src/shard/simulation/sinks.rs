@@ -35,6 +35,19 @@ impl Simulation {
         }
     }
 
+    /// The sink takes up to so many batches.
+    pub(super) fn serve_sink(&mut self, batches: usize) {
+        for _ in 0..batches {
+            if self.rest.contains(&self.step) || self.queue.has_failed() {
+                return;
+            }
+            if self.queue.serve_one(&mut self.model.sink(), self.clock).is_none() {
+                return self.model.handle_sink_idle();
+            }
+            self.note_taken();
+        }
+    }
+
     /// The sink takes a part of a batch.
     fn trickle(&mut self) {
         self.queue.note_taken();
