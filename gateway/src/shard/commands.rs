@@ -3,7 +3,7 @@
 use crate::id::ConnectionId;
 use crate::mailbox::Command;
 use crate::shard::Shard;
-use crate::shard::door::{Courier, Delivery, Door};
+use crate::shard::door::{Courier, Delivery, Door, Lane};
 use crate::shard::drain::Drain;
 use crate::shard::rim::Rim;
 use crate::shard::sweep::Errand;
@@ -47,7 +47,7 @@ impl<R: Rim> Shard<R> {
             }),
             Command::SinkReady => {
                 self.lanes_free = true;
-                if self.lanes.iter().any(|lane| lane.queue.has_failed()) {
+                if self.lanes.iter_mut().any(Lane::fails_now) {
                     self.sweep(Errand::Purge);
                 }
             }

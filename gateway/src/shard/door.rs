@@ -64,12 +64,25 @@ pub(crate) struct Lane {
     pub(crate) batch: Batch,
     pub(crate) paused: Vec<ConnectionId>,
     standstill: Standstill,
+    /// The sink has failed, and those whose messages go there are being ended.
+    purged: bool,
 }
 
 impl Lane {
     /// An empty lane to this queue.
     pub(crate) fn new(queue: Arc<SinkQueue>) -> Self {
-        Self { queue, batch: Batch::default(), paused: Vec::new(), standstill: Standstill::default() }
+        Self {
+            queue,
+            batch: Batch::default(),
+            paused: Vec::new(),
+            standstill: Standstill::default(),
+            purged: false,
+        }
+    }
+
+    /// Whether the sink has failed and this is the first time that it's asked.
+    pub(crate) fn fails_now(&mut self) -> bool {
+        self.queue.has_failed() && !std::mem::replace(&mut self.purged, true)
     }
 
     /// Why nothing may be read for this sink now, if nothing may.

@@ -3,6 +3,7 @@
 
 use super::Simulation;
 use super::doors::{AUTO, MAX_AGE, SINK_STALL};
+use crate::mailbox::Command;
 use pulsegate_core::close::CloseReason;
 use pulsegate_core::frame::{NOTICE_GOES_ON, NOTICE_STOPPED};
 use std::time::Duration;
@@ -136,6 +137,21 @@ fn who_is_idle_ends_with_the_sink_too() {
     simulation.advance(Duration::ZERO);
     assert!(has_ended(&simulation, client));
     assert_eq!(ended(&simulation, CloseReason::SinkFailed), 1);
+}
+
+#[test]
+fn a_failed_sink_is_swept_once_however_often_others_have_room() {
+    let (mut simulation, _) = attached();
+    simulation.fail_sink();
+    for _ in 0..10 {
+        simulation.mailbox.post(Command::SinkReady).expect("the shard runs");
+    }
+    simulation.turn();
+    assert!(simulation.shard.sweeps.len() <= 1, "{} wait", simulation.shard.sweeps.len());
+    simulation.advance(Duration::ZERO);
+    simulation.mailbox.post(Command::SinkReady).expect("the shard runs");
+    simulation.turn();
+    assert!(simulation.shard.sweeps.is_empty());
 }
 
 #[test]
