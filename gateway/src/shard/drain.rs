@@ -89,8 +89,11 @@ impl Drain {
         now < self.began.after(self.within).after(ANSWERS_AFTER)
     }
 
-    /// It is to end at once.
+    /// It is to end at once: nothing that was planned comes any more.
     pub(crate) fn hurry(&mut self, now: Instant) {
+        self.within = self.within.min(now.since(self.began));
+        self.cursor = None;
+        self.waiting.clear();
         self.bound = self.bound.min(now.after(HANDOVER_FORCED));
     }
 
@@ -228,6 +231,20 @@ mod tests {
         assert_eq!(drain.next(), Some(at(4_000)));
         assert_eq!(taken(&mut drain, at(20_000)), [4, 5, 6, 7, 8, 9]);
         assert_eq!(drain.next(), None);
+    }
+
+    #[test]
+    fn a_stop_while_it_drains_leaves_nothing_planned_and_soon_answers_nobody() {
+        let (mut drain, mut table) = drain_of(10, Duration::from_secs(100));
+        while drain.plan(&mut table).is_some() {}
+        drain.hurry(at(5_000));
+        assert_eq!(drain.next(), None);
+        assert_eq!(drain.plan(&mut table), None);
+        assert!(drain.answers(at(6_999)) && !drain.answers(at(7_000)));
+        assert_eq!(drain.bound(), at(5_500));
+        assert_eq!(drain.retry(at(5_000), 0, 0.0), Retry::After(RESTART), "no drain has to be waited for");
+        drain.hurry(at(6_000));
+        assert!(!drain.answers(at(7_000)), "another one delays nothing");
     }
 
     #[test]
