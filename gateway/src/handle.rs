@@ -59,6 +59,10 @@ impl Handle {
     /// don't fit into what may wait for it, the connection ends with the reason "output full". To a client that has not
     /// shown yet what it speaks, or is not yet in its session, nothing is sent: answer what it says.
     ///
+    /// In the pulse protocol a message is left out, and the connection stays, if it is longer than the client takes, or
+    /// if what waits for other clients leaves no room for it in the store. Where that matters, use
+    /// [`Control::send`](crate::Control::send), which says what became of the message.
+    ///
     /// # Errors
     /// See [`HandleError`].
     pub fn send(&self, bytes: impl Into<Box<[u8]>>) -> Result<(), HandleError> {

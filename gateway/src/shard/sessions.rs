@@ -134,7 +134,7 @@ impl<R: Rim> Shard<R> {
             }
             Reply::PushRefused { ticket, why } => match push_reason(why) {
                 Some(reason) => self.end_of(now, ticket, reason),
-                None => tracing::debug!(?why, "not sent: a message that the client does not take"),
+                None => tracing::debug!(?why, "not sent: a message to a client that could not be stored"),
             },
             Reply::Detached { ticket, session, epoch, .. } => {
                 if let Some(origins) = &self.ledgers[ledger].origins {
@@ -274,12 +274,12 @@ const fn end_reason(why: EndReason) -> CloseReason {
 }
 
 /// Why a connection ends whose application's message can't be stored, if it does. One that is too long for the client
-/// is not accepted, and the rest goes on.
+/// is not accepted, and the rest goes on; and that others take too little is no fault of this client's.
 const fn push_reason(why: PushRefusal) -> Option<CloseReason> {
     match why {
         PushRefusal::NoSession | PushRefusal::Unknown => Some(CloseReason::SinkFailed),
-        PushRefusal::Full | PushRefusal::StoreFull => Some(CloseReason::OutputFull),
-        PushRefusal::TooLarge => None,
+        PushRefusal::Full => Some(CloseReason::OutputFull),
+        PushRefusal::TooLarge | PushRefusal::StoreFull => None,
     }
 }
 

@@ -134,6 +134,11 @@ impl Judge {
         is_alive
     }
 
+    /// It takes no message for this connection's client.
+    pub(super) fn refuse_push(&self, ticket: Ticket, why: PushRefusal) {
+        self.post.deliver(vec![Reply::PushRefused { ticket, why }]);
+    }
+
     /// Its thread dies: what waits there is lost, and after its last word it says and takes nothing any more.
     pub(super) fn die(&self) {
         let mut books = self.books.lock();

@@ -1,12 +1,16 @@
 //! Who has used up its share of what a store keeps: it is not read, and neither it nor one that has gone is kept for
-//! long.
+//! long. Nor does anybody end for what others leave in the store.
 
 use super::doors::{FIRST_MESSAGE, SINK_STALL, TIMEOUT};
 use super::{Simulation, host_of};
+use crate::id::ConnectionId;
 use crate::peer::Peer;
 use crate::shard::door::Delivery;
+use crate::shard::table::Numbered;
+use crate::stores::ticket;
 use pulsegate_core::close::CloseReason;
 use pulsegate_core::frame::{NOTICE_GOES_ON, NOTICE_RESTS};
+use pulsegate_store::PushRefusal;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -154,4 +158,19 @@ fn a_silent_device_that_would_rest_is_asked_and_ended() {
     simulation.advance(TIMEOUT + TICK);
     assert!(has_ended(&simulation, client));
     assert_eq!(ended(&simulation, CloseReason::HeartbeatTimeout), 1);
+}
+
+#[test]
+fn a_client_ends_for_what_it_does_not_take_and_not_for_what_others_do_not() {
+    let (mut simulation, client) = device_that_rests();
+    let id = ConnectionId::new(0, simulation.shard.table.at(0).expect("it is there").number());
+    let mut refuse = |why| {
+        simulation.judge.refuse_push(ticket(0, id), why);
+        simulation.advance(Duration::ZERO);
+        has_ended(&simulation, client)
+    };
+    assert!(!refuse(PushRefusal::TooLarge));
+    assert!(!refuse(PushRefusal::StoreFull));
+    assert!(refuse(PushRefusal::Full));
+    assert_eq!(ended(&simulation, CloseReason::OutputFull), 1);
 }
