@@ -53,7 +53,7 @@ impl Awaited {
         payload: Box<[u8]>,
         told: Told,
     ) -> Result<(), SubmitError> {
-        self.ask(stores, 0, to, payload, told).map_err(|(error, _)| error)
+        self.ask(stores, 0, to, payload, told).map_err(|(error, _told)| error)
     }
 
     fn ask(
@@ -63,9 +63,9 @@ impl Awaited {
         to: Recipient,
         payload: Box<[u8]>,
         told: Told,
-    ) -> Result<(), (SubmitError, Option<Told>)> {
+    ) -> Result<(), (SubmitError, Told)> {
         let Some(store) = stores.get(place).and_then(Weak::upgrade) else {
-            return Err((SubmitError::Closed, Some(told)));
+            return Err((SubmitError::Closed, told));
         };
         let ticket = APPLICATION | Ticket::from(self.numbers.fetch_add(1, Relaxed));
         let has_next = place + 1 < stores.len();
@@ -73,7 +73,18 @@ impl Awaited {
         let again = has_next.then(again);
         self.asked.lock().insert(ticket, Asked { told, store: place, again });
         let request = Request::Push { ticket, to, now_ms: wall_ms(), payload };
-        store.submit(request).map_err(|error| (error, self.take(ticket).map(|asked| asked.told)))
+        self.withdraw(ticket, store.submit(request))
+    }
+
+    /// What a store has not taken is asked of it no more. If the store has ended since it was asked, its end has been told
+    /// already: then it counts as taken, so that nobody hears it twice.
+    fn withdraw(
+        &self,
+        ticket: Ticket,
+        submitted: Result<(), SubmitError>,
+    ) -> Result<(), (SubmitError, Told)> {
+        let Err(error) = submitted else { return Ok(()) };
+        self.take(ticket).map_or(Ok(()), |asked| Err((error, asked.told)))
     }
 
     fn take(&self, ticket: Ticket) -> Option<Asked> {
@@ -86,9 +97,9 @@ impl Awaited {
         let again = again.filter(|_| outcome == Err(PushRefusal::NoSession));
         let Some(Again { stores, to, payload }) = again else { return tell(told, outcome) };
         match self.ask(&stores, store + 1, to, payload, told) {
-            Err((SubmitError::Busy, Some(told))) => tell(told, Err(PushRefusal::Full)),
-            Err((SubmitError::Closed, Some(told))) => tell(told, outcome),
-            Ok(()) | Err((_, None)) => {}
+            Err((SubmitError::Busy, told)) => tell(told, Err(PushRefusal::Full)),
+            Err((SubmitError::Closed, told)) => tell(told, outcome),
+            Ok(()) => {}
         }
     }
 
@@ -192,6 +203,23 @@ mod tests {
         assert_eq!(outcome.recv_timeout(PATIENCE), Ok(Err(PushRefusal::NoSession)), "it was answered");
         assert_eq!(unanswered.recv_timeout(PATIENCE), Ok(Err(PushRefusal::Unknown)));
         assert!(destination.awaited.asked.lock().is_empty());
+    }
+
+    #[test]
+    fn who_was_told_of_the_end_of_a_store_hears_no_error_as_well() {
+        let awaited = Awaited::default();
+        let (sender, outcome) = channel();
+        for ticket in [APPLICATION, APPLICATION | 1] {
+            let sender = sender.clone();
+            let told = Box::new(move |outcome| sender.send(outcome).expect("the test waits"));
+            awaited.asked.lock().insert(ticket, Asked { told, store: 0, again: None });
+        }
+        let refused = awaited.withdraw(APPLICATION, Err(SubmitError::Closed));
+        assert!(matches!(refused, Err((SubmitError::Closed, _))), "nobody has told it of anything");
+        // The store ends between the two steps of asking it.
+        awaited.handle_end(0);
+        assert_eq!(outcome.try_recv(), Ok(Err(PushRefusal::Unknown)));
+        assert!(awaited.withdraw(APPLICATION | 1, Err(SubmitError::Closed)).is_ok());
     }
 
     #[test]
