@@ -9,6 +9,7 @@ use common::recorder::Recorder;
 use common::{RECORDER, connect, listener, millis, one_shard, wait_until};
 use pulsegate::{Config, Gateway, Handle, ListenerConfig, Protocol, RunError, Sink};
 use std::io::Write;
+use std::net::SocketAddr;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::scope;
 use std::time::{Duration, Instant};
@@ -101,13 +102,17 @@ fn half_stuck() -> (Gateway, Recorder, Sender<()>) {
         .sink("stuck", Stuck(waits))
         .start()
         .unwrap();
-    // More than the queue takes.
-    let attached = |id| PulseClient::attached(gateway.addresses()[1], id).0;
+    overfill(gateway.addresses()[1]);
+    (gateway, recorder, release)
+}
+
+/// Sends more than the queue of a stuck sink takes.
+fn overfill(address: SocketAddr) {
+    let attached = |id| PulseClient::attached(address, id).0;
     for mut client in ["one", "two", "three"].map(attached) {
         (0..60).for_each(|_| _ = client.send(&[b'x'; 1000]));
         std::mem::forget(client);
     }
-    (gateway, recorder, release)
 }
 
 #[test]
@@ -119,6 +124,32 @@ fn a_sink_that_takes_nothing_holds_up_no_other_sinks_clients() {
     drop(release);
     gateway.control().drain(Duration::ZERO);
     gateway.wait().unwrap();
+}
+
+#[test]
+fn a_sink_that_takes_nothing_costs_no_other_sink_what_it_is_handed_at_the_end() {
+    let sound = listener(|listener| listener.policy.protocol = Protocol::Auto);
+    let stuck = ListenerConfig { sink: "stuck".to_owned(), ..sound.clone() };
+    let (release, waits) = channel();
+    let recorder = Recorder::default();
+    // Its store is closed first.
+    let gateway = Gateway::builder()
+        .config(Config { sink_queue_bytes_max: 64 * 1024, ..one_shard(vec![stuck, sound]) })
+        .sink("stuck", Stuck(waits))
+        .sink(RECORDER, recorder.clone())
+        .start()
+        .unwrap();
+    overfill(gateway.addresses()[0]);
+    let (mut client, _) = PulseClient::attached(gateway.addresses()[1], "other");
+    client.send(b"hello");
+    client.wait_for(|seen| matches!(seen, Seen::Settled(1, 1)));
+    wait_until("all are in", || gateway.control().counts().messages == 181);
+    gateway.control().drain(Duration::ZERO);
+    let outcome = gateway.wait();
+    assert!(outcome.is_err(), "{outcome:?}");
+    assert_eq!(recorder.lives(), 1);
+    recorder.assert_sound();
+    drop(release);
 }
 
 #[test]

@@ -216,6 +216,11 @@ impl Store {
         self.queue.note_unaccepted();
     }
 
+    /// Takes nothing more and begins to end; [`close`](Self::close) waits for that.
+    pub fn begin_close(&self) {
+        self.queue.close();
+    }
+
     /// Takes nothing more, commits what was submitted, as far as it can be committed, and ends. Returns how many
     /// messages it has lost of those that nobody else keeps ([`Request::Append`]).
     ///

@@ -102,16 +102,23 @@ impl Gateway {
     fn close_stores(&mut self, losses: &mut Losses) {
         self.ticker = None;
         let deadline = Arc::clone(&self.control.deadline);
-        for opened in std::mem::take(&mut self.stores) {
-            let mut outcome = opened.store.close(deadline.left(FOR_SINKS));
-            if outcome.is_err()
-                && let Some(origins) = &opened.origins
-            {
-                // It waits for a sink that takes nothing: what it still has is not receipted.
-                origins.give_up();
-                outcome = opened.store.close(deadline.left(FOR_SINKS / 2));
+        let stores = std::mem::take(&mut self.stores);
+        // All before the first is waited for: one that hangs takes no time from the others.
+        stores.iter().for_each(|opened| opened.store.begin_close());
+        let mut late = Vec::new();
+        for opened in stores {
+            match opened.store.close(deadline.left(FOR_SINKS)) {
+                Ok(lost) => losses.lose(lost, "the store"),
+                Err(lost) => late.push((opened, lost)),
             }
-            losses.lose(outcome.unwrap_or_else(|lost| lost), "the store");
+        }
+        // These wait for a sink that takes nothing: what they still have is not receipted.
+        late.iter().filter_map(|(opened, _)| opened.origins.as_ref()).for_each(|origins| origins.give_up());
+        for (opened, mut lost) in late {
+            if opened.origins.is_some() {
+                lost = opened.store.close(deadline.left(FOR_SINKS / 2)).unwrap_or_else(|lost| lost);
+            }
+            losses.lose(lost, "the store");
         }
     }
 
