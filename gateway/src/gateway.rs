@@ -69,6 +69,9 @@ pub enum RunError {
         /// What it said.
         error: SinkError,
     },
+    /// A store has ended before its time; the log says why.
+    #[error("a store has failed: its thread has ended")]
+    Store,
     /// Not everything could be handed over in time.
     #[error("{messages} messages are lost: sinks or stores could not take them in time")]
     GivenUp {

@@ -166,8 +166,12 @@ pub(crate) struct Ticker {
 }
 
 impl Ticker {
-    /// Starts to tell these stores the time.
-    pub(crate) fn start(stores: Vec<Arc<Store>>, clock: Clock) -> std::io::Result<Self> {
+    /// Starts to tell these stores the time; `look` is called after each time.
+    pub(crate) fn start(
+        stores: Vec<Arc<Store>>,
+        clock: Clock,
+        look: impl Fn() + Send + 'static,
+    ) -> std::io::Result<Self> {
         let ended = Arc::new((Mutex::new(false), Condvar::new()));
         let end = Arc::clone(&ended);
         let thread = std::thread::Builder::new().name("store-clock".to_owned()).spawn(move || {
@@ -175,6 +179,7 @@ impl Ticker {
             while !*has_ended {
                 end.1.wait_for(&mut has_ended, TICK);
                 stores.iter().for_each(|store| store.tick(moment(clock)));
+                look();
             }
         })?;
         Ok(Self { ended, thread: Some(thread) })

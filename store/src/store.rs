@@ -221,6 +221,12 @@ impl Store {
         self.queue.close();
     }
 
+    /// Whether its thread has ended, by whatever cause: it answers nothing any more.
+    #[must_use]
+    pub fn has_ended(&self) -> bool {
+        *self.ended.0.lock()
+    }
+
     /// Takes nothing more, commits what was submitted, as far as it can be committed, and ends. Returns how many
     /// messages it has lost of those that nobody else keeps ([`Request::Append`]).
     ///

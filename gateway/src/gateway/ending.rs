@@ -84,7 +84,7 @@ impl Gateway {
                 }
             }
         }
-        self.close_stores(&mut losses);
+        let has_dead_store = self.close_stores(&mut losses);
         // Only now nothing more comes before them.
         for ((shard, lane), batch) in ends {
             if let Some(sink) = self.sinks.get(lane) {
@@ -92,17 +92,23 @@ impl Gateway {
             }
         }
         self.close_sinks(&mut losses);
+        if has_dead_store {
+            // After the sinks: one that has failed takes its store with it.
+            losses.note::<()>(Err(RunError::Store));
+        }
         if losses.messages > 0 {
             losses.failure.get_or_insert(RunError::GivenUp { messages: losses.messages });
         }
         losses.failure
     }
 
-    /// Commits what was submitted, as far as it can be, and forwards what goes to sinks.
-    fn close_stores(&mut self, losses: &mut Losses) {
+    /// Commits what was submitted, as far as it can be, and forwards what goes to sinks. Whether a store had ended before
+    /// its time.
+    fn close_stores(&mut self, losses: &mut Losses) -> bool {
         self.ticker = None;
         let deadline = Arc::clone(&self.control.deadline);
         let stores = std::mem::take(&mut self.stores);
+        let has_dead = stores.iter().any(|opened| opened.store.has_ended());
         // All before the first is waited for: one that hangs takes no time from the others.
         stores.iter().for_each(|opened| opened.store.begin_close());
         let mut late = Vec::new();
@@ -120,6 +126,7 @@ impl Gateway {
             }
             losses.lose(lost, "the store");
         }
+        has_dead
     }
 
     fn close_sinks(&mut self, losses: &mut Losses) {

@@ -29,7 +29,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::os::fd::RawFd;
 use std::sync::atomic::{AtomicBool, AtomicU64};
-use std::sync::{Arc, mpsc};
+use std::sync::{Arc, Weak, mpsc};
 use std::time::Duration;
 
 /// Starts a gateway with these settings and sinks.
@@ -59,7 +59,8 @@ pub(super) fn start(
     let destination = Destination { mailboxes: Arc::clone(&mailboxes), awaited: Arc::clone(&awaited) };
     let (stores, ledgers) = open_stores(config, &deliveries, &destination, clock, &queues)?;
 
-    let lanes = deliveries.iter().map(lane_of).collect();
+    let needs = config.listeners.iter().zip(&deliveries).zip(&ledgers);
+    let needs = needs.map(|((listener, delivery), ledger)| Need::of(listener, delivery, *ledger)).collect();
     let total = Arc::new(Gauge::new(connections));
     let door = |((listener, delivery), ledger): ((&ListenerConfig, Delivery), Option<usize>)| Door {
         policy: listener.policy.clone(),
@@ -77,7 +78,10 @@ pub(super) fn start(
     let published: Arc<[Arc<Published>]> = mailboxes.iter().map(|_| Arc::default()).collect();
     let weak = all.iter().map(Arc::downgrade).collect();
     let control = Control { mailboxes, published, stores: weak, awaited, deadline: Arc::default() };
-    let ticker = (!all.is_empty()).then(|| Ticker::start(all, clock)).transpose()?;
+    let survival = Arc::new(Survival { needs, queues: queues.clone(), control: control.clone() });
+    let watch = Arc::clone(&survival);
+    let ticker =
+        (!all.is_empty()).then(|| Ticker::start(all, clock, move || watch.look_at_stores())).transpose()?;
     // From here on, dropping the gateway stops the threads that have been started.
     let mut gateway = Gateway {
         control: control.clone(),
@@ -89,10 +93,8 @@ pub(super) fn start(
         stores: owned,
         sinks: Vec::new(),
     };
-    let served = queues.clone();
     for ((name, sink), queue) in sinks.into_iter().zip(queues) {
-        let last = LastOne { lanes: Arc::clone(&lanes), queues: served.clone(), control: control.clone() };
-        gateway.sinks.push(start_sink(name, sink, queue, clock, last)?);
+        gateway.sinks.push(start_sink(name, sink, queue, clock, LastOne(Arc::clone(&survival)))?);
     }
     let listeners: Arc<[ListenerConfig]> = config.listeners.clone().into();
     let gather = config.gathering();
@@ -310,29 +312,61 @@ fn mailbox(waker: Waker) -> Arc<Mailbox> {
     Arc::new(Mailbox::new(move || waker.wake()))
 }
 
-const fn lane_of(delivery: &Delivery) -> Option<usize> {
-    match delivery {
-        Delivery::Lane(lane) => Some(*lane),
-        Delivery::Discard | Delivery::Echo(_) | Delivery::Store => None,
+/// What a listener can't do without.
+struct Need {
+    /// Its sink, if that has a thread.
+    lane: Option<usize>,
+    /// Its store. Raw clients whose messages go elsewhere need none.
+    ledger: Option<usize>,
+}
+
+impl Need {
+    fn of(listener: &ListenerConfig, delivery: &Delivery, ledger: Option<usize>) -> Self {
+        let lane = match *delivery {
+            Delivery::Lane(lane) => Some(lane),
+            Delivery::Discard | Delivery::Echo(_) | Delivery::Store => None,
+        };
+        let is_needed = listener.policy.protocol == Protocol::Pulse || matches!(delivery, Delivery::Store);
+        Self { lane, ledger: ledger.filter(|_| is_needed) }
     }
 }
 
-/// Ends the gateway when the last sink has failed that a listener could use: one that refuses everybody for ever is
-/// worse than none, which is started anew.
-struct LastOne {
-    /// The sink of each listener; `None` if it needs none.
-    lanes: Arc<[Option<usize>]>,
+/// Ends the gateway when the last listener has lost its sink or its store: one that refuses everybody for ever is worse
+/// than none, which is started anew.
+struct Survival {
+    needs: Box<[Need]>,
     queues: Box<[Arc<SinkQueue>]>,
     control: Control,
 }
 
-impl Drop for LastOne {
-    fn drop(&mut self) {
-        let is_dead = |lane: &Option<usize>| lane.is_some_and(|lane| self.queues[lane].has_failed());
-        if !self.control.deadline.is_set() && self.lanes.iter().all(is_dead) {
-            tracing::error!("no listener is left whose sink works: ending");
+impl Survival {
+    /// A sink has ended.
+    fn look(&self) {
+        let has_ended = |ledger: usize| self.control.stores[ledger].upgrade().is_none_or(|it| it.has_ended());
+        let is_dead = |need: &Need| {
+            need.lane.is_some_and(|lane| self.queues[lane].has_failed()) || need.ledger.is_some_and(has_ended)
+        };
+        if !self.control.deadline.is_set() && self.needs.iter().all(is_dead) {
+            tracing::error!("no listener is left whose sink and store work: ending");
             self.control.drain(Duration::ZERO);
         }
+    }
+
+    /// As long as all work, this costs a lock for each.
+    fn look_at_stores(&self) {
+        let mut stores = self.control.stores.iter().filter_map(Weak::upgrade);
+        if stores.any(|store| store.has_ended()) {
+            self.look();
+        }
+    }
+}
+
+/// Goes with a sink's thread.
+struct LastOne(Arc<Survival>);
+
+impl Drop for LastOne {
+    fn drop(&mut self) {
+        self.0.look();
     }
 }
 
@@ -358,4 +392,42 @@ fn start_sink(
         outcome
     })?;
     Ok(SinkThread { name, queue, thread, ended })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::gateway::RunError;
+    use std::net::Ipv4Addr;
+    use std::num::NonZeroUsize;
+
+    fn listener(protocol: Protocol, sink: &str) -> ListenerConfig {
+        let listen = (Ipv4Addr::LOCALHOST, 0).into();
+        let mut config = ListenerConfig { listen, sink: sink.to_owned(), ..ListenerConfig::default() };
+        config.policy.protocol = protocol;
+        config
+    }
+
+    #[test]
+    fn a_gateway_without_a_store_that_works_ends_if_no_listener_can_do_without() {
+        let directory = tempfile::tempdir().expect("there is a disk");
+        let listeners = vec![listener(Protocol::Auto, "store"), listener(Protocol::Pulse, "discard")];
+        let data_dir = directory.path().join("store");
+        let config = Config { listeners, data_dir, shards: NonZeroUsize::new(1), ..Config::default() };
+        let gateway = Gateway::builder().config(config).start().expect("it starts");
+        for opened in &gateway.stores {
+            assert!(opened.store.close(Duration::from_secs(60)).is_ok());
+        }
+        let outcome = gateway.wait();
+        assert!(matches!(outcome, Err(RunError::Store)), "{outcome:?}");
+    }
+
+    #[test]
+    fn raw_clients_whose_messages_go_elsewhere_need_no_store() {
+        let need = |protocol, delivery| Need::of(&listener(protocol, ""), &delivery, Some(7)).ledger;
+        assert_eq!(need(Protocol::Auto, Delivery::Discard), None);
+        assert_eq!(need(Protocol::Auto, Delivery::Lane(0)), None);
+        assert_eq!(need(Protocol::Pulse, Delivery::Lane(0)), Some(7));
+        assert_eq!(need(Protocol::Raw, Delivery::Store), Some(7));
+    }
 }
