@@ -7,8 +7,10 @@ use crate::shard::entry::Input;
 use crate::shard::rim::Rim;
 use pulsegate_core::close::CloseReason;
 use pulsegate_core::connection::reply_bytes_max;
+use pulsegate_core::frame::PREFACE;
 use pulsegate_core::lifetime::{Pause, Phase};
 use pulsegate_core::policy::Framing;
+use pulsegate_core::pulse::{Opening, judge_opening};
 use std::io::ErrorKind;
 
 /// How often one connection is read in one go; the rest waits for the next turn.
@@ -158,6 +160,7 @@ impl<R: Rim> Shard<R> {
                 }
                 match self.obstacle_of(key) {
                     None => answerable.min(share),
+                    Some(CloseReason::SinkStalled) if self.begins_a_session(key) => answerable.min(share),
                     Some(obstacle) => {
                         self.hold(key, obstacle);
                         0
@@ -165,6 +168,19 @@ impl<R: Rim> Shard<R> {
                 }
             }
         }
+    }
+
+    /// Whether what waits to be read, the first that comes, is of a client of the pulse protocol: it is let in, and only
+    /// its messages wait for the sink.
+    fn begins_a_session(&mut self, key: u32) -> bool {
+        let Some(entry) = self.table.at(key) else { return false };
+        let policy = &self.shared.doors[usize::from(entry.listener)].policy;
+        if entry.connection.totals().bytes_in > 0 || !entry.connection.is_undecided(policy) {
+            return false;
+        }
+        let mut opening = [0; PREFACE.len()];
+        let count = self.rim.peek(&entry.stream, &mut opening);
+        matches!(judge_opening(&opening[..count]), Opening::Pulse | Opening::OtherVersion)
     }
 
     /// The sink takes nothing: reading rests, and with it the clocks of silence. A failed sink ends it.

@@ -25,6 +25,8 @@ pub(crate) trait Rim {
     fn read(&mut self, stream: &mut Self::Stream, buffer: &mut [u8]) -> io::Result<usize>;
     /// Whether something unread lies in the socket, an end or an error included.
     fn has_unread(&mut self, stream: &Self::Stream) -> bool;
+    /// Copies the first bytes of what is there, and leaves them there.
+    fn peek(&mut self, stream: &Self::Stream, buffer: &mut [u8]) -> usize;
     /// Writes what there is room for.
     fn write(&mut self, stream: &mut Self::Stream, bytes: &[u8]) -> io::Result<usize>;
     /// Ends our side.

@@ -59,6 +59,11 @@ impl Rim for Sockets {
         !matches!(stream.peek(&mut [0]), Err(error) if error.kind() == io::ErrorKind::WouldBlock)
     }
 
+    fn peek(&mut self, stream: &TcpStream, buffer: &mut [u8]) -> usize {
+        // Of an error the next read tells.
+        stream.peek(buffer).unwrap_or(0)
+    }
+
     fn write(&mut self, stream: &mut TcpStream, bytes: &[u8]) -> io::Result<usize> {
         stream.write(bytes)
     }

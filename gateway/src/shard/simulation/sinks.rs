@@ -116,6 +116,21 @@ fn ended(simulation: &Simulation, reason: CloseReason) -> u64 {
 }
 
 #[test]
+fn the_hello_of_who_comes_to_a_full_sink_is_read_and_only_its_messages_wait() {
+    let mut simulation = Simulation::new(0);
+    (simulation.rest, simulation.failure, simulation.death) = (0..0, None, None);
+    flood(&mut simulation);
+    let client = simulation.clients;
+    simulation.call(DEVICE);
+    wait(&mut simulation, 10 * TICK);
+    assert!(simulation.queue.is_full(0));
+    let id = simulation.world.borrow().links[&client].id.expect("it is watched");
+    let key = simulation.shard.table.find(id).expect("it is there");
+    let is_asked_for = simulation.shard.table.at(key).is_some_and(|entry| entry.connection.awaits_welcome());
+    assert!(is_asked_for, "its HELLO is read, and the store asked");
+}
+
+#[test]
 fn who_is_attached_ends_with_the_sink_and_gets_no_receipt() {
     let (mut simulation, client) = attached();
     say(&mut simulation);

@@ -38,7 +38,7 @@ pub(crate) struct Link {
     pub(crate) ended: Option<Instant>,
     /// The gateway has closed the socket.
     pub(crate) closed: bool,
-    id: Option<ConnectionId>,
+    pub(crate) id: Option<ConnectionId>,
     wants_writable: bool,
 }
 
@@ -182,6 +182,13 @@ impl Rim for SimulatedRim {
 
     fn has_unread(&mut self, stream: &usize) -> bool {
         self.with(*stream, |link| !link.inbound.is_empty() || link.fin || link.reset)
+    }
+
+    fn peek(&mut self, stream: &usize, buffer: &mut [u8]) -> usize {
+        self.with(*stream, |link| {
+            let bytes = buffer.iter_mut().zip(&link.inbound);
+            bytes.map(|(place, byte)| *place = *byte).count()
+        })
     }
 
     fn write(&mut self, stream: &mut usize, bytes: &[u8]) -> io::Result<usize> {
