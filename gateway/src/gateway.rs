@@ -72,6 +72,12 @@ pub enum RunError {
     /// A store has ended before its time; the log says why.
     #[error("a store has failed: its thread has ended")]
     Store,
+    /// The store could not write when the gateway ended; the log says why.
+    #[error(
+        "the store could not write at the end: nothing was acknowledged since, and what its files have lost is lost; \
+         the log says why"
+    )]
+    StoreStopped,
     /// Not everything could be handed over in time.
     #[error("{messages} messages are lost: sinks or stores could not take them in time")]
     GivenUp {

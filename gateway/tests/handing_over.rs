@@ -53,6 +53,24 @@ fn what_raw_clients_have_sent_is_stored_before_the_end() {
 }
 
 #[test]
+fn an_end_while_the_store_has_lost_its_files_is_a_failure() {
+    let directory = tempfile::tempdir().unwrap();
+    let data = directory.path().join("data");
+    let store = ["--protocol", "pulse", "--sink", "store", "--data-dir", data.to_str().unwrap()];
+    let (mut program, address) = Program::serve(&[&store[..], &["--drain-within", "0s"]].concat());
+    let (mut client, _) = PulseClient::attached(address, "one");
+    client.send(b"hello");
+    client.wait_for(|seen| matches!(seen, Seen::Settled(1, 1)));
+    std::fs::remove_dir_all(&data).unwrap();
+    wait_until("it is seen", || program.stderr().contains("is gone from under the running gateway"));
+    program.signal("TERM");
+    assert_eq!(program.wait(), Some(1), "{}", program.stderr());
+    let log = program.stderr();
+    assert!(log.contains("the store ends while its files are not as they were"), "{log}");
+    assert!(log.contains("the store could not write at the end"), "{log}");
+}
+
+#[test]
 fn one_signal_ends_it_though_nobody_reads_its_output() {
     let args = ["serve", "--listen", "127.0.0.1:0", "--drain-within", "0s", "--framing", "lines"];
     let mut program = Program::start_unread(pulsegate(&args));

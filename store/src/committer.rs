@@ -413,6 +413,17 @@ impl Committer {
             self.commit(false);
         }
         self.warnings.handle_end();
+        match (&self.phase, &self.place) {
+            (Phase::Faulted { displaced: Some(_), .. }, _) => error!(
+                "the store ends while its files are not as they were: what was acknowledged is lost with what was removed"
+            ),
+            (Phase::Faulted { .. }, Place::Directory { .. }) => {
+                error!(
+                    "the store ends while it can't write: what has come since is not stored, and not acknowledged"
+                );
+            }
+            _ => {}
+        }
         if let Phase::Working(working) = self.phase
             && let Err(error) = working.database.close()
         {

@@ -114,7 +114,13 @@ impl Gateway {
         let mut late = Vec::new();
         for opened in stores {
             match opened.store.close(deadline.left(FOR_SINKS)) {
-                Ok(lost) => losses.lose(lost, "the store"),
+                Ok(lost) => {
+                    losses.lose(lost, "the store");
+                    // In memory it is the sink that has failed.
+                    if opened.origins.is_none() && opened.store.figures().stopped {
+                        losses.note::<()>(Err(RunError::StoreStopped));
+                    }
+                }
                 Err(lost) => late.push((opened, lost)),
             }
         }
