@@ -10,7 +10,7 @@ use crate::batch::{self, Done, Failure};
 use crate::config::StoreConfig;
 use crate::database::{self, DatabaseError, Incarnation};
 use crate::figures::Figures;
-use crate::files::Files;
+use crate::files::{Displaced, Files};
 use crate::forwarded::{Forwarded, NotForwarded};
 use crate::lock::Lock;
 use crate::queue::Queue;
@@ -219,7 +219,9 @@ impl Committer {
                 if let Phase::Working(working) = std::mem::replace(&mut self.phase, fault) {
                     // What is open becomes whole in one file, wherever that is now; and whatever has taken the place
                     // of the database is not mixed with what its log has of another.
-                    if files.has_no_other_log()
+                    // Into one that has been emptied nothing is written: it would look like a database again.
+                    if !matches!(displaced, Displaced::Emptied(_))
+                        && files.has_no_other_log()
                         && let Err(error) = working.database.settle()
                     {
                         warn!(%error, "the store's log can't be moved into the database that is open");

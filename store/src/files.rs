@@ -70,6 +70,12 @@ pub(crate) enum Displaced {
         .0.display()
     )]
     Replaced(PathBuf),
+    #[error(
+        "{} has been emptied under the running gateway: restart the gateway with a backup in its place; stop the gateway \
+         before you restore one",
+        .0.display()
+    )]
+    Emptied(PathBuf),
     #[error("another program holds {}, which had been removed: end that program", .0.display())]
     Locked(PathBuf),
     #[error("{} can't be looked at: {error}; let the gateway's user enter all folders above it", .path.display())]
@@ -82,6 +88,8 @@ pub(crate) struct Files {
     directory: PathBuf,
     /// The directory, and the database.
     main: [(PathBuf, Identity); 2],
+    /// The database had been written to when it was opened; it never becomes empty by itself.
+    has_content: bool,
     /// What is open beside them; made anew whenever the database is opened.
     beside: Vec<(PathBuf, Identity)>,
 }
@@ -91,7 +99,8 @@ impl Files {
     pub(crate) fn new(directory: &Path) -> io::Result<Self> {
         let known = |path: PathBuf| Identity::of(&path).map(|identity| (path, identity));
         let main = [known(directory.to_owned())?, known(directory.join(DATABASE))?];
-        let mut files = Self { directory: directory.to_owned(), main, beside: Vec::new() };
+        let has_content = std::fs::metadata(&main[1].0)?.len() > 0;
+        let mut files = Self { directory: directory.to_owned(), main, has_content, beside: Vec::new() };
         files.handle_opened();
         Ok(files)
     }
@@ -104,8 +113,16 @@ impl Files {
     }
 
     /// Whether directory and database are there.
+    ///
+    /// A database that somebody writes over in place stays the same file. Of that only its emptying is certain: its size
+    /// and times change as well when another program moves the log into it, or vacuums it.
     pub(crate) fn check_main(&self) -> Result<(), Displaced> {
-        self.main.iter().try_for_each(check)
+        self.main.iter().try_for_each(check)?;
+        let [_, (database, _)] = &self.main;
+        if self.has_content && std::fs::metadata(database).is_ok_and(|metadata| metadata.len() == 0) {
+            return Err(Displaced::Emptied(database.clone()));
+        }
+        Ok(())
     }
 
     /// Whether everything is there.

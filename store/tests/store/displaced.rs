@@ -120,6 +120,21 @@ fn a_copy_in_the_place_of_the_database_is_used_by_the_next_gateway_only() {
 }
 
 #[test]
+fn an_emptied_database_stops_receipts_and_is_not_written_to() {
+    let parent = tempfile::tempdir().unwrap();
+    let (mut driver, directory, session) = store(parent.path());
+    let file = directory.join("pulsegate.db");
+    std::fs::OpenOptions::new().write(true).open(&file).unwrap().set_len(0).unwrap();
+    stops(&mut driver, session, &file, 2);
+    for _ in 0..3 {
+        tick(&mut driver);
+    }
+    assert!(driver.store.figures().stopped);
+    drop(driver);
+    assert_eq!(std::fs::metadata(&file).unwrap().len(), 0);
+}
+
+#[test]
 fn a_removed_lock_lets_no_second_gateway_in() {
     let parent = tempfile::tempdir().unwrap();
     let (mut driver, directory, session) = store(parent.path());
