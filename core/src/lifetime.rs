@@ -3,10 +3,13 @@
 //! Fixed deadlines (short, maximum age, those set by the application) stand on real time. What counts the
 //! peer's silence stands on the shard's own time and rests while we don't read.
 
+mod exceptions;
+
 use crate::close::CloseReason;
 use crate::policy::{LifetimePolicy, MinimumRate, Policy};
 use crate::time::{Instant, Now};
 use crate::timer::Timer;
+use exceptions::{Closing, Exceptions, Extra, SinkPause};
 use std::time::Duration;
 
 /// Where a connection stands on its one way from accept to its end.
@@ -73,43 +76,12 @@ pub struct Lifetime {
     /// Accept until the first message is complete, then the last heartbeat; in own time.
     heard: Instant,
     /// What most connections never have.
-    exceptions: Option<Box<Exceptions>>,
+    extra: Option<Box<Extra>>,
     spoken: bool,
     earlier: bool,
     finishing: bool,
     phase: Phase,
     reason: Option<CloseReason>,
-}
-
-/// Instants that an idle connection has no use for; they cost it one empty pointer.
-#[derive(Debug, Default, PartialEq, Eq)]
-struct Exceptions {
-    read_deadline: Option<Instant>,
-    write_deadline: Option<Instant>,
-    sink_paused: Option<SinkPause>,
-    /// Own time.
-    output_paused: Option<Instant>,
-    /// The last progress of waiting output, in own time.
-    output_moved: Option<Instant>,
-    /// Own time.
-    input_ended: Option<Instant>,
-    /// Until when the received bytes are enough, in own time.
-    rate_until: Option<Instant>,
-    /// The end of the phase after the end.
-    closing_until: Option<Instant>,
-    /// Bytes thrown away after the end.
-    discarded: usize,
-}
-
-/// Reading rests until there is room for what the peer sends. Own time.
-#[derive(Debug, PartialEq, Eq)]
-struct SinkPause {
-    /// Since when there is none, as far as that counts.
-    since: Instant,
-    /// When the peer was last told that we live though we don't read, or when that began.
-    assured: Instant,
-    /// The sink may take messages, but no more of this peer's.
-    for_share: bool,
 }
 
 impl Lifetime {
@@ -119,7 +91,7 @@ impl Lifetime {
         let mut lifetime = Self {
             opened: now.instant,
             heard: now.own(),
-            exceptions: None,
+            extra: None,
             spoken: false,
             earlier: false,
             finishing: false,
@@ -165,13 +137,13 @@ impl Lifetime {
     /// Whether reading is stopped.
     #[must_use]
     pub fn is_paused(&self) -> bool {
-        self.exceptions.as_ref().is_some_and(|exceptions| exceptions.is_paused())
+        self.exceptions().is_some_and(|exceptions| exceptions.is_paused())
     }
 
     /// Whether the peer has ended its side.
     #[must_use]
     pub fn input_ended(&self) -> bool {
-        self.exceptions.as_ref().is_some_and(|exceptions| exceptions.input_ended.is_some())
+        self.exceptions().is_some_and(|exceptions| exceptions.input_ended.is_some())
     }
 
     /// Whether, since the last call, a change may have moved the next timeout earlier, so that the owner
@@ -209,7 +181,7 @@ impl Lifetime {
 
     /// `bytes` more have arrived.
     pub fn handle_received(&mut self, now: Now, rate: Option<MinimumRate>, bytes: usize) {
-        let (Some(rate), Some(exceptions)) = (rate, self.exceptions.as_mut()) else { return };
+        let (Some(rate), Some(exceptions)) = (rate, self.exceptions_mut()) else { return };
         if let Some(until) = exceptions.rate_until {
             let full = now.own().after(rate.grace);
             exceptions.rate_until = Some(until.after(earned(rate, bytes)).min(full));
@@ -237,7 +209,7 @@ impl Lifetime {
 
     /// Output waits (`true`), or none does (`false`). Waiting output starts the clock of the write stall.
     pub fn handle_output(&mut self, now: Now, waits: bool) {
-        let had = self.exceptions.as_ref().is_some_and(|exceptions| exceptions.output_moved.is_some());
+        let had = self.exceptions().is_some_and(|exceptions| exceptions.output_moved.is_some());
         if had != waits {
             let own = now.own();
             self.change(|exceptions| exceptions.output_moved = waits.then_some(own));
@@ -246,8 +218,7 @@ impl Lifetime {
 
     /// Some of the waiting output has left.
     pub fn handle_progress(&mut self, now: Now) {
-        if let Some(moved) = self.exceptions.as_mut().and_then(|exceptions| exceptions.output_moved.as_mut())
-        {
+        if let Some(moved) = self.exceptions_mut().and_then(|exceptions| exceptions.output_moved.as_mut()) {
             *moved = now.own();
         }
     }
@@ -269,7 +240,7 @@ impl Lifetime {
     /// What keeps us from reading has moved, at some time: the wait for it counts from then. With `waits` the peer
     /// waits for it too.
     pub(crate) fn handle_sink_progress(&mut self, own: Instant, waits: bool) {
-        let pause = self.exceptions.as_mut().and_then(|exceptions| exceptions.sink_paused.as_mut());
+        let pause = self.exceptions_mut().and_then(|exceptions| exceptions.sink_paused.as_mut());
         if let Some(pause) = pause.filter(|pause| !pause.for_share) {
             pause.since = own.max(pause.since);
         }
@@ -301,7 +272,7 @@ impl Lifetime {
 
     /// The peer has been told that we live though we don't read.
     pub fn handle_assured(&mut self, now: Now) {
-        if let Some(pause) = self.exceptions.as_mut().and_then(|exceptions| exceptions.sink_paused.as_mut()) {
+        if let Some(pause) = self.exceptions_mut().and_then(|exceptions| exceptions.sink_paused.as_mut()) {
             pause.assured = now.own();
             self.earlier = true;
         }
@@ -310,7 +281,7 @@ impl Lifetime {
     /// While reading rests for the sink's sake: when the peer is to be told that we live, in real time.
     #[must_use]
     pub fn assurance(&self, stalled: Duration, interval: Duration) -> Option<Instant> {
-        let pause = self.exceptions.as_ref()?.sink_paused.as_ref()?;
+        let pause = self.exceptions()?.sink_paused.as_ref()?;
         Some(pause.since.max(pause.assured).after(interval).after(stalled))
     }
 
@@ -331,8 +302,7 @@ impl Lifetime {
     /// Whether the deadline for writing has passed, so that nothing may be sent any more.
     #[must_use]
     pub fn write_deadline_passed(&self, now: Now) -> bool {
-        self.exceptions
-            .as_ref()
+        self.exceptions()
             .and_then(|exceptions| exceptions.write_deadline)
             .is_some_and(|deadline| deadline <= now.instant)
     }
@@ -349,18 +319,16 @@ impl Lifetime {
     pub fn enter(&mut self, phase: Phase, until: Option<Instant>) {
         if phase > self.phase {
             self.phase = phase;
-            self.change(|exceptions| {
-                *exceptions = Exceptions { closing_until: until, ..Exceptions::default() }
-            });
+            self.extra = until.map(|until| Box::new(Extra::Ended(Closing { until, discarded: 0 })));
+            self.earlier = true;
         }
     }
 
     /// Counts bytes thrown away after the end, and returns how many there are in all.
     pub fn discard(&mut self, bytes: usize) -> usize {
-        self.exceptions.as_mut().map_or(0, |exceptions| {
-            exceptions.discarded = exceptions.discarded.saturating_add(bytes);
-            exceptions.discarded
-        })
+        let Some(Extra::Ended(closing)) = self.extra.as_deref_mut() else { return 0 };
+        closing.discarded = closing.discarded.saturating_add(bytes);
+        closing.discarded
     }
 
     /// The earliest deadline, in real time, and which one it is. `None` once the socket may be closed.
@@ -373,8 +341,8 @@ impl Lifetime {
     ) -> Option<(Instant, Timer)> {
         match self.phase {
             Phase::Open => Some(self.earliest(stalled, policy, silence)),
-            Phase::Flushing => Some((self.exceptions.as_ref()?.closing_until?, Timer::Flush)),
-            Phase::Lingering => Some((self.exceptions.as_ref()?.closing_until?, Timer::Linger)),
+            Phase::Flushing => Some((self.closing()?.until, Timer::Flush)),
+            Phase::Lingering => Some((self.closing()?.until, Timer::Linger)),
             Phase::Closed | Phase::Aborted => None,
         }
     }
@@ -400,7 +368,7 @@ impl Lifetime {
 
     /// After the end of input there is nothing left to read in time.
     fn read_deadline(&self) -> Option<Instant> {
-        self.exceptions.as_ref().filter(|exceptions| exceptions.input_ended.is_none())?.read_deadline
+        self.exceptions().filter(|exceptions| exceptions.input_ended.is_none())?.read_deadline
     }
 
     /// When the peer's silence leads to something, in own time, and to what.
@@ -433,7 +401,7 @@ impl Lifetime {
         {
             earliest = earliest.min((real(own), timer));
         }
-        let Some(exceptions) = &self.exceptions else { return earliest };
+        let Some(exceptions) = self.exceptions() else { return earliest };
         let paused = exceptions.is_paused() || exceptions.input_ended.is_some();
         let rate = exceptions.rate_until.filter(|_| !paused);
         let write_deadline = exceptions.write_deadline.filter(|_| exceptions.output_moved.is_some());
@@ -450,20 +418,40 @@ impl Lifetime {
         others.into_iter().filter_map(|(deadline, timer)| Some((deadline?, timer))).fold(earliest, Ord::min)
     }
 
-    /// Changes the exceptions, and gives their memory back when there are none.
+    fn exceptions(&self) -> Option<&Exceptions> {
+        match self.extra.as_deref()? {
+            Extra::Open(exceptions) => Some(exceptions),
+            Extra::Ended(_) => None,
+        }
+    }
+
+    fn exceptions_mut(&mut self) -> Option<&mut Exceptions> {
+        match self.extra.as_deref_mut()? {
+            Extra::Open(exceptions) => Some(exceptions),
+            Extra::Ended(_) => None,
+        }
+    }
+
+    fn closing(&self) -> Option<&Closing> {
+        match self.extra.as_deref()? {
+            Extra::Open(_) => None,
+            Extra::Ended(closing) => Some(closing),
+        }
+    }
+
+    /// Changes the exceptions, and gives their memory back when there are none. After the end there are none.
     fn change(&mut self, change: impl FnOnce(&mut Exceptions)) {
-        let exceptions = self.exceptions.get_or_insert_default();
-        change(exceptions);
-        if **exceptions == Exceptions::default() {
-            self.exceptions = None;
+        if self.phase != Phase::Open {
+            return;
+        }
+        self.extra.get_or_insert_with(|| Box::new(Extra::Open(Exceptions::default())));
+        if let Some(exceptions) = self.exceptions_mut() {
+            change(exceptions);
+            if *exceptions == Exceptions::default() {
+                self.extra = None;
+            }
         }
         self.earlier = true;
-    }
-}
-
-impl Exceptions {
-    const fn is_paused(&self) -> bool {
-        self.sink_paused.is_some() || self.output_paused.is_some()
     }
 }
 
