@@ -9,12 +9,15 @@ use crate::shard::table::{Numbered, Table};
 use pulsegate_core::connection::Attachment;
 use pulsegate_core::frame::{NOTICE_GOES_ON, NOTICE_RESTS, PREFACE};
 use pulsegate_core::lifetime::Pause;
-use pulsegate_core::time::Now;
+use pulsegate_core::time::{Instant, Now};
 use std::time::Duration;
 
 const RESTS: &str =
     "nothing more is read: this session, or its address, has used up its share of what is kept";
 const GOES_ON: &str = "receipts go on";
+
+/// At most one line about each kind in this time.
+const SILENCE_BETWEEN_LINES: Duration = Duration::from_secs(10);
 
 /// Of so many that have ended it's not worth asking.
 const ENDED_MIN: usize = 64;
@@ -26,6 +29,8 @@ pub(crate) struct Resting {
     sources: Box<[pulsegate_store::Source]>,
     /// The connections that are held back for it.
     held: Vec<ConnectionId>,
+    /// When the log was last told.
+    told: Option<Instant>,
 }
 
 impl Resting {
@@ -57,18 +62,27 @@ impl Resting {
         self.held.clear();
     }
 
-    /// Says in the log who rests that did not before.
-    fn tell(&self, sessions: &[u64], sources: &[pulsegate_store::Source]) {
-        for session in sessions.iter().filter(|session| !self.sessions.contains(session)) {
+    /// Says in the log, once in a while, who rests that did not before, and how many do.
+    fn tell(&mut self, now: Instant, sessions: &[u64], sources: &[pulsegate_store::Source]) {
+        let session = sessions.iter().find(|session| !self.sessions.contains(session));
+        let source = sources.iter().find(|source| !self.sources.contains(source));
+        let is_silent = self.told.is_some_and(|told| now.since(told) < SILENCE_BETWEEN_LINES);
+        if is_silent || session.is_none() && source.is_none() {
+            return;
+        }
+        self.told = Some(now);
+        if let Some(session) = session {
             tracing::warn!(
                 session,
+                sessions = sessions.len(),
                 "a session has used up its share of what the store keeps: nothing more is read from it until older \
                  messages have gone; retention_bytes_per_session says how much that is"
             );
         }
-        for source in sources.iter().filter(|source| !self.sources.contains(source)) {
+        if let Some(source) = source {
             tracing::warn!(
                 address = %Source::from_number(*source),
+                addresses = sources.len(),
                 "an address has used up its share of what the store keeps: nothing more is read from its clients until \
                  older messages have gone; if all clients come through a proxy there, set retention_bytes_per_address to \
                  retention_bytes, which means no share"
@@ -88,7 +102,7 @@ impl<R: Rim> Shard<R> {
     ) {
         let resting = &mut self.ledgers[ledger].resting;
         if self.index == 0 {
-            resting.tell(&sessions, &sources);
+            resting.tell(now.instant, &sessions, &sources);
         }
         (resting.sessions, resting.sources) = (sessions, sources);
         for id in std::mem::take(&mut resting.held) {
