@@ -4,6 +4,7 @@
 use super::{Control, Gateway, RunError, SinkThread};
 use crate::shard::Leftover;
 use crate::sink::queue::Batch;
+use crate::stores::Opened;
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -67,6 +68,15 @@ impl Losses {
             self.messages += messages;
         }
     }
+
+    /// A store was closed, or could not be in time. It has lost so many messages.
+    fn close_store(&mut self, Opened { store, origins, .. }: &Opened, lost: u64) {
+        self.lose(lost, "the store");
+        // In memory it is the sink that has failed.
+        if origins.is_none() && store.figures().stopped {
+            self.note::<()>(Err(RunError::StoreStopped));
+        }
+    }
 }
 
 impl Gateway {
@@ -114,13 +124,7 @@ impl Gateway {
         let mut late = Vec::new();
         for opened in stores {
             match opened.store.close(deadline.left(FOR_SINKS)) {
-                Ok(lost) => {
-                    losses.lose(lost, "the store");
-                    // In memory it is the sink that has failed.
-                    if opened.origins.is_none() && opened.store.figures().stopped {
-                        losses.note::<()>(Err(RunError::StoreStopped));
-                    }
-                }
+                Ok(lost) => losses.close_store(&opened, lost),
                 Err(lost) => late.push((opened, lost)),
             }
         }
@@ -130,7 +134,7 @@ impl Gateway {
             if opened.origins.is_some() {
                 lost = opened.store.close(deadline.left(FOR_SINKS / 2)).unwrap_or_else(|lost| lost);
             }
-            losses.lose(lost, "the store");
+            losses.close_store(&opened, lost);
         }
         has_dead
     }
