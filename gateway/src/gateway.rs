@@ -13,6 +13,7 @@ use crate::sink::print::Print;
 use crate::sink::queue::SinkQueue;
 use crate::sink::{Sink, SinkError};
 use crate::stores::{Awaited, Opened, PushOutcome, Ticker};
+use crate::text::counted;
 use ending::Deadline;
 use nix::errno::Errno;
 use pulsegate_core::policy::Framing;
@@ -79,7 +80,7 @@ pub enum RunError {
     )]
     StoreStopped,
     /// Not everything could be handed over in time.
-    #[error("{messages} messages are lost: sinks or stores could not take them in time")]
+    #[error("{} lost: sinks or stores could not take what was theirs in time", counted(*messages, "message"))]
     GivenUp {
         /// How many; those are not counted that their clients still keep.
         messages: u64,

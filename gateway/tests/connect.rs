@@ -263,6 +263,7 @@ fn wrong_arguments_are_told_from_failures() {
         (&[][..], "--id <ID>"),
         (&["--raw", "--count", "0"], "--count"),
         (&["--raw", "--every", "soon"], "--every"),
+        (&["--raw", "--outbox", "file"], "--outbox"),
     ] {
         let outcome = finish(start("127.0.0.1:1", more));
         outcome.assert(2, &[]);

@@ -6,12 +6,16 @@ mod common;
 
 use common::PATIENCE;
 use common::program::{Ended, Program};
-use socket2::SockRef;
+use socket2::{Domain, SockRef, Socket, Type};
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::Path;
 use std::process::Command;
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
+
+/// So long it waits at the end of its input, if nobody interrupts.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// `connect --id` with what a line of shell makes for its input.
 fn connect(address: SocketAddr, made_by: &str, more: &[&str]) -> Ended {
@@ -170,7 +174,7 @@ fn a_raw_listener_ends_it_with_a_sentence_and_says_so_once_in_its_log() {
     let (gateway, raw) = Program::serve(&["--protocol", "raw", "--sink", "echo"]);
     for _ in 0..2 {
         let ended = connect(raw, "echo one", &[]);
-        assert_eq!(ended.code, Some(3), "{ended:#?}");
+        assert_eq!(ended.code, Some(1), "{ended:#?}");
         assert_said(
             &ended,
             "this port serves raw clients only; its listener needs the protocol auto or pulse",
@@ -208,4 +212,67 @@ fn what_a_gateway_says_cannot_drive_the_terminal() {
     assert_eq!(ended.code, Some(3), "{ended:#?}");
     assert_said(&ended, r"unknown code: \u{1b}[2J\u{9b}1m\u{202e}\u{61c}\u{e0041}");
     assert!(ended.said.iter().all(|line| line.is_ascii()), "{ended:#?}");
+}
+
+/// `connect --id` with a file for its input, in the shell's place, so that signals reach it.
+fn start(address: SocketAddr, input: &Path) -> Program {
+    let mut command = Command::new("sh");
+    command.args(["-c", "exec \"$0\" \"$@\" < \"$LINES_FILE\""]).env("LINES_FILE", input);
+    command.args([env!("CARGO_BIN_EXE_pulsegate"), "connect", &address.to_string(), "--id", "x"]);
+    Program::start(command)
+}
+
+#[test]
+fn a_signal_ends_it_while_it_waits_for_room_or_for_what_is_not_settled() {
+    let directory = tempfile::TempDir::new().unwrap();
+    let one = directory.path().join("one");
+    std::fs::write(&one, "hi\n").unwrap();
+    // Bound, so that nobody else gets it, and nothing listens.
+    let free = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    free.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+    let address = free.local_addr().unwrap().as_socket().unwrap();
+    // An input that has ended, and more than there is room for.
+    let many = directory.path().join("many");
+    std::fs::write(&many, format!("{}\n", "x".repeat(1_000_000)).repeat(80)).unwrap();
+    for (input, open) in [(&one, "interrupted: 1 message not settled"), (&many, "not settled")] {
+        for name in ["INT", "TERM"] {
+            let program = start(address, input);
+            let heard = program.heard(PATIENCE, |line| line.contains("nothing listens on"));
+            assert!(heard, "{}", program.stdout());
+            // By the second attempt what there is room for is taken in.
+            assert!(program.heard(PATIENCE, |line| line.contains("unreachable")), "{}", program.stdout());
+            let asked = Instant::now();
+            program.signal(name);
+            let ended = program.finish(PATIENCE);
+            assert!(asked.elapsed() < CLOSE_TIMEOUT / 3, "{:?}: {ended:#?}", asked.elapsed());
+            assert_eq!(ended.code, Some(130), "{ended:#?}");
+            assert_said(&ended, open);
+            assert_said(&ended, "0 messages committed, ");
+        }
+    }
+}
+
+#[test]
+fn a_gateway_that_has_stopped_holds_up_nobody_who_interrupts() {
+    for signals in [&["INT"][..], &["TERM", "INT"]] {
+        let (gateway, address) = Program::serve(&["--protocol", "pulse", "--sink", "discard"]);
+        let mut command = Command::new(env!("CARGO_BIN_EXE_pulsegate"));
+        command.args(["connect", &address.to_string(), "--id", "x"]);
+        let mut program = Program::start_fed(command);
+        assert!(program.heard(PATIENCE, |line| line.contains("connected: ")), "{}", program.stdout());
+        gateway.signal("STOP");
+        program.feed("hi");
+        assert!(program.heard(PATIENCE, |line| line.ends_with("1 sent")), "{}", program.stdout());
+        program.end_input();
+        let asked = Instant::now();
+        for name in signals {
+            program.signal(name);
+            program.heard(PATIENCE, |line| line.contains("interrupted: 1 message not settled"));
+        }
+        let ended = program.finish(PATIENCE);
+        gateway.signal("CONT");
+        assert!(asked.elapsed() < CLOSE_TIMEOUT / 3, "{:?}: {ended:#?}", asked.elapsed());
+        assert_eq!(ended.code, Some(130), "{ended:#?}");
+        assert_said(&ended, "0 messages committed, 1 not");
+    }
 }

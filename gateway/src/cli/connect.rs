@@ -25,7 +25,8 @@ Examples:
       Each line of the input becomes a message. The client says when it is sent,
       received (the gateway has committed it, in its memory or on its disk) and confirmed (the gateway knows
       that we know), and what the gateway sends. It comes back by itself and
-      goes on, and at the end of the input it waits until all is settled.
+      goes on, and at the end of the input it waits until all is settled, up to 30 s.
+      Ctrl-C ends it within a second, and says what is not settled; a second one ends it at once.
   pulsegate connect 127.0.0.1:7373 --id sensor-7 --outbox sensor-7.outbox
       The same, and what was read is kept in a file until it is settled.
   pulsegate connect 127.0.0.1:7373 --raw --count 10 --every 2s --pause 24s --repeat 2
@@ -48,7 +49,7 @@ pub(crate) struct Args {
     id: Option<String>,
 
     /// A file that keeps messages until they are settled, so that they outlive this program
-    #[arg(long, value_name = "FILE", requires = "id")]
+    #[arg(long, value_name = "FILE", requires = "id", conflicts_with = "raw")]
     outbox: Option<PathBuf>,
 
     /// Send plain lines of text, as the options below say

@@ -172,6 +172,11 @@ impl Program {
         }
     }
 
+    /// Nothing more comes for it.
+    pub(crate) fn end_input(&mut self) {
+        self.input = None;
+    }
+
     /// The lines of its standard output so far.
     pub(crate) fn said(&self) -> Vec<String> {
         self.stdout.lines()

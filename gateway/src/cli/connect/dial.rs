@@ -83,11 +83,16 @@ pub(super) async fn connect(name: &str, addresses: &[SocketAddr]) -> anyhow::Res
         }
     }
     if failures.iter().all(|(_, error)| error.kind() == io::ErrorKind::ConnectionRefused) {
-        let name = name.escape_debug();
-        bail!("nothing listens on {name}: is the gateway running? start it with `pulsegate serve`");
+        bail!("{}", nothing_listens(name));
     }
     let sentences: Vec<_> = failures.iter().map(|(address, error)| sentence(*address, error)).collect();
     bail!("{}", sentences.join("; "))
+}
+
+/// What to do where every address of the name refuses.
+pub(super) fn nothing_listens(name: &str) -> String {
+    let name = name.escape_debug();
+    format!("nothing listens on {name}: is the gateway running? start it with `pulsegate serve`")
 }
 
 fn sentence(address: SocketAddr, error: &io::Error) -> String {

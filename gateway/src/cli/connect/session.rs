@@ -1,19 +1,21 @@
 //! A client of the pulse protocol for people: lines from stdin become messages, and each step of each message is
 //! told. Must not know: frames, numbers in flight, or when to come back; the client's library does.
 
+use super::dial::nothing_listens;
 use super::input::{Input, Line};
 use super::journal::{say, seconds};
 use super::play::{EXIT_ENDED, EXIT_INTERRUPTED};
 use anyhow::Context;
 use pulsegate::text::{counted, readable};
-use pulsegate_client::{Client, Closed, Delivery, Event, Events, Message, Options, Reason, SendError};
+use pulsegate_client::{Client, Delivery, Event, Events, Message, Options, Reason, SendError};
+use pulsegate_core::close::CloseReason;
 use pulsegate_core::frame::{NOTICE_DRAIN, NOTICE_END, NOTICE_GOES_ON, NOTICE_RESTS, NOTICE_STOPPED};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 use tokio::io::{BufReader, Stdin};
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::task::JoinSet;
+use tokio::task::{JoinError, JoinSet};
 
 /// So many steps may wait to be written, before the oldest are left out: stdout may be slow.
 const EVENTS_MAX: usize = 65_536;
@@ -22,6 +24,9 @@ const LINE_BYTES_MAX: usize = 16_000_000;
 /// After so many connections that were ended without a byte it is told what is wrong: somebody waits for it.
 const UNANSWERED_MAX: u32 = 3;
 
+/// How long an interrupted client that is attached may take for its goodbye.
+const LEAVE_WAIT: Duration = Duration::from_secs(1);
+
 /// What became of the messages.
 #[derive(Clone, Copy, Debug, Default)]
 struct Tally {
@@ -29,80 +34,131 @@ struct Tally {
     others: u64,
 }
 
+/// What ends the program from outside. Its default action is gone, so that every wait has to listen to it.
+struct Interruptions {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl Interruptions {
+    fn new() -> std::io::Result<Self> {
+        Ok(Self { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
+    }
+
+    /// The next one. Nothing is lost when the future is dropped.
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+        }
+    }
+}
+
+/// Why nothing more is sent.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Halt {
+    /// The input has ended, or the client.
+    Ended,
+    Interrupted,
+}
+
 /// Sends what stdin says until it ends, and then waits until everything is settled.
 ///
 /// # Errors
 /// When the options can't be, the outbox can't be used, or stdin or stdout fail.
 pub(super) async fn run(address: &str, id: String, outbox: Option<PathBuf>) -> anyhow::Result<ExitCode> {
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interruptions = Interruptions::new()?;
+    let keeps = outbox.is_some();
     let options =
         Options { outbox, events_max: EVENTS_MAX, unanswered_max: UNANSWERED_MAX, ..Options::new(id) };
-    let client = Client::start(address, options).await?;
+    let client = tokio::select! {
+        client = Client::start(address, options) => client?,
+        () = interruptions.next() => {
+            say(format_args!("interrupted before the outbox was open"))?;
+            return Ok(EXIT_INTERRUPTED.into());
+        }
+    };
     let mut events = client.events();
-    let input = Input::new(BufReader::new(tokio::io::stdin()), LINE_BYTES_MAX);
-    let mut session = Conversation { client, input, outcomes: JoinSet::new(), unsent: 0, fault: None };
+    let mut session = Conversation {
+        client,
+        input: Input::new(BufReader::new(tokio::io::stdin()), LINE_BYTES_MAX),
+        outcomes: JoinSet::new(),
+        tally: Tally::default(),
+        fault: None,
+        keeps,
+        refused: Some(address.to_owned()),
+    };
     for delivery in session.client.restored() {
         say(format_args!("message {} goes on from the outbox", delivery.id()))?;
         session.outcomes.spawn(delivery);
     }
-    let is_interrupted = session.send_lines(&mut events, &mut interrupt, &mut terminate).await?;
-    session.finish(events, is_interrupted).await
+    match session.send_lines(&mut events, &mut interruptions).await? {
+        Halt::Ended => session.finish(events, interruptions).await,
+        Halt::Interrupted => session.leave(events, interruptions).await,
+    }
 }
 
 struct Conversation {
     client: Client,
     input: Input<BufReader<Stdin>>,
     outcomes: JoinSet<<Delivery as Future>::Output>,
-    /// Lines that were never given to the client.
-    unsent: u64,
+    /// Of what is no longer among the outcomes, or never was.
+    tally: Tally,
     /// Why the input could not be read to its end.
     fault: Option<std::io::Error>,
+    /// There is a file that keeps what is not settled.
+    keeps: bool,
+    /// The address, until there was a connection or it was told that nothing listens there.
+    refused: Option<String>,
 }
 
 impl Conversation {
-    /// Until the input ends, the client does, or somebody interrupts, which it returns.
+    /// Until the input ends, the client does, or somebody interrupts.
     async fn send_lines(
         &mut self,
         events: &mut Events,
-        interrupt: &mut Signal,
-        terminate: &mut Signal,
-    ) -> anyhow::Result<bool> {
+        interruptions: &mut Interruptions,
+    ) -> anyhow::Result<Halt> {
         loop {
             tokio::select! {
                 biased;
-                _ = interrupt.recv() => return Ok(true),
-                _ = terminate.recv() => return Ok(true),
+                () = interruptions.next() => return Ok(Halt::Interrupted),
                 event = events.recv() => match event {
-                    Some(event) => tell(&event)?,
-                    None => return Ok(false),
+                    Some(event) => self.handle_event(&event)?,
+                    None => return Ok(Halt::Ended),
                 },
                 Some(message) = self.client.recv() => tell_message(message)?,
+                Some(outcome) = self.outcomes.join_next() => self.handle_outcome(&outcome),
                 line = self.input.next() => match line {
                     Ok(Some(Line::Whole(line))) => {
-                        if !self.send(line, events).await? {
-                            return Ok(false);
+                        if let Some(halt) = self.send(line, events, interruptions).await? {
+                            return Ok(halt);
                         }
                     }
                     Ok(Some(Line::TooLong(bytes))) => {
-                        self.unsent += 1;
+                        self.tally.others += 1;
                         say(format_args!(
                             "not sent: the line has {bytes} bytes and may have {LINE_BYTES_MAX}"
                         ))?;
                     }
-                    Ok(None) => return Ok(false),
+                    Ok(None) => return Ok(Halt::Ended),
                     // What was read before is settled all the same.
                     Err(error) => {
                         self.fault = Some(error);
-                        return Ok(false);
+                        return Ok(Halt::Ended);
                     }
                 },
             }
         }
     }
 
-    /// Waits for room, and goes on telling meanwhile. Returns whether more may be sent.
-    async fn send(&mut self, line: Vec<u8>, events: &mut Events) -> anyhow::Result<bool> {
+    /// Waits for room, and goes on telling meanwhile. Returns why no more may be sent.
+    async fn send(
+        &mut self,
+        line: Vec<u8>,
+        events: &mut Events,
+        interruptions: &mut Interruptions,
+    ) -> anyhow::Result<Option<Halt>> {
         let client = self.client.clone();
         let mut push = std::pin::pin!(client.push(line));
         loop {
@@ -110,65 +166,137 @@ impl Conversation {
                 delivery = &mut push => return match delivery {
                     Ok(delivery) => {
                         self.outcomes.spawn(delivery);
-                        Ok(true)
+                        Ok(None)
                     }
                     Err(SendError::Closed) => {
-                        self.unsent += 1;
-                        Ok(false)
+                        self.tally.others += 1;
+                        Ok(Some(Halt::Ended))
                     }
                     Err(error) => {
                         say(format_args!("not sent: {error}"))?;
-                        self.outcomes.spawn(async { Err(error) });
-                        Ok(true)
+                        self.tally.others += 1;
+                        Ok(None)
                     }
                 },
-                Some(event) = events.recv() => tell(&event)?,
+                () = interruptions.next() => {
+                    self.tally.others += 1;
+                    return Ok(Some(Halt::Interrupted));
+                }
+                Some(event) = events.recv() => self.handle_event(&event)?,
             }
         }
     }
 
-    /// Settles everything, or with a file leaves it for the next time.
-    async fn finish(mut self, mut events: Events, is_interrupted: bool) -> anyhow::Result<ExitCode> {
+    /// Settles everything.
+    async fn finish(
+        mut self,
+        mut events: Events,
+        mut interruptions: Interruptions,
+    ) -> anyhow::Result<ExitCode> {
         let client = self.client.clone();
-        let end = async move {
-            if is_interrupted {
-                client.leave().await;
-                client.closed().await
-            } else {
-                client.close().await
-            }
-        };
-        let mut end = std::pin::pin!(end);
-        let closed: Closed = loop {
+        let mut end = std::pin::pin!(client.close());
+        let closed = loop {
             tokio::select! {
                 closed = &mut end => break closed,
-                Some(event) = events.recv() => tell(&event)?,
+                () = interruptions.next() => return self.leave(events, interruptions).await,
+                Some(event) = events.recv() => self.handle_event(&event)?,
                 Some(message) = self.client.recv() => tell_message(message)?,
             }
         };
-        while let Some(event) = events.recv().await {
-            tell(&event)?;
-        }
-        let mut tally = Tally::default();
-        while let Some(outcome) = self.outcomes.join_next().await {
-            match outcome {
-                Ok(Ok(_)) => tally.committed += 1,
-                Ok(Err(_)) | Err(_) => tally.others += 1,
-            }
-        }
-        tally.others += self.unsent;
-        let Tally { committed, others } = tally;
-        let closed_in_words = readable(closed.to_string().as_bytes());
-        say(format_args!("{closed_in_words}: {} committed, {others} not", counted(committed, "message")))?;
+        self.count_all(&mut events).await?;
+        self.sum_up(&closed.to_string())?;
         if let Some(fault) = self.fault {
             return Err(fault).context("standard input could not be read to its end");
         }
-        Ok(match (is_interrupted, closed.reason) {
-            (true, _) => EXIT_INTERRUPTED.into(),
-            (false, Reason::NotPulse) => ExitCode::FAILURE,
-            (false, Reason::Done) if others == 0 => ExitCode::SUCCESS,
-            (false, _) => EXIT_ENDED.into(),
+        let says_raw = closed.reason.close_reason() == Some(CloseReason::RawListener);
+        Ok(if says_raw || closed.reason == Reason::NotPulse {
+            ExitCode::FAILURE
+        } else if closed.reason == Reason::Done && self.tally.others == 0 {
+            ExitCode::SUCCESS
+        } else {
+            EXIT_ENDED.into()
         })
+    }
+
+    /// Somebody interrupts: says goodbye, where there is a connection, and leaves the rest. A second interruption
+    /// doesn't wait for that.
+    async fn leave(
+        mut self,
+        mut events: Events,
+        mut interruptions: Interruptions,
+    ) -> anyhow::Result<ExitCode> {
+        while let Some(outcome) = self.outcomes.try_join_next() {
+            self.handle_outcome(&outcome);
+        }
+        let open = counted(self.outcomes.len() as u64, "message");
+        let kept = if self.keeps { ", and stay in the outbox" } else { "" };
+        say(format_args!("interrupted: {open} not settled{kept}"))?;
+        let client = self.client.clone();
+        let goodbye = async move {
+            client.leave().await;
+            client.closed().await
+        };
+        let mut goodbye = std::pin::pin!(tokio::time::timeout(LEAVE_WAIT, goodbye));
+        let closed = loop {
+            tokio::select! {
+                biased;
+                () = interruptions.next() => break None,
+                closed = &mut goodbye => break closed.ok(),
+                Some(event) = events.recv() => self.handle_event(&event)?,
+            }
+        };
+        match closed {
+            Some(closed) => {
+                self.count_all(&mut events).await?;
+                self.sum_up(&closed.to_string())?;
+            }
+            None => {
+                self.tally.others += self.outcomes.len() as u64;
+                self.sum_up("ended without a goodbye")?;
+            }
+        }
+        Ok(EXIT_INTERRUPTED.into())
+    }
+
+    /// The client has ended, and with it everything has an outcome.
+    async fn count_all(&mut self, events: &mut Events) -> anyhow::Result<()> {
+        while let Some(event) = events.recv().await {
+            self.handle_event(&event)?;
+        }
+        while let Some(outcome) = self.outcomes.join_next().await {
+            self.handle_outcome(&outcome);
+        }
+        Ok(())
+    }
+
+    fn handle_outcome(&mut self, outcome: &Result<<Delivery as Future>::Output, JoinError>) {
+        match outcome {
+            Ok(Ok(_)) => self.tally.committed += 1,
+            Ok(Err(_)) | Err(_) => self.tally.others += 1,
+        }
+    }
+
+    fn sum_up(&self, closed: &str) -> anyhow::Result<()> {
+        let Tally { committed, others } = self.tally;
+        let (closed, messages) = (readable(closed.as_bytes()), counted(committed, "message"));
+        say(format_args!("{closed}: {messages} committed, {others} not"))
+    }
+
+    /// Where nobody has ever answered, it is told once what to do about it.
+    fn handle_event(&mut self, event: &Event) -> anyhow::Result<()> {
+        if matches!(event, Event::Connected(_)) {
+            self.refused = None;
+        }
+        if let Event::Disconnected(closed) = event
+            && closed.reason == Reason::Unreachable
+        {
+            let refusal = std::io::Error::from(nix::errno::Errno::ECONNREFUSED);
+            let is_refused = |address: &mut String| closed.text == format!("{address}: {refusal}");
+            if let Some(address) = self.refused.take_if(is_refused) {
+                return say(format_args!("disconnected: {}", nothing_listens(&address)));
+            }
+        }
+        tell(event)
     }
 }
 
