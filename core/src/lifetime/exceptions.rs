@@ -9,8 +9,7 @@ pub(super) enum Extra {
     Ended(Closing),
 }
 
-/// Up to here clearing it takes a few instructions; above, the allocator is asked for zeros, which is slow. Each answer
-/// that isn't taken at once makes one.
+/// Each connection that ends makes one, and so does each answer that isn't taken at once.
 const _: () = assert!(size_of::<Extra>() <= 128);
 
 /// Instants of a connection that lives.
