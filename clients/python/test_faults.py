@@ -32,7 +32,7 @@ class NoGateway(Base):
         with socket.create_server(("127.0.0.1", 0)) as listener:
             return int(listener.getsockname()[1])
 
-    def test_item24_send_without_a_gateway_says_so_and_the_message_goes_on(self) -> None:
+    def test_send_without_a_gateway_says_so_and_the_message_goes_on(self) -> None:
         self.listener.close()
         with self.assertLogs("pulsegate", "WARNING") as logs:
             client = self.client(backoff_longest=0.2)
@@ -50,7 +50,7 @@ class NoGateway(Base):
         peer.send(Receipt(1))
         self.assertEqual(self.kind_of(caught.exception.ticket), "committed")
 
-    def test_item24_send_has_a_timeout_by_default(self) -> None:
+    def test_send_has_a_timeout_by_default(self) -> None:
         client = self.client()
         with mock.patch.object(client, "send_nowait") as accept:
             accept.return_value.wait.return_value = None
@@ -58,7 +58,7 @@ class NoGateway(Base):
                 client.send(b"x")
         self.assertLessEqual(accept.return_value.wait.call_args.args[0], 30.0)
 
-    def test_item24_warnings_are_few(self) -> None:
+    def test_warnings_are_few(self) -> None:
         self.listener.close()
         with self.assertLogs("pulsegate", "WARNING") as logs, \
                 mock.patch("pulsegate.random.uniform", return_value=0.0):
@@ -67,7 +67,7 @@ class NoGateway(Base):
                 self.event("disconnected")
         self.assertEqual(len(logs.output), 1)
 
-    def test_item24_what_is_no_payload_is_refused_with_what_to_do(self) -> None:
+    def test_what_is_no_payload_is_refused_with_what_to_do(self) -> None:
         client = self.client()
         for send in (client.send, client.send_nowait):
             with self.assertRaisesRegex(TypeError, r"not str: encode it, as in text\.encode\(\)"):
@@ -80,7 +80,7 @@ class NoGateway(Base):
         peer.welcome()
         peer.expect(Message(1, b"abcdefgh"))
 
-    def test_item24_each_address_gets_its_share_of_the_time(self) -> None:
+    def test_each_address_gets_its_share_of_the_time(self) -> None:
         with socket.create_server(("127.0.0.1", 0), backlog=0) as hole, contextlib.ExitStack() as callers:
             for _ in range(4):   # its queue is full, so nothing answers who connects now
                 caller = callers.enter_context(socket.socket())
@@ -102,7 +102,7 @@ class NoGateway(Base):
         self.assertIn("no connection to", self.event("disconnected").text)
         self.assertIsNone(client.closed)
 
-    def test_item22_one_that_never_says_a_byte_is_no_gateway(self) -> None:
+    def test_one_that_never_says_a_byte_is_no_gateway(self) -> None:
         client = self.client(mute_max=3, backoff_first=0.01)
         ticket = client.send_nowait(b"x")
         self.accept().cut_politely()
@@ -116,7 +116,7 @@ class NoGateway(Base):
         self.assertIn("no gateway of the pulse protocol", closed.text)
         self.assertEqual(self.kind_of(ticket), "not accepted")
 
-    def test_item22_a_client_with_a_session_goes_on(self) -> None:
+    def test_a_client_with_a_session_goes_on(self) -> None:
         client = self.client(mute_max=1, backoff_first=0.01)
         self.accept().welcome()
         self.event("new session")
@@ -126,7 +126,7 @@ class NoGateway(Base):
             self.accept().cut_politely()
         self.assertIsNone(client.closed)
 
-    def test_item22_what_is_no_frame_ends_it_with_a_sentence(self) -> None:
+    def test_what_is_no_frame_ends_it_with_a_sentence(self) -> None:
         client = self.client()
         peer = self.accept()
         peer.sock.sendall(b"welcome to the chat\n")
@@ -134,7 +134,7 @@ class NoGateway(Base):
         self.assertEqual((closed.code, closed.retry), (33, 0))
         self.assertIn("for raw clients only", closed.text)
 
-    def test_item22_command_line_stops_after_three(self) -> None:
+    def test_command_line_stops_after_three(self) -> None:
         child = subprocess.Popen([sys.executable, str(HERE / "pulsegate.py"), f"127.0.0.1:{self.port}", "--id", "x"],
                                  stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
         for _ in range(3):
@@ -160,7 +160,7 @@ class Backoff(Base):
     def fail(self) -> None:   # type: ignore[override]
         self.accept().cut()
 
-    def test_item23_ends_that_say_now_do_not_count(self) -> None:
+    def test_ends_that_say_now_do_not_count(self) -> None:
         self.client(backoff_first=0.02)
         self.fail()
         self.assertAlmostEqual(self.n(), 1)
@@ -172,7 +172,7 @@ class Backoff(Base):
         self.accept().send(Bye(10, 1, 0, 0, "now, but it was never attached"))
         self.assertAlmostEqual(self.n(), 2)
 
-    def test_item23_ends_that_were_announced_do_not_count(self) -> None:
+    def test_ends_that_were_announced_do_not_count(self) -> None:
         self.client(backoff_first=0.02)
         self.fail()
         self.assertAlmostEqual(self.n(), 1)
@@ -203,7 +203,7 @@ class Backoff(Base):
         self.assertEqual(len(logs.output), 1, logs.output)
         self.assertIn("reads nothing more for now, a share of what it keeps is used up", logs.output[0])
 
-    def test_item23_the_first_receipt_begins_anew_but_not_for_the_replaced(self) -> None:
+    def test_the_first_receipt_begins_anew_but_not_for_the_replaced(self) -> None:
         client = self.client(backoff_first=0.02)
         for n in (1, 2, 3):
             self.fail()
@@ -223,7 +223,7 @@ class Backoff(Base):
         peer.send(Receipt(2), Bye(51, 2, 0, 2, "replaced"))
         self.assertAlmostEqual(self.n(), 1)
 
-    def test_item23_no_attempt_comes_sooner_than_the_first_wait(self) -> None:
+    def test_no_attempt_comes_sooner_than_the_first_wait(self) -> None:
         with mock.patch("pulsegate.random.uniform", return_value=0.0):
             self.client()
             begins = []
@@ -248,7 +248,7 @@ class SlowLink(Base):
         self.event("new session")
         return peer
 
-    def test_item10a_a_large_message_on_a_slow_link_arrives(self) -> None:
+    def test_a_large_message_on_a_slow_link_arrives(self) -> None:
         peer = self.slow_peer(beat_interval=500, beat_timeout=1000)
         self.sender.send_nowait(bytes(60_000))
         data, began = b"", time.monotonic()
@@ -261,7 +261,7 @@ class SlowLink(Base):
         self.assertNotIn("disconnected", [kind for kind, _ in list(self.events.queue)])
         self.assertEqual(self.event("disconnected").code, 92)   # now it says nothing any more
 
-    def test_item10a_an_answer_overtakes_what_waits(self) -> None:
+    def test_an_answer_overtakes_what_waits(self) -> None:
         peer = self.slow_peer()
         for _ in range(500):
             self.sender.send_nowait(bytes(2000))
@@ -595,7 +595,7 @@ class Outboxes(Base):
 
 
 class Promises(Base):
-    def test_item8_in_memory_only_is_said(self) -> None:
+    def test_in_memory_only_is_said(self) -> None:
         for durability, words in ((0, "in memory only"), (1, "with the operating system"), (2, "synced to disk"),
                                   (7, "durability 7")):
             client = self.client()
@@ -611,7 +611,7 @@ class Promises(Base):
             peer.expect(Confirm(1))
             peer.goodbye()
 
-    def test_item8_the_command_line_says_it(self) -> None:
+    def test_the_command_line_says_it(self) -> None:
         for durability, line in [(0, b"received 1 (in memory only)"), (2, b"received 1"),
                                  (9, b"received 1 (durability 9)")]:
             child = subprocess.Popen([sys.executable, str(HERE / "pulsegate.py"), f"127.0.0.1:{self.port}", "--id",
@@ -630,7 +630,7 @@ class Promises(Base):
 
 
 class Strangers(Base):
-    def test_audit21_what_is_printed_cannot_drive_the_terminal(self) -> None:
+    def test_what_is_printed_cannot_drive_the_terminal(self) -> None:
         self.assertEqual(readable(b"\x1b[2Jgr\xc3\xbc\xc3\x9fe\xff\\n"), "\\x1b[2Jgr\u00fc\u00dfe\\xff\\\\n")
         for hidden in "\x00\x07\n\r\x7f\x85\x9b\u00ad\u061c\u200b\u200f\u2028\u202e\u2060\u2064\u2066\ufeff\U000e0041":
             self.assertNotIn(hidden, readable(f"a{hidden}b"))
