@@ -65,6 +65,8 @@ fn gather(folder: &Path, prefix: &str, into: &mut Vec<Text>) {
             if !hidden && !entry.path().join("CACHEDIR.TAG").exists() {
                 gather(&entry.path(), &format!("{path}/"), into);
             }
+        } else if name == ".git" {
+            // In a linked worktree it's a file that names the repository.
         } else if let Ok(text) = std::fs::read_to_string(entry.path()) {
             into.push(Text { path, text });
         }
