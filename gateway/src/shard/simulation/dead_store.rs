@@ -12,8 +12,8 @@ use std::time::Duration;
 
 const DEVICE: usize = 0;
 
-/// A device whose messages wait in the store.
-fn one_under_way() -> (Simulation, usize) {
+/// A device that is attached, and has nothing in flight.
+pub(super) fn one_attached() -> (Simulation, usize) {
     let mut simulation = Simulation::new(0);
     let client = simulation.clients;
     simulation.call(DEVICE);
@@ -21,6 +21,12 @@ fn one_under_way() -> (Simulation, usize) {
         simulation.advance(Duration::ZERO);
         simulation.serve_all();
     }
+    (simulation, client)
+}
+
+/// A device whose messages wait in the store.
+pub(super) fn one_under_way() -> (Simulation, usize) {
+    let (mut simulation, client) = one_attached();
     let Simulation { devices, model, random, .. } = &mut simulation;
     devices.say(DEVICE, model, random);
     simulation.advance(Duration::ZERO);

@@ -2,6 +2,7 @@
 //! after its end. Both have a bound.
 
 use super::Simulation;
+use super::dead_store::{one_attached, one_under_way};
 use crate::mailbox::Command;
 use crate::shard::ledger::{Committing, Ledger};
 use parking_lot::Mutex;
@@ -11,8 +12,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 const SECOND: Duration = Duration::from_secs(1);
-/// A diligent one.
-const DEVICE: usize = 0;
 
 /// A store that has room for so many requests, until it is given more.
 #[derive(Debug, Default)]
@@ -77,16 +76,7 @@ fn a_stop_while_it_drains_shortens_the_wait() {
 
 #[test]
 fn a_stop_tells_no_end_before_the_messages_that_a_store_has_yet_to_forward() {
-    let mut simulation = Simulation::new(0);
-    let client = simulation.clients;
-    simulation.call(DEVICE);
-    for _ in 0..3 {
-        simulation.advance(Duration::ZERO);
-        simulation.serve_all();
-    }
-    let Simulation { devices, model, random, .. } = &mut simulation;
-    devices.say(DEVICE, model, random);
-    simulation.advance(Duration::ZERO);
+    let (mut simulation, client) = one_under_way();
     simulation.mailbox.post(Command::Stop).expect("the shard runs");
     simulation.advance(Duration::ZERO);
     simulation.serve_sink(usize::MAX);
@@ -101,13 +91,7 @@ fn a_stop_tells_no_end_before_the_messages_that_a_store_has_yet_to_forward() {
 
 #[test]
 fn ends_that_wait_for_a_store_beyond_the_bound_are_left_to_be_told_last() {
-    let mut simulation = Simulation::new(0);
-    let client = simulation.clients;
-    simulation.call(DEVICE);
-    for _ in 0..3 {
-        simulation.advance(Duration::ZERO);
-        simulation.serve_all();
-    }
+    let (mut simulation, client) = one_attached();
     simulation.mailbox.post(Command::Drain(Duration::ZERO)).expect("the shard runs");
     simulation.advance(4 * SECOND);
     assert!(simulation.shard.is_done());
