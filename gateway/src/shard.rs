@@ -1,7 +1,7 @@
 //! A shard: a part of the connections, with their sockets, their state and their deadlines.
 //!
 //! What a shard decides is plain logic over its table and its wheel; sockets and the clock lie behind
-//! [`Rim`]. Whoever drives it (the event loop, or a simulation) calls, in each turn and in this order:
+//! [`Io`]. Whoever drives it (the event loop, or a simulation) calls, in each turn and in this order:
 //! [`Shard::expire`], then what became ready, then [`Shard::handle_commands`], [`Shard::read_listed`],
 //! [`Shard::judge`], [`Shard::end_turn`]. Each is bounded, so that one loud peer, or ten thousand deadlines at
 //! once, can't keep the others waiting.
@@ -15,10 +15,10 @@ pub(crate) mod entry;
 pub(crate) mod event_loop;
 mod gathering;
 mod held;
+pub(crate) mod io;
 pub(crate) mod ledger;
 mod reading;
 mod resting;
-pub(crate) mod rim;
 mod sessions;
 mod settling;
 #[cfg(test)]
@@ -38,8 +38,8 @@ use crate::shard::door::{After, Courier, Desk, Door, Lane};
 use crate::shard::drain::Drain;
 use crate::shard::entry::{Entry, Marks, Waiting};
 use crate::shard::held::HeldEnd;
+use crate::shard::io::Io;
 use crate::shard::ledger::Ledger;
-use crate::shard::rim::Rim;
 use crate::shard::settling::SPENT_PER_TURN;
 use crate::shard::sweep::{Errand, Sweep};
 use crate::shard::table::Table;
@@ -83,14 +83,14 @@ pub(crate) struct Leftover {
 }
 
 /// A part of the connections of a gateway.
-pub(crate) struct Shard<R: Rim> {
+pub(crate) struct Shard<I: Io> {
     index: usize,
-    rim: R,
+    io: I,
     shared: Arc<Shared>,
     mailbox: Arc<Mailbox>,
     published: Arc<Published>,
     guard: StallGuard,
-    table: Table<Entry<R::Stream>>,
+    table: Table<Entry<I::Stream>>,
     wheel: Wheel,
     /// The poller has told of everything that came until then.
     heard: Instant,
@@ -118,20 +118,20 @@ pub(crate) struct Shard<R: Rim> {
     /// So many end at once that their sockets are closed later.
     rush: bool,
     /// Sockets whose end has been sent, and that are still to be closed.
-    spent: VecDeque<R::Stream>,
+    spent: VecDeque<I::Stream>,
     counts: Counts,
 }
 
-impl<R: Rim> Shard<R> {
+impl<I: Io> Shard<I> {
     /// An empty shard.
     pub(crate) fn new(
         index: usize,
-        mut rim: R,
+        mut io: I,
         shared: Arc<Shared>,
         mailbox: Arc<Mailbox>,
         published: Arc<Published>,
     ) -> Self {
-        let now = rim.now();
+        let now = io.now();
         let lanes = shared.queues.iter().map(|queue| Lane::new(Arc::clone(queue))).collect();
         let ledger = |opened: &Opened| {
             let store: Arc<Store> = Arc::clone(&opened.store);
@@ -140,7 +140,7 @@ impl<R: Rim> Shard<R> {
         let ledgers = shared.stores.iter().map(ledger).collect();
         Self {
             index,
-            rim,
+            io,
             shared,
             mailbox,
             published,
@@ -169,17 +169,17 @@ impl<R: Rim> Shard<R> {
 
     /// Reads the clock.
     pub(crate) fn now(&mut self) -> Now {
-        let instant = self.rim.now();
+        let instant = self.io.now();
         self.guard.handle_reading(instant)
     }
 
     /// Takes in a connection, or gives it back with the reason for which it can't be kept.
     pub(crate) fn admit(
         &mut self,
-        stream: R::Stream,
+        stream: I::Stream,
         peer: Peer,
         listener: u16,
-    ) -> Result<(), (R::Stream, CloseReason)> {
+    ) -> Result<(), (I::Stream, CloseReason)> {
         // A newcomer takes the place of one that has ended, so that these never add to the descriptors in use.
         self.close_spent(1);
         let now = self.now();
@@ -207,10 +207,10 @@ impl<R: Rim> Shard<R> {
     fn try_admit(
         &mut self,
         now: Now,
-        stream: R::Stream,
+        stream: I::Stream,
         peer: Peer,
         listener: u16,
-    ) -> Result<(), (R::Stream, CloseReason)> {
+    ) -> Result<(), (I::Stream, CloseReason)> {
         let shared = Arc::clone(&self.shared);
         let door = &shared.doors[usize::from(listener)];
         let draining = self.drain.is_some().then_some(CloseReason::Drain);
@@ -246,7 +246,7 @@ impl<R: Rim> Shard<R> {
     fn watch(&mut self, key: u32) -> bool {
         let Some(entry) = self.table.at(key) else { return false };
         let id = entry.id(key);
-        self.rim.watch(&mut entry.stream, id).is_ok()
+        self.io.watch(&mut entry.stream, id).is_ok()
     }
 
     /// Hands over what the turn has gathered for sinks and stores, and publishes the counts.
@@ -263,7 +263,7 @@ impl<R: Rim> Shard<R> {
                 lane.queue.push(self.index, std::mem::take(&mut lane.batch));
             }
             if lane.queue.is_full(0) {
-                let own = self.guard.handle_reading(self.rim.now()).own();
+                let own = self.guard.handle_reading(self.io.now()).own();
                 lane.rests_since(own);
             }
             // Only now the queue counts all that stands in the way of those who are held back.
@@ -381,7 +381,7 @@ const fn moment(wall_ms: u64, now: Now) -> Moment {
 }
 
 /// However a shard ends, nobody may go on writing to it.
-impl<R: Rim> Drop for Shard<R> {
+impl<I: Io> Drop for Shard<I> {
     fn drop(&mut self) {
         self.mailbox.close();
     }

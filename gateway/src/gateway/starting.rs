@@ -205,10 +205,10 @@ impl Launch {
         let poll = Poll::new()?;
         self.waker.register(poll.registry(), WAKER)?;
         let (addresses, sockets) = open_listeners(&self.listeners, &poll, addresses)?;
-        let rim = Sockets { registry: poll.registry().try_clone()?, clock: self.clock };
+        let io = Sockets { registry: poll.registry().try_clone()?, clock: self.clock };
         let mailbox = Arc::clone(&self.control.mailboxes[self.index]);
         let published = Arc::clone(&self.control.published[self.index]);
-        let shard = Shard::new(self.index, rim, self.shared, mailbox, published);
+        let shard = Shard::new(self.index, io, self.shared, mailbox, published);
         let event_loop = EventLoop::new(poll, self.clock, Acceptor::new(sockets), shard, self.gather)?;
         Ok((addresses, event_loop))
     }

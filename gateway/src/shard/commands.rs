@@ -5,7 +5,7 @@ use crate::mailbox::Command;
 use crate::shard::Shard;
 use crate::shard::door::{Courier, Delivery, Door, Lane};
 use crate::shard::drain::Drain;
-use crate::shard::rim::Rim;
+use crate::shard::io::Io;
 use crate::shard::sweep::Errand;
 use pulsegate_core::close::CloseReason;
 use pulsegate_core::connection::Connection;
@@ -14,7 +14,7 @@ use pulsegate_core::policy::{Policy, Protocol};
 use pulsegate_core::time::{Instant, Now};
 use std::time::Duration;
 
-impl<R: Rim> Shard<R> {
+impl<I: Io> Shard<I> {
     /// Does what others have asked for.
     pub(crate) fn handle_commands(&mut self) {
         let mut commands = std::mem::take(&mut self.commands);

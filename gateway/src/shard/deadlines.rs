@@ -3,8 +3,8 @@
 
 use crate::shard::Shard;
 use crate::shard::entry::Input;
+use crate::shard::io::Io;
 use crate::shard::reading::Reach;
-use crate::shard::rim::Rim;
 use pulsegate_core::close::CloseReason;
 use pulsegate_core::time::{Instant, Now};
 use pulsegate_core::timer::Before;
@@ -16,13 +16,13 @@ const RUSH: usize = 16;
 /// How many keys the wheel hands out in one turn; most are only filed again.
 const KEYS_PER_TURN: usize = 4096;
 
-impl<R: Rim> Shard<R> {
+impl<I: Io> Shard<I> {
     /// Ends those whose fixed deadline has come, and notes the suspects. What came until `heard` is known, or among
     /// what became ready in this turn.
     pub(crate) fn expire(&mut self, heard: Instant) {
         self.heard = heard;
         if !self.ledgers.is_empty() {
-            self.wall_ms = self.rim.wall_ms();
+            self.wall_ms = self.io.wall_ms();
         }
         let now = self.now();
         let mut verdicts = 0;
@@ -117,6 +117,6 @@ impl<R: Rim> Shard<R> {
     fn is_silent_and_would_be_held(&mut self, key: u32) -> bool {
         let may_not_be_read =
             self.share_of(key) == 0 || self.obstacle_of(key) == Some(CloseReason::SinkStalled);
-        may_not_be_read && self.table.at(key).is_some_and(|entry| !self.rim.has_unread(&entry.stream))
+        may_not_be_read && self.table.at(key).is_some_and(|entry| !self.io.has_unread(&entry.stream))
     }
 }

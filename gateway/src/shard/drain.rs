@@ -5,7 +5,7 @@
 
 use crate::id::ConnectionId;
 use crate::shard::Shard;
-use crate::shard::rim::Rim;
+use crate::shard::io::Io;
 use crate::shard::sweep::VISITS_PER_TURN;
 use crate::shard::table::{Numbered, Table};
 use pulsegate_core::close::{CloseReason, Retry};
@@ -126,7 +126,7 @@ impl Drain {
     }
 }
 
-impl<R: Rim> Shard<R> {
+impl<I: Io> Shard<I> {
     /// Begins to end all connections, spread over `within`.
     pub(crate) fn begin_drain(&mut self, now: Now, within: Duration) {
         if self.drain.is_none() {

@@ -4,7 +4,7 @@ use crate::id::ConnectionId;
 use crate::shard::Shard;
 use crate::shard::door::{Delivery, Door};
 use crate::shard::entry::Input;
-use crate::shard::rim::Rim;
+use crate::shard::io::Io;
 use pulsegate_core::close::CloseReason;
 use pulsegate_core::connection::reply_bytes_max;
 use pulsegate_core::frame::PREFACE;
@@ -29,7 +29,7 @@ pub(crate) enum Reach {
     End,
 }
 
-impl<R: Rim> Shard<R> {
+impl<I: Io> Shard<I> {
     /// The poller says that there is something to read, and how far that reaches.
     pub(crate) fn handle_readable(&mut self, id: ConnectionId, reach: Reach) {
         let Some(key) = self.table.find(id) else { return };
@@ -85,7 +85,7 @@ impl<R: Rim> Shard<R> {
         let room = self.room(key).min(buffer.len());
         let Some(entry) = self.table.at(key).filter(|_| room > 0) else { return false };
         let turned_away = entry.marks.turned_away;
-        let outcome = self.rim.read(&mut entry.stream, &mut buffer[..room]);
+        let outcome = self.io.read(&mut entry.stream, &mut buffer[..room]);
         let now = self.now();
         match outcome {
             Ok(0) => {
@@ -179,7 +179,7 @@ impl<R: Rim> Shard<R> {
             return false;
         }
         let mut opening = [0; PREFACE.len()];
-        let count = self.rim.peek(&entry.stream, &mut opening);
+        let count = self.io.peek(&entry.stream, &mut opening);
         matches!(judge_opening(&opening[..count]), Opening::Pulse | Opening::OtherVersion)
     }
 
@@ -207,7 +207,7 @@ impl<R: Rim> Shard<R> {
     /// Reading is stopped, but the socket may have come to an error: that is seen all the same.
     fn handle_hangup(&mut self, key: u32) {
         let Some(entry) = self.table.at(key) else { return };
-        if let Some(error) = self.rim.failure(&entry.stream) {
+        if let Some(error) = self.io.failure(&entry.stream) {
             self.fail(key, failure_reason(&error));
         }
     }

@@ -4,7 +4,7 @@
 use crate::id::ConnectionId;
 use crate::peer::Source;
 use crate::shard::Shard;
-use crate::shard::rim::Rim;
+use crate::shard::io::Io;
 use crate::shard::table::{Numbered, Table};
 use pulsegate_core::connection::Attachment;
 use pulsegate_core::frame::{NOTICE_GOES_ON, NOTICE_RESTS, PREFACE};
@@ -91,7 +91,7 @@ impl Resting {
     }
 }
 
-impl<R: Rim> Shard<R> {
+impl<I: Io> Shard<I> {
     /// The store names all who rest now.
     pub(crate) fn handle_resting(
         &mut self,

@@ -4,7 +4,7 @@ use crate::id::ConnectionId;
 use crate::origins::Origin;
 use crate::shard::door::Delivery;
 use crate::shard::entry::Entry;
-use crate::shard::rim::Rim;
+use crate::shard::io::Io;
 use crate::shard::sweep::Errand;
 use crate::shard::{Shard, moment};
 use crate::stores::{connection_of, ticket};
@@ -18,7 +18,7 @@ use pulsegate_store::{
     Request, Ticket,
 };
 
-impl<R: Rim> Shard<R> {
+impl<I: Io> Shard<I> {
     /// A client wants a session: the store decides.
     pub(crate) fn ask_for_session(&mut self, key: u32, now: Now, mut attach: Box<Attach>) {
         let Some(ledger) = self.ledger_of(key) else { return };
@@ -28,7 +28,7 @@ impl<R: Rim> Shard<R> {
         if let Some(reason) = self.ledgers[ledger].obstacle_of_newcomers(now.own(), sink_stall) {
             return self.end(key, now, reason);
         }
-        match self.rim.token() {
+        match self.io.token() {
             Ok(token) => {
                 attach.token = token;
                 self.ledgers[ledger].request(Request::Attach(attach));
@@ -174,7 +174,7 @@ impl<R: Rim> Shard<R> {
             self.end(key, now, CloseReason::SinkFailed);
         }
         let found = self.table.find(id);
-        let waits = |entry: &mut Entry<R::Stream>| entry.connection.awaits_welcome();
+        let waits = |entry: &mut Entry<I::Stream>| entry.connection.awaits_welcome();
         let Some(key) = found.filter(|key| self.table.at(*key).is_some_and(waits)) else {
             let for_good = attached.outcome == Outcome::New;
             let now = moment(self.wall_ms, now);

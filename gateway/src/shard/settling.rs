@@ -1,8 +1,8 @@
 //! After a connection has changed: its output leaves, its phase is obeyed, its next timeout is filed.
 
 use crate::shard::Shard;
+use crate::shard::io::Io;
 use crate::shard::reading::failure_reason;
-use crate::shard::rim::Rim;
 use pulsegate_core::close::CloseReason;
 use pulsegate_core::connection::Written;
 use pulsegate_core::lifetime::{Pause, Phase};
@@ -12,7 +12,7 @@ use std::io::ErrorKind;
 /// How many sockets are closed in one turn when others no longer end in a rush.
 pub(crate) const SPENT_PER_TURN: usize = 64;
 
-impl<R: Rim> Shard<R> {
+impl<I: Io> Shard<I> {
     /// Brings the socket and the wheel up to what the connection has become.
     pub(crate) fn settle(&mut self, key: u32, now: Now) {
         self.write_out(key, now);
@@ -72,7 +72,7 @@ impl<R: Rim> Shard<R> {
     fn begin_lingering(&mut self, key: u32) {
         let Some(entry) = self.table.at(key) else { return };
         if entry.connection.lifetime().phase() == Phase::Lingering {
-            self.rim.shut_down(&entry.stream);
+            self.io.shut_down(&entry.stream);
             if !entry.marks.is_drained() {
                 self.list(key);
             }
@@ -93,7 +93,7 @@ impl<R: Rim> Shard<R> {
             self.transmit.clear();
         }
         let bytes = if direct { self.transmit.as_slice() } else { entry.waiting.as_slice() };
-        let (count, error) = write_all(&mut self.rim, &mut entry.stream, bytes);
+        let (count, error) = write_all(&mut self.io, &mut entry.stream, bytes);
         if direct {
             entry.waiting.append(&self.transmit[count..]);
             self.transmit.clear();
@@ -132,7 +132,7 @@ impl<R: Rim> Shard<R> {
             entry.marks.watches_writable = wanted;
             let id = entry.id(key);
             // If the kernel has no memory for this, the write stall ends the connection.
-            let _ = self.rim.watch_writable(&mut entry.stream, id, wanted);
+            let _ = self.io.watch_writable(&mut entry.stream, id, wanted);
         }
     }
 
@@ -146,10 +146,10 @@ impl<R: Rim> Shard<R> {
         }
         if self.rush && !abort {
             // The peer is told now. What else a close costs, a third of it, must not keep the next one waiting.
-            self.rim.shut_down(&entry.stream);
+            self.io.shut_down(&entry.stream);
             self.spent.push_back(entry.stream);
         } else {
-            self.rim.close(entry.stream, abort);
+            self.io.close(entry.stream, abort);
         }
     }
 
@@ -157,17 +157,17 @@ impl<R: Rim> Shard<R> {
     pub(crate) fn close_spent(&mut self, count: usize) -> usize {
         let count = count.min(self.spent.len());
         for stream in self.spent.drain(..count) {
-            self.rim.close(stream, false);
+            self.io.close(stream, false);
         }
         count
     }
 }
 
 /// Writes until all is written, nothing more is taken, or it fails.
-fn write_all<R: Rim>(rim: &mut R, stream: &mut R::Stream, bytes: &[u8]) -> (usize, Option<std::io::Error>) {
+fn write_all<I: Io>(io: &mut I, stream: &mut I::Stream, bytes: &[u8]) -> (usize, Option<std::io::Error>) {
     let mut count = 0;
     while count < bytes.len() {
-        match rim.write(stream, &bytes[count..]) {
+        match io.write(stream, &bytes[count..]) {
             Ok(0) => return (count, None),
             Ok(written) => count += written,
             Err(error) if error.kind() == ErrorKind::Interrupted => {}

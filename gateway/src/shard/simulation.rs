@@ -44,7 +44,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::time::Duration;
-use world::{Link, Ready, SimulatedRim, World};
+use world::{Link, Ready, SimulatedIo, World};
 
 /// A small queue, so that it is full at times.
 const QUEUE_BYTES: usize = 8 * 1024;
@@ -58,7 +58,7 @@ const STEPS: u32 = 400;
 struct Simulation {
     random: Rng,
     world: Rc<RefCell<World>>,
-    shard: Shard<SimulatedRim>,
+    shard: Shard<SimulatedIo>,
     queue: Arc<SinkQueue>,
     mailbox: Arc<Mailbox>,
     judge: Arc<Judge>,
@@ -115,9 +115,9 @@ impl Simulation {
             stores: [].into(),
             numbers: AtomicU64::new(0),
         };
-        let rim = SimulatedRim(Rc::clone(&world));
+        let io = SimulatedIo(Rc::clone(&world));
         let mut shard =
-            Shard::new(0, rim, Arc::new(shared), Arc::clone(&mailbox), Arc::new(Published::default()));
+            Shard::new(0, io, Arc::new(shared), Arc::clone(&mailbox), Arc::new(Published::default()));
         let committing: Arc<Judge> = Arc::clone(&judge);
         shard.ledgers = [Ledger::new(committing, Durability::None, Some(origins))].into();
         let model = Model::new(Rc::clone(&world));

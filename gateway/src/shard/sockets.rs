@@ -1,8 +1,8 @@
-//! The real rim: mio's sockets and poller, and the monotonic clock.
+//! The real [`Io`]: mio's sockets and poller, and the monotonic clock.
 
 use crate::clock::{self, Clock};
 use crate::id::ConnectionId;
-use crate::shard::rim::Rim;
+use crate::shard::io::Io;
 use mio::net::TcpStream;
 use mio::{Interest, Registry, Token};
 use pulsegate_core::time::Instant;
@@ -25,7 +25,7 @@ pub(crate) const fn token(id: ConnectionId) -> Token {
     Token(id.to_bits() as usize)
 }
 
-impl Rim for Sockets {
+impl Io for Sockets {
     type Stream = TcpStream;
 
     fn now(&mut self) -> Instant {

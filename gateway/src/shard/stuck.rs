@@ -3,14 +3,14 @@
 
 use crate::shard::Shard;
 use crate::shard::door::Delivery;
+use crate::shard::io::Io;
 use crate::shard::ledger::Stuck;
-use crate::shard::rim::Rim;
 use crate::shard::sweep::Errand;
 use pulsegate_core::close::CloseReason;
 use pulsegate_core::frame::{NOTICE_GOES_ON, NOTICE_STOPPED};
 use pulsegate_core::time::{Instant, Now};
 
-impl<R: Rim> Shard<R> {
+impl<I: Io> Shard<I> {
     /// The committer of this ledger waits for its sink, which takes nothing, or does so no longer. Clients of the
     /// pulse protocol are told: they are read on, since their windows bound them, and no receipt says what is wrong.
     pub(crate) fn handle_stuck(&mut self, now: Now, ledger: usize, is_stuck: bool) {

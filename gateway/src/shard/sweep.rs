@@ -1,7 +1,7 @@
 //! Errands that concern very many connections: so many at a time that the others are served meanwhile.
 
 use crate::shard::Shard;
-use crate::shard::rim::Rim;
+use crate::shard::io::Io;
 use pulsegate_core::close::CloseReason;
 use std::time::Duration;
 
@@ -31,7 +31,7 @@ pub(crate) struct Sweep {
     errand: Errand,
 }
 
-impl<R: Rim> Shard<R> {
+impl<I: Io> Shard<I> {
     /// Sees to an errand, this turn and the next ones.
     pub(crate) fn sweep(&mut self, errand: Errand) {
         self.sweeps.push_back(Sweep { next: 0, errand });

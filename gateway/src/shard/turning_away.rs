@@ -5,8 +5,8 @@ use crate::id::ConnectionId;
 use crate::peer::Peer;
 use crate::shard::Shard;
 use crate::shard::entry::{Entry, Marks, Waiting};
+use crate::shard::io::Io;
 use crate::shard::reading::Reach;
-use crate::shard::rim::Rim;
 use pulsegate_core::close::CloseReason;
 use pulsegate_core::connection::{Connection, append_bye, farewell_line};
 use pulsegate_core::lifetime::{Direction, Phase};
@@ -21,16 +21,16 @@ const SHOW_WITHIN: Duration = Duration::from_secs(1);
 /// How many may be about it; one more, and the oldest goes untold. Fewer than the descriptors that are kept back.
 const TURNED_AWAY_MAX: usize = 32;
 
-impl<R: Rim> Shard<R> {
+impl<I: Io> Shard<I> {
     /// Keeps somebody for a moment who can't be kept, to tell it why; or gives it back, to be told at once or not at all.
     pub(crate) fn turn_away(
         &mut self,
         now: Now,
-        stream: R::Stream,
+        stream: I::Stream,
         peer: Peer,
         listener: u16,
         reason: CloseReason,
-    ) -> Result<(), (R::Stream, CloseReason)> {
+    ) -> Result<(), (I::Stream, CloseReason)> {
         let policy = &self.shared.doors[usize::from(listener)].policy;
         if policy.protocol != Protocol::Auto || reason == CloseReason::OutOfDescriptors {
             return Err((stream, reason));
@@ -65,7 +65,7 @@ impl<R: Rim> Shard<R> {
 
     /// Ends it, if it is one that can't be kept and has not ended yet. Returns whether it was.
     pub(crate) fn end_turned_away(&mut self, key: u32, now: Now) -> bool {
-        let is_open = |entry: &&mut Entry<R::Stream>| entry.connection.lifetime().phase() == Phase::Open;
+        let is_open = |entry: &&mut Entry<I::Stream>| entry.connection.lifetime().phase() == Phase::Open;
         let reason = self.table.at(key).filter(is_open).and_then(|entry| entry.marks.turned_away);
         if let Some(reason) = reason {
             self.end(key, now, reason);

@@ -2,8 +2,8 @@
 //! would say is kept in order, edge by edge.
 
 use crate::id::ConnectionId;
+use crate::shard::io::Io;
 use crate::shard::reading::Reach;
-use crate::shard::rim::Rim;
 use pulsegate_core::time::Instant;
 use std::cell::RefCell;
 use std::collections::{BTreeMap, VecDeque};
@@ -118,15 +118,15 @@ impl World {
 
 /// A shard's view of the world. A stream is the number of its client.
 #[derive(Clone, Debug)]
-pub(crate) struct SimulatedRim(pub(crate) Rc<RefCell<World>>);
+pub(crate) struct SimulatedIo(pub(crate) Rc<RefCell<World>>);
 
-impl SimulatedRim {
+impl SimulatedIo {
     fn with<T>(&self, client: usize, call: impl FnOnce(&mut Link) -> T) -> T {
         call(self.0.borrow_mut().links.get_mut(&client).expect("a socket is used only while it is there"))
     }
 }
 
-impl Rim for SimulatedRim {
+impl Io for SimulatedIo {
     type Stream = usize;
 
     fn now(&mut self) -> Instant {

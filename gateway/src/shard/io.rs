@@ -6,7 +6,7 @@ use pulsegate_core::time::Instant;
 use std::io;
 
 /// What a shard needs of the world. All calls return at once.
-pub(crate) trait Rim {
+pub(crate) trait Io {
     /// A connection's socket.
     type Stream;
 
