@@ -1,12 +1,9 @@
 //! All settings of a gateway, resolved and with their defaults. Where they come from (a file, flags, an
-//! embedding program) is not known here; `config::file` and `cli::serve` make one of these.
+//! embedding program) is not known here.
 
 pub mod check;
 pub mod defaults;
-pub mod file;
 mod places;
-mod summary;
-pub mod units;
 
 pub use places::KeptPlaces;
 pub use pulsegate_store::{Durability, Quota, StoreConfig};
@@ -24,8 +21,7 @@ pub const STORE: &str = "store";
 pub const SINKS: [&str; 4] = ["print", "echo", "discard", STORE];
 
 /// Who has a table of descriptors.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DescriptorTables {
     /// Each shard its own, where the kernel lets it: the limit of descriptors counts for each of them.
     ///
@@ -39,8 +35,7 @@ pub enum DescriptorTables {
 }
 
 /// How the print sink writes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum, serde::Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum PrintFormat {
     /// One line for people: time, peer, connection, text.
     #[default]
@@ -50,8 +45,7 @@ pub enum PrintFormat {
 }
 
 /// How the log is written.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum, serde::Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum LogFormat {
     /// One line for people.
     #[default]

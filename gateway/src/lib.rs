@@ -1,4 +1,4 @@
-//! pulsegate: a connection gateway, as a program and as a library.
+//! pulsegate: a connection gateway, as a library.
 //!
 //! It accepts very many TCP connections, keeps each one exactly as long as its listener's
 //! [`Policy`] says, and hands what they send to a [`Sink`].

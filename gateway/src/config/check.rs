@@ -37,7 +37,7 @@ pub const MINIMUM_RATE_MAX: u64 = 1_000_000_000;
 /// The most messages that one client may have in flight.
 pub const WINDOW_MESSAGES_MAX: u32 = 1_000_000;
 /// The keys of a listener that only raw clients feel.
-pub(super) const RAW_KEYS: [&str; 4] = ["heartbeat", "framing", "reply", "farewell"];
+pub const RAW_KEYS: [&str; 4] = ["heartbeat", "framing", "reply", "farewell"];
 
 /// The keys of the store that say nothing where no listener has it for its sink.
 pub const STORE_KEYS: [&str; 2] = ["data_dir", "durability"];
@@ -256,7 +256,8 @@ pub fn without_store(field: &'static str) -> ConfigFault {
 }
 
 /// What is set for raw clients where there are none.
-pub(super) fn raw_only(field: &'static str) -> ConfigFault {
+#[must_use]
+pub fn raw_only(field: &'static str) -> ConfigFault {
     fault(
         field,
         "it is for raw clients, but a pulse listener has none",

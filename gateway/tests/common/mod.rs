@@ -2,7 +2,6 @@
 //! is tested.
 #![allow(dead_code, reason = "each test program uses its own part of this")]
 
-pub(crate) mod program;
 pub(crate) mod pulse;
 pub(crate) mod recorder;
 
@@ -15,6 +14,7 @@ use socket2::{Domain, SockRef, Socket, Type};
 use std::io::{self, Read};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpStream};
 use std::num::NonZeroUsize;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 /// Bounds every wait; nothing is judged by it.
@@ -201,4 +201,21 @@ pub(crate) fn reset(stream: TcpStream) {
 pub(crate) fn shut(stream: &TcpStream) {
     // An error says that there is no connection any more, and then the test looks for why by itself.
     let _ = stream.shutdown(Shutdown::Write);
+}
+
+/// The signals that each thread of a process blocks, as a mask, with the thread's name.
+pub(crate) fn blocked_signals(process: u32) -> Vec<(String, u64)> {
+    let tasks = std::fs::read_dir(format!("/proc/{process}/task")).unwrap();
+    let task = |folder: &Path| {
+        let name = std::fs::read_to_string(folder.join("comm")).ok()?;
+        let status = std::fs::read_to_string(folder.join("status")).ok()?;
+        let mask = status.lines().find_map(|line| line.strip_prefix("SigBlk:"))?;
+        Some((name.trim().to_owned(), u64::from_str_radix(mask.trim(), 16).unwrap()))
+    };
+    tasks.filter_map(|entry| task(&entry.unwrap().path())).collect()
+}
+
+/// A signal in such a mask, by its number.
+pub(crate) const fn signal_bit(signal: i32) -> u64 {
+    1 << (signal - 1)
 }

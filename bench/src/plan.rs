@@ -1,0 +1,126 @@
+//! What a round plays: the load, its numbers, and where it goes. Plain data. Must not know: how it is played.
+
+use crate::dialect::Dialect;
+use crate::watch::Processes;
+use std::net::SocketAddr;
+use std::ops::Range;
+use std::time::Duration;
+
+/// Before the measured part, while the load already runs: at most.
+const WARM_MAX: Duration = Duration::from_secs(1);
+
+/// A mode with its numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// Connections are held.
+    Idle { hold: Duration, every: Option<Duration> },
+    /// Each client says something once in a while.
+    Beat { every: Duration, span: Duration },
+    /// As many messages as go.
+    Flood { span: Duration, batch: usize },
+    /// Messages with receipts: so many in flight in each session, or at a rate in all.
+    Exchange { span: Duration, size: usize, window: usize, rate: Option<u64>, every: Duration },
+    /// Clients fall silent, but for those that go on.
+    Reap { timeout: Duration, spread: Duration, grace: Duration, beating: usize, every: Duration },
+    /// Clients go on sending, and are ended all the same.
+    Short { deadline: Duration, spread: Duration, grace: Duration, every: Duration },
+    /// Clients connect, say one thing, and leave.
+    Churn { span: Duration, rate: Option<u64> },
+    /// Everybody connects anew at once.
+    Storm { within: Duration },
+}
+
+impl Kind {
+    pub(crate) const fn word(&self) -> &'static str {
+        match self {
+            Self::Idle { .. } => "idle",
+            Self::Beat { .. } => "beat",
+            Self::Flood { .. } => "flood",
+            Self::Exchange { .. } => "exchange",
+            Self::Reap { .. } => "reap",
+            Self::Short { .. } => "short",
+            Self::Churn { .. } => "churn",
+            Self::Storm { .. } => "storm",
+        }
+    }
+
+    /// In which period each open connection says something, unless the load says that it is silent.
+    pub(crate) const fn every(&self) -> Option<Duration> {
+        match self {
+            Self::Idle { every, .. } => *every,
+            Self::Beat { every, .. }
+            | Self::Exchange { every, .. }
+            | Self::Reap { every, .. }
+            | Self::Short { every, .. } => Some(*every),
+            Self::Flood { .. } | Self::Churn { .. } | Self::Storm { .. } => None,
+        }
+    }
+
+    /// Whether everybody is connected before the measured part.
+    pub(crate) const fn opens_first(&self) -> bool {
+        !matches!(self, Self::Short { .. } | Self::Churn { .. })
+    }
+
+    /// How long the load runs before it counts.
+    pub(crate) fn warm(&self) -> Duration {
+        match self {
+            Self::Flood { span, .. } | Self::Exchange { span, .. } | Self::Churn { span, .. } => {
+                (*span / 5).min(WARM_MAX)
+            }
+            Self::Idle { .. }
+            | Self::Beat { .. }
+            | Self::Reap { .. }
+            | Self::Short { .. }
+            | Self::Storm { .. } => Duration::ZERO,
+        }
+    }
+
+    /// About how long the measured part takes, for the progress that people see; at most, where it ends by itself.
+    pub(crate) fn span(&self) -> Duration {
+        match self {
+            Self::Idle { hold, .. } => *hold,
+            Self::Beat { span, .. } => *span,
+            Self::Flood { span, .. } | Self::Exchange { span, .. } | Self::Churn { span, .. } => {
+                *span + self.warm()
+            }
+            Self::Reap { timeout: limit, spread, grace, .. }
+            | Self::Short { deadline: limit, spread, grace, .. } => *limit + *spread + *grace,
+            Self::Storm { within } => *within,
+        }
+    }
+}
+
+/// One round.
+#[derive(Clone, Debug)]
+pub(crate) struct Plan {
+    pub(crate) kind: Kind,
+    pub(crate) address: SocketAddr,
+    pub(crate) connections: usize,
+    pub(crate) dialect: Dialect,
+    /// The generator sleeps at least this long between two turns.
+    pub(crate) tick: Duration,
+    /// Connections per second while everybody is connected.
+    pub(crate) open_rate: u64,
+    pub(crate) servers: Processes,
+}
+
+/// The part of `total` that worker `number` of `workers` takes.
+pub(crate) const fn share(total: usize, workers: usize, number: usize) -> Range<usize> {
+    // Multiplied first, so that the parts differ by one at most; no count comes near the type's end.
+    total * number / workers..total * (number + 1) / workers
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shares_cover_everything_once() {
+        for (total, workers) in [(10, 3), (1_000_000, 53), (2, 2), (5, 1)] {
+            let shares: Vec<_> = (0..workers).map(|number| share(total, workers, number)).collect();
+            assert_eq!((shares[0].start, shares[workers - 1].end), (0, total));
+            assert!(shares.windows(2).all(|pair| pair[0].end == pair[1].start));
+            assert!(shares.iter().all(|share| share.len().abs_diff(total / workers) <= 1));
+        }
+    }
+}

@@ -1,0 +1,38 @@
+//! `pulsegate check`: says whether a configuration file is sound, and what it amounts to. Opens no socket.
+
+use pulsegate::config::SINKS;
+use pulsegate_config::Summary;
+use std::fmt;
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// What to read.
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// The configuration file (TOML; pulsegate.example.toml has every key with its default)
+    #[arg(value_name = "FILE")]
+    file: PathBuf,
+}
+
+impl Args {
+    /// Prints one line per listener and that the file is valid, or on stderr what is wrong and where.
+    pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
+        let config = match pulsegate_config::read(&self.file, &SINKS) {
+            Ok(config) => config,
+            Err(error) => return Ok(refused(&error)),
+        };
+        let mut out = std::io::stdout().lock();
+        for listener in &config.listeners {
+            writeln!(out, "{}", Summary(listener))?;
+        }
+        writeln!(out, "{} is valid.", self.file.display())?;
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+/// Says on stderr why arguments or configuration can't be used, and gives the exit code for it.
+pub(crate) fn refused(error: &impl fmt::Display) -> ExitCode {
+    eprintln!("pulsegate: {error:#}");
+    ExitCode::from(2)
+}

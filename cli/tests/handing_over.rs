@@ -1,0 +1,95 @@
+//! The end of a gateway: what was taken is handed over to sinks and the store, within a bound, and what is not is said.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod common;
+
+use common::program::{Program, pulsegate};
+use common::pulse::{PulseClient, Seen};
+use common::{connect, millis, wait_until};
+use std::io::Write;
+use std::thread::scope;
+
+/// What the last line of the log counts.
+#[track_caller]
+fn messages_counted(log: &str) -> usize {
+    let line = log.lines().rfind(|line| line.contains("stopped")).expect("the last line has the counts");
+    let (_, rest) = line.split_once("messages=").unwrap();
+    rest.split_whitespace().next().unwrap().parse().unwrap()
+}
+
+#[test]
+fn what_raw_clients_have_sent_is_stored_before_the_end() {
+    let directory = tempfile::tempdir().unwrap();
+    let (file, data) = (directory.path().join("pulsegate.toml"), directory.path().join("data"));
+    let settings = format!(
+        "drain_within = \"0s\"\n[store]\ndata_dir = {data:?}\nqueue_bytes_max = \"128KiB\"\ndurability = \"os\"\n\
+         [[listener]]\nlisten = \"127.0.0.1:0\"\nprotocol = \"raw\"\nframing = \"lines\"\nsink = \"store\"\n\
+         message_bytes_max = \"1KiB\"\n"
+    );
+    std::fs::write(&file, settings).unwrap();
+    let mut program = Program::start(pulsegate(&["serve", "--config", file.to_str().unwrap()]));
+    let address = program.address();
+    let counted = scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                let mut client = connect(address);
+                while client.write_all(&b"a line of some length\n".repeat(200)).is_ok() {}
+            });
+        }
+        std::thread::sleep(millis(300));
+        program.signal("TERM");
+        assert_eq!(program.wait(), Some(0), "{}", program.stderr());
+        messages_counted(&program.stderr())
+    });
+    let mut shown = Program::start(pulsegate(&["messages", "--data-dir", data.to_str().unwrap()]));
+    assert_eq!(shown.wait(), Some(0));
+    assert!(counted > 0);
+    assert_eq!(shown.said().len(), counted);
+}
+
+#[test]
+fn an_end_while_the_store_has_lost_its_files_is_a_failure() {
+    let directory = tempfile::tempdir().unwrap();
+    let data = directory.path().join("data");
+    let store = ["--protocol", "pulse", "--sink", "store", "--data-dir", data.to_str().unwrap()];
+    let (mut program, address) = Program::serve(&[&store[..], &["--drain-within", "0s"]].concat());
+    let (mut client, _) = PulseClient::attached(address, "one");
+    client.send(b"hello");
+    client.wait_for(|seen| matches!(seen, Seen::Settled(1, 1)));
+    std::fs::remove_dir_all(&data).unwrap();
+    wait_until("it is seen", || program.stderr().contains("is gone from under the running gateway"));
+    program.signal("TERM");
+    assert_eq!(program.wait(), Some(1), "{}", program.stderr());
+    let log = program.stderr();
+    assert!(log.contains("the store ends while its files are not as they were"), "{log}");
+    assert!(log.contains("the store could not write at the end"), "{log}");
+}
+
+#[test]
+fn one_signal_ends_it_though_nobody_reads_its_output() {
+    let args = ["serve", "--listen", "127.0.0.1:0", "--drain-within", "0s", "--framing", "lines"];
+    let mut program = Program::start_unread(pulsegate(&args));
+    let mut client = connect(program.address());
+    client.set_write_timeout(Some(millis(500))).unwrap();
+    while client.write_all(&b"line\n".repeat(10_000)).is_ok() {}
+    program.signal("TERM");
+    assert_eq!(program.wait(), Some(1));
+    let log = program.stderr();
+    assert!(messages_counted(&log) > 0, "{log}");
+    assert!(log.contains("given up: sink print could not take them in time"), "{log}");
+}
+
+#[test]
+fn with_nobody_left_to_read_its_output_it_ends_by_itself() {
+    let args = ["serve", "--listen", "127.0.0.1:0", "--framing", "lines", "--protocol", "raw"];
+    let mut program = Program::start_unread(pulsegate(&args));
+    let mut client = connect(program.address());
+    program.close_output();
+    while client.write_all(b"line\n").is_ok() {
+        std::thread::sleep(millis(1));
+    }
+    assert_eq!(program.wait(), Some(1));
+    let log = program.stderr();
+    assert!(log.contains("no listener is left"), "{log}");
+    messages_counted(&log);
+}

@@ -1,0 +1,406 @@
+//! The rules of the house that no lint can check. Reads the repository as text; runs nothing of it.
+
+use pulsegate_core::close::{CloseReason, Retry};
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+const FILE_LINES_MAX: usize = 500;
+const ARCHITECTURE_LINES_MAX: usize = 150;
+const README_LINES_MAX: usize = 150;
+const CONTRIBUTING_LINES_MAX: usize = 120;
+
+/// What the rules may be built on; everything else is a decision of its own.
+const CORE_DEPENDENCIES: [&str; 1] = ["memchr"];
+
+/// The crates whose modules stand in a listed order, by their folders.
+const ORDERED_CRATES: [&str; 5] = ["core", "gateway", "config", "store", "client"];
+
+/// The crates whose files stand in the code map, by their folders.
+const MAPPED_CRATES: [&str; 7] = ["core", "gateway", "config", "store", "client", "bench", "cli"];
+
+/// A text file of the repository.
+struct Text {
+    /// From the root of the repository, with `/` between the parts.
+    path: String,
+    text: String,
+}
+
+impl Text {
+    fn is_test(&self) -> bool {
+        self.path.split('/').any(|part| part == "tests" || part == "tests.rs")
+    }
+
+    /// The lines, with their numbers.
+    fn lines(&self) -> impl Iterator<Item = (usize, &str)> {
+        self.text.lines().enumerate().map(|(index, line)| (index + 1, line))
+    }
+}
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+#[track_caller]
+fn read(path: &str) -> String {
+    std::fs::read_to_string(root().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
+}
+
+/// All text files but those that are made: the build's folder, and hidden ones except `.ci`.
+fn texts() -> Vec<Text> {
+    let mut texts = Vec::new();
+    gather(&root(), "", &mut texts);
+    texts.sort_by(|a, b| a.path.cmp(&b.path));
+    assert!(texts.len() > 50, "the repository was not found: only {} files", texts.len());
+    texts
+}
+
+fn gather(folder: &Path, prefix: &str, into: &mut Vec<Text>) {
+    for entry in std::fs::read_dir(folder).expect(prefix) {
+        let entry = entry.expect(prefix);
+        let name = entry.file_name().into_string().expect("file names are UTF-8");
+        let path = format!("{prefix}{name}");
+        let hidden = name.starts_with('.') && name != ".ci";
+        if entry.file_type().expect(&path).is_dir() {
+            if !hidden && !entry.path().join("CACHEDIR.TAG").exists() {
+                gather(&entry.path(), &format!("{path}/"), into);
+            }
+        } else if name == ".git" {
+            // In a linked worktree it's a file that names the repository.
+        } else if let Ok(text) = std::fs::read_to_string(entry.path()) {
+            into.push(Text { path, text });
+        }
+    }
+}
+
+fn rust_files() -> Vec<Text> {
+    texts().into_iter().filter(|file| file.path.ends_with(".rs")).collect()
+}
+
+/// Fails with one line per fault.
+#[track_caller]
+fn assert_tidy(rule: &str, faults: &[String]) {
+    assert!(faults.is_empty(), "{rule}:\n  {}\n", faults.join("\n  "));
+}
+
+/// One fault per line that `is_fault`.
+fn faults(files: &[Text], is_fault: impl Fn(&str) -> bool) -> Vec<String> {
+    let of_file = |file: &Text| {
+        let line_of = |(number, line): (usize, &str)| format!("{}:{number}: {}", file.path, line.trim());
+        file.lines().filter(|(_, line)| is_fault(line)).map(line_of).collect::<Vec<_>>()
+    };
+    files.iter().flat_map(of_file).collect()
+}
+
+#[test]
+fn every_file_begins_with_what_it_is() {
+    let bare = rust_files().into_iter().filter(|file| !file.text.starts_with("//! "));
+    let faults: Vec<String> = bare.map(|file| format!("{}:1", file.path)).collect();
+    assert_tidy("a file begins with //! and what it is", &faults);
+}
+
+#[test]
+fn no_file_grows_too_long() {
+    let limits = BTreeMap::from([
+        ("ARCHITECTURE.md", ARCHITECTURE_LINES_MAX),
+        ("README.md", README_LINES_MAX),
+        ("CONTRIBUTING.md", CONTRIBUTING_LINES_MAX),
+    ]);
+    let mut faults = Vec::new();
+    for file in texts() {
+        let default = file.path.ends_with(".rs").then_some(&FILE_LINES_MAX);
+        let Some(&most) = limits.get(file.path.as_str()).or(default) else { continue };
+        let count = file.text.lines().count();
+        if count > most {
+            faults.push(format!("{}:{}: {count} lines, at most {most}", file.path, most + 1));
+        }
+    }
+    assert_tidy("a part that grows becomes a file of its own", &faults);
+}
+
+#[test]
+fn no_code_is_commented_out() {
+    let is_code = |line: &str| {
+        let Some(comment) = line.trim_start().strip_prefix("//") else { return false };
+        !comment.starts_with(['/', '!']) && comment.trim_end().ends_with([';', '{', '}'])
+    };
+    assert_tidy("code that is not used is deleted", &faults(&rust_files(), is_code));
+}
+
+#[test]
+fn nothing_is_left_for_later_in_a_comment() {
+    let marks = [concat!("TO", "DO"), concat!("FIX", "ME"), concat!("XX", "X")];
+    let is_mark = |line: &str| marks.iter().any(|mark| line.contains(mark));
+    assert_tidy("what is to be done does not stand in a file", &faults(&texts(), is_mark));
+}
+
+#[test]
+fn no_file_knows_the_machine_it_was_written_on() {
+    let places = [concat!("/ho", "me/"), concat!("/wo", "rk/"), concat!("/ro", "ot/")];
+    let temporary = concat!("/tm", "p/");
+    let mut faults = Vec::new();
+    for file in texts() {
+        for (number, line) in file.lines() {
+            let named = places.iter().any(|place| line.contains(place));
+            if named || (line.contains(temporary) && !file.is_test()) {
+                faults.push(format!("{}:{number}: {}", file.path, line.trim()));
+            }
+        }
+    }
+    assert_tidy("no absolute path of a machine", &faults);
+}
+
+#[test]
+fn the_rules_are_built_on_almost_nothing() {
+    let manifest: toml::Table = read("core/Cargo.toml").parse().unwrap();
+    for table in ["dependencies", "build-dependencies"] {
+        let Some(table) = manifest.get(table).and_then(toml::Value::as_table) else { continue };
+        for name in table.keys() {
+            assert!(
+                CORE_DEPENDENCIES.contains(&name.as_str()),
+                "core/Cargo.toml: core may depend on {CORE_DEPENDENCIES:?} only, not on {name}"
+            );
+        }
+    }
+    assert!(!manifest.contains_key("target"), "core/Cargo.toml: core is the same on every platform");
+}
+
+#[test]
+fn the_rules_wait_for_nothing() {
+    let core: Vec<Text> = rust_files().into_iter().filter(|file| file.path.starts_with("core/")).collect();
+    let waits = |line: &str| line.contains("thread::sleep");
+    assert_tidy("core and its tests run in virtual time", &faults(&core, waits));
+}
+
+/// The keys of the configuration file, by table, from the one place in which they are declared.
+fn configuration_keys() -> Vec<(&'static str, String)> {
+    let source = read("config/src/raw.rs");
+    let mut keys = Vec::new();
+    for (name, table) in [("RawFile", ""), ("RawStore", "store"), ("RawListener", "listener")] {
+        let (_, rest) = source.split_once(&format!("raw_table! {{\n    {name},")).expect(name);
+        let (body, _) = rest.split_once("\n}").expect("the end of the table");
+        let key = |line: &str| Some(line.trim().split_once(": ")?.0.to_owned());
+        keys.extend(body.lines().skip(1).filter_map(key).map(|key| (table, key)));
+    }
+    assert!(keys.len() > 30, "raw.rs is written in another way than this test reads it: {keys:?}");
+    keys
+}
+
+#[test]
+fn every_key_of_the_configuration_stands_in_the_example() {
+    let example = read("pulsegate.example.toml");
+    let (gateway, listener) = example.split_once("\n[[listener]]").expect("a listener");
+    let (gateway, store) = gateway.split_once("\n[store]").expect("a store");
+    let shows = |part: &str, key: &str| {
+        part.lines().any(|line| {
+            let line = line.trim_start_matches("# ");
+            line.strip_prefix(key).is_some_and(|rest| rest.starts_with(" = "))
+        })
+    };
+    let missing = configuration_keys().into_iter().filter(|(table, key)| match (*table, key.as_str()) {
+        ("", "listener" | "store") => false,
+        ("", key) => !shows(gateway, key),
+        ("store", key) => !shows(store, key),
+        (_, key) => !shows(listener, key),
+    });
+    let faults: Vec<String> = missing
+        .map(|(table, key)| format!("pulsegate.example.toml: {key} is missing {table}").trim().to_owned())
+        .collect();
+    assert_tidy("each key is shown with its default", &faults);
+}
+
+fn retry_word(retry: Retry) -> String {
+    match retry {
+        Retry::Never => "never".to_owned(),
+        Retry::Now => "now".to_owned(),
+        Retry::After(span) => format!("after {} s", span.as_secs_f64()),
+    }
+}
+
+#[test]
+fn every_close_reason_is_documented() {
+    let table = read("PROTOCOL.md");
+    let rows: BTreeSet<&str> = table.lines().filter(|line| line.starts_with('|')).collect();
+    let row = |reason: &CloseReason| {
+        let (who, retry) = (reason.who().as_str(), retry_word(reason.retry()));
+        format!("| {} | {reason} | {who} | {retry} | {} |", reason.code(), reason.sentence())
+    };
+    let missing = CloseReason::ALL.iter().map(row).filter(|row| !rows.contains(row.as_str()));
+    let faults: Vec<String> = missing.map(|row| format!("PROTOCOL.md: no row {row}")).collect();
+    assert_tidy("each close reason stands in the table", &faults);
+}
+
+#[test]
+fn the_code_in_the_readme_is_the_code_of_the_example() {
+    let readme = read("README.md");
+    let (_, rest) = readme.split_once("```rust\n").expect("README.md has code in Rust");
+    let (code, _) = rest.split_once("```").expect("README.md: the code ends");
+    let example = read("gateway/examples/greeter.rs");
+    for part in code.split("\n\n").map(str::trim_end) {
+        assert!(example.contains(part), "README.md: not in gateway/examples/greeter.rs:\n{part}");
+    }
+}
+
+#[test]
+fn the_code_map_names_every_file() {
+    let map = read("ARCHITECTURE.md");
+    let is_part = |letter: char| !(letter.is_ascii_alphanumeric() || "_/.".contains(letter));
+    let is_path =
+        |word: &&str| MAPPED_CRATES.iter().any(|folder| word.starts_with(&format!("{folder}/src/")));
+    let words: BTreeSet<&str> = map.split(is_part).filter(is_path).collect();
+    // A folder stands for what is in it: there the first page of each file says what it is.
+    let (folders, named): (BTreeSet<&str>, BTreeSet<&str>) =
+        words.iter().partition(|word| word.ends_with('/'));
+    let is_covered = |path: &str| folders.iter().any(|folder| path.starts_with(folder));
+    let files = rust_files();
+    let sources = files.iter().filter(|file| is_source(file)).map(|file| file.path.as_str());
+    let sources: BTreeSet<&str> = sources.collect();
+    let missing = sources.difference(&named).filter(|path| !is_covered(path));
+    let missing = missing.map(|path| format!("ARCHITECTURE.md: {path} is missing"));
+    let all: BTreeSet<&str> = files.iter().map(|file| file.path.as_str()).collect();
+    let is_there = |path: &str| {
+        all.contains(path) || all.iter().any(|file| path.ends_with('/') && file.starts_with(path))
+    };
+    let stale = words
+        .iter()
+        .filter(|path| !is_there(path))
+        .map(|path| format!("ARCHITECTURE.md: there is no {path}"));
+    assert_tidy("the code map is complete", &missing.chain(stale).collect::<Vec<_>>());
+}
+
+/// What the code map has to name: the sources, but not the tests among them.
+fn is_source(file: &Text) -> bool {
+    MAPPED_CRATES.iter().any(|folder| file.path.starts_with(&format!("{folder}/src/"))) && !file.is_test()
+}
+
+/// The words in backticks, in their order.
+fn quoted(text: &str) -> Vec<String> {
+    text.split('`').skip(1).step_by(2).map(str::to_owned).collect()
+}
+
+/// The order in which a crate's modules stand, as its first page says.
+fn module_order(folder: &str) -> Vec<String> {
+    let path = format!("{folder}/src/lib.rs");
+    let page = read(&path);
+    let page: Vec<&str> = page.lines().map_while(|line| line.strip_prefix("//!")).map(str::trim).collect();
+    let page = page.join("\n");
+    let (_, rest) = page
+        .split_once("Modules, each using only those after it:")
+        .unwrap_or_else(|| panic!("{path}: its first page has to say the order of the modules"));
+    quoted(rest.split("\n\n").next().unwrap_or_default())
+}
+
+#[test]
+fn the_order_of_modules_is_complete_and_said_twice() {
+    let map = read("ARCHITECTURE.md");
+    for folder in ORDERED_CRATES {
+        let order = module_order(folder);
+        let source = read(&format!("{folder}/src/lib.rs"));
+        let declared = source.lines().filter_map(|line| {
+            line.trim_start_matches("pub ").strip_prefix("mod ").and_then(|rest| rest.strip_suffix(';'))
+        });
+        let mut declared: Vec<&str> = declared.filter(|module| *module != "tests").collect();
+        declared.sort_unstable();
+        let mut listed: Vec<&str> = order.iter().map(String::as_str).collect();
+        listed.sort_unstable();
+        assert_eq!(listed, declared, "{folder}/src/lib.rs: the listed modules are not those that there are");
+        let start = format!("- {folder}: ");
+        let line = map.lines().find_map(|line| line.strip_prefix(&start));
+        let line = line.unwrap_or_else(|| panic!("ARCHITECTURE.md: no line begins with {start:?}"));
+        assert_eq!(quoted(line), order, "ARCHITECTURE.md says another order than {folder}/src/lib.rs");
+    }
+}
+
+#[test]
+fn modules_use_only_what_comes_after_them() {
+    let files = rust_files();
+    let mut faults = Vec::new();
+    for folder in ORDERED_CRATES {
+        let order = module_order(folder);
+        let prefix = format!("{folder}/src/");
+        for file in &files {
+            let Some(path) = file.path.strip_prefix(&prefix) else { continue };
+            let module = path.trim_end_matches(".rs").split('/').next().unwrap_or_default();
+            if module == "lib" || module == "tests" {
+                continue;
+            }
+            let place = order.iter().position(|name| name == module);
+            for (line, used) in uses(&file.text) {
+                let its_place = order.iter().position(|name| *name == used);
+                // Without a place it is something that lib.rs exports: say its module instead.
+                if used != module && (its_place.is_none() || its_place < place) {
+                    faults.push(format!("{}:{line}: {module} uses {used}", file.path));
+                }
+            }
+            faults.extend(upward_uses(file, path));
+        }
+    }
+    assert_tidy("a module uses only those after it in the order of its lib.rs", &faults);
+}
+
+/// What `super` reaches from a file: its own module's parts, or another module behind the order's back.
+fn upward_uses(file: &Text, path: &str) -> Vec<String> {
+    let depth = path.split('/').count();
+    let outside = format!("use {}", "super::".repeat(depth));
+    let is_outside = |(_, line): &(usize, &str)| line.starts_with(&outside);
+    let fault = |(number, line): (usize, &str)| format!("{}:{number}: say crate:: in {line}", file.path);
+    file.lines().filter(is_outside).map(fault).collect()
+}
+
+/// The modules that a source names after `crate::`, with the lines. Comments may name whatever they like.
+fn uses(source: &str) -> Vec<(usize, String)> {
+    let code: Vec<&str> = source.lines().map(|line| line.split("//").next().unwrap_or_default()).collect();
+    let code = code.join("\n");
+    let mut found = Vec::new();
+    for (start, path) in code.match_indices("crate::") {
+        let before = code[..start].chars().next_back();
+        if before.is_some_and(|letter| letter.is_alphanumeric() || letter == '_') {
+            continue;
+        }
+        let rest = start + path.len()..code.len();
+        for (at, name) in first_names(&code, rest) {
+            found.push((code[..at].matches('\n').count() + 1, name));
+        }
+    }
+    found
+}
+
+/// The first names of a path, of which there are several if it begins with a group in braces.
+fn first_names(code: &str, rest: Range<usize>) -> Vec<(usize, String)> {
+    let name_at = |at: usize| {
+        let is_end = |letter: char| !(letter.is_alphanumeric() || letter == '_');
+        let name = code[at..].split(is_end).next().unwrap_or_default();
+        (!name.is_empty()).then(|| (at, name.to_owned()))
+    };
+    if !code[rest.clone()].starts_with('{') {
+        return name_at(rest.start).into_iter().collect();
+    }
+    let mut names = Vec::new();
+    let mut depth = 0;
+    let mut fresh = false;
+    for (at, letter) in code[rest.clone()].char_indices() {
+        match letter {
+            '{' => depth += 1,
+            '}' => depth -= 1,
+            ',' => fresh = true,
+            letter if !letter.is_whitespace() && depth == 1 && (fresh || names.is_empty()) => {
+                names.extend(name_at(rest.start + at));
+                fresh = false;
+            }
+            _ => {}
+        }
+        if depth == 0 {
+            break;
+        }
+    }
+    names
+}
+
+#[test]
+fn uses_are_found_in_groups_and_paths_and_not_in_comments() {
+    let source = "use crate::{a, b::c, d::{e, f}};\n//! crate::g\nfn x() { crate::h::i() }\nuse pulsegate_crate::j;\n\
+                  use crate::{\n    k,\n    l::{m,\n n},\n};\n";
+    let found = uses(source);
+    let names: Vec<(usize, &str)> = found.iter().map(|(line, name)| (*line, name.as_str())).collect();
+    assert_eq!(names, [(1, "a"), (1, "b"), (1, "d"), (3, "h"), (6, "k"), (7, "l")]);
+}
