@@ -8,7 +8,7 @@ use crate::config::{Config, ListenerConfig, PrintFormat, SINKS, STORE};
 use crate::counters::{Counts, Published};
 use crate::mailbox::{Command, Mailbox};
 use crate::shard::Leftover;
-use crate::shard::door::Delivery;
+use crate::shard::listener::Delivery;
 use crate::sink::print::Print;
 use crate::sink::queue::SinkQueue;
 use crate::sink::{Sink, SinkError};

@@ -5,57 +5,71 @@
 //! [`Shard::expire`], then what became ready, then [`Shard::handle_commands`], [`Shard::read_listed`],
 //! [`Shard::judge`], [`Shard::end_turn`]. Each is bounded, so that one loud peer, or ten thousand deadlines at
 //! once, can't keep the others waiting.
+//!
+//! Its state lies with those who own it: the connections, the outlets, the agenda. Whatever happens to one connection
+//! happens to it as [`Served`].
+//!
+//! Modules, each using only those after it: `simulation`, `event_loop`, `acceptor`, `sockets`, `gathering`, `commands`,
+//! `sessions`, `shares`, `stuck`, `draining`, `errands`, `deadlines`, `turning_away`, `reading`, `reconciling`,
+//! `served`, `output`, `listener`, `outlets`, `ledger`, `held`, `lane`, `resting`, `standstill`, `agenda`, `drain`,
+//! `connections`, `entry`, `table`, `time`, `io`.
 
 pub(crate) mod acceptor;
+mod agenda;
 mod commands;
+mod connections;
 mod deadlines;
-pub(crate) mod door;
 mod drain;
+mod draining;
 pub(crate) mod entry;
+mod errands;
 pub(crate) mod event_loop;
 mod gathering;
 mod held;
 pub(crate) mod io;
+mod lane;
 pub(crate) mod ledger;
+pub(crate) mod listener;
+mod outlets;
+mod output;
 mod reading;
+mod reconciling;
 mod resting;
+mod served;
 mod sessions;
-mod settling;
+mod shares;
 #[cfg(test)]
 mod simulation;
 pub(crate) mod sockets;
 mod standstill;
 mod stuck;
-mod sweep;
 pub(crate) mod table;
+mod time;
 mod turning_away;
 
 use crate::counters::{Counts, Published};
 use crate::id::ConnectionId;
 use crate::mailbox::{Command, Mailbox};
 use crate::peer::Peer;
-use crate::shard::door::{After, Courier, Desk, Door, Lane};
+use crate::shard::agenda::{Agenda, CLOSED_PER_TURN, Errand};
+use crate::shard::connections::Connections;
 use crate::shard::drain::Drain;
 use crate::shard::entry::{Entry, Marks, Waiting};
-use crate::shard::held::HeldEnd;
 use crate::shard::io::Io;
-use crate::shard::ledger::Ledger;
-use crate::shard::settling::SPENT_PER_TURN;
-use crate::shard::sweep::{Errand, Sweep};
-use crate::shard::table::Table;
-use crate::sink::Ended;
+use crate::shard::listener::Listener;
+use crate::shard::outlets::Outlets;
+use crate::shard::served::{Fate, Served};
+use crate::shard::time::ShardTime;
 use crate::sink::queue::SinkQueue;
-use crate::stores::{Opened, ticket};
+use crate::stores::Opened;
 use pulsegate_core::close::CloseReason;
 use pulsegate_core::connection::Connection;
-use pulsegate_core::policy::Policy;
-use pulsegate_core::stall::StallGuard;
 use pulsegate_core::time::{Instant, Now};
-use pulsegate_core::wheel::{Node, Wheel};
-use pulsegate_store::{Moment, Store};
-use std::collections::VecDeque;
+use pulsegate_core::wheel::Node;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+pub(crate) use crate::shard::outlets::Leftover;
 
 /// The one read buffer of a shard; idle connections own none.
 const READ_BUFFER_BYTES: usize = 64 * 1024;
@@ -64,7 +78,7 @@ const READ_BUFFER_BYTES: usize = 64 * 1024;
 #[derive(Debug)]
 pub(crate) struct Shared {
     /// The listeners, in the order of the configuration.
-    pub(crate) doors: Box<[Door]>,
+    pub(crate) listeners: Box<[Listener]>,
     /// The sinks that have a thread.
     pub(crate) queues: Box<[Arc<SinkQueue>]>,
     /// The stores, in the order of the ledgers.
@@ -73,53 +87,33 @@ pub(crate) struct Shared {
     pub(crate) numbers: AtomicU64,
 }
 
-/// What a shard could not hand over before it ended.
-#[derive(Debug, Default)]
-pub(crate) struct Leftover {
-    /// Ends that the sinks are to hear of when the stores in memory have forwarded what they can.
-    pub(crate) ends: Vec<HeldEnd>,
-    /// Messages that are lost.
-    pub(crate) messages: u64,
-}
-
 /// A part of the connections of a gateway.
 pub(crate) struct Shard<I: Io> {
-    index: usize,
     io: I,
+    time: ShardTime,
     shared: Arc<Shared>,
-    mailbox: Arc<Mailbox>,
+    inbox: Inbox,
+    connections: Connections<I::Stream>,
+    outlets: Outlets,
+    agenda: Agenda<I::Stream>,
+    drain: Option<Drain>,
+    buffers: Buffers,
+    counts: Counts,
     published: Arc<Published>,
-    guard: StallGuard,
-    table: Table<Entry<I::Stream>>,
-    wheel: Wheel,
-    /// The poller has told of everything that came until then.
-    heard: Instant,
-    /// What people's clocks showed when the turn began; a store wants to know.
-    wall_ms: u64,
-    lanes: Box<[Lane]>,
-    ledgers: Box<[Ledger]>,
-    buffer: Vec<u8>,
-    /// Bytes for the peer of the connection that is being served; empty between calls.
-    transmit: Vec<u8>,
+}
+
+/// What others ask of a shard.
+struct Inbox {
+    mailbox: Arc<Mailbox>,
     /// Taken out of the mailbox; empty between turns.
     commands: Vec<Command>,
-    /// To be read on without being told by the poller.
-    listed: VecDeque<ConnectionId>,
-    /// Their time for silence or for writing is over, unless a last try says otherwise.
-    suspects: VecDeque<ConnectionId>,
-    /// A sink for which reading was stopped has room again.
-    lanes_free: bool,
-    /// Those who wait to be told why they can't be kept, and some who were told, oldest first.
-    turned_away: VecDeque<ConnectionId>,
-    sweeps: VecDeque<Sweep>,
-    drain: Option<Drain>,
-    /// What could not be handed over before it ended.
-    pub(crate) leftover: Leftover,
-    /// So many end at once that their sockets are closed later.
-    rush: bool,
-    /// Sockets whose end has been sent, and that are still to be closed.
-    spent: VecDeque<I::Stream>,
-    counts: Counts,
+}
+
+/// What bytes pass through on their way; empty between events.
+struct Buffers {
+    read: Box<[u8]>,
+    /// Bytes for the peer of the connection that is being served.
+    transmit: Vec<u8>,
 }
 
 impl<I: Io> Shard<I> {
@@ -132,45 +126,58 @@ impl<I: Io> Shard<I> {
         published: Arc<Published>,
     ) -> Self {
         let now = io.now();
-        let lanes = shared.queues.iter().map(|queue| Lane::new(Arc::clone(queue))).collect();
-        let ledger = |opened: &Opened| {
-            let store: Arc<Store> = Arc::clone(&opened.store);
-            Ledger::new(store, opened.durability, opened.origins.clone())
-        };
-        let ledgers = shared.stores.iter().map(ledger).collect();
         Self {
-            index,
             io,
+            time: ShardTime::new(now),
+            outlets: Outlets::new(index, &shared.queues, &shared.stores),
             shared,
-            mailbox,
-            published,
-            guard: StallGuard::new(now),
-            table: Table::new(),
-            wheel: Wheel::new(now),
-            heard: now,
-            wall_ms: 0,
-            lanes,
-            ledgers,
-            buffer: vec![0; READ_BUFFER_BYTES],
-            transmit: Vec::new(),
-            commands: Vec::new(),
-            listed: VecDeque::new(),
-            suspects: VecDeque::new(),
-            lanes_free: false,
-            turned_away: VecDeque::new(),
-            sweeps: VecDeque::new(),
+            inbox: Inbox { mailbox, commands: Vec::new() },
+            connections: Connections::new(now),
+            agenda: Agenda::new(),
             drain: None,
-            leftover: Leftover::default(),
-            rush: false,
-            spent: VecDeque::new(),
+            buffers: Buffers { read: vec![0; READ_BUFFER_BYTES].into(), transmit: Vec::new() },
             counts: Counts::default(),
+            published,
         }
     }
 
     /// Reads the clock.
     pub(crate) fn now(&mut self) -> Now {
-        let instant = self.io.now();
-        self.guard.handle_reading(instant)
+        self.time.read(&mut self.io)
+    }
+
+    /// Serves the connection with this id, if it is still there, and obeys what it has become by that.
+    pub(crate) fn serve<T>(
+        &mut self,
+        id: ConnectionId,
+        call: impl FnOnce(&mut Served<'_, I>) -> T,
+    ) -> Option<T> {
+        let entry = self.connections.get(id)?;
+        let mut served = Served {
+            id,
+            listener: &self.shared.listeners[usize::from(entry.listener)],
+            entry,
+            io: &mut self.io,
+            time: &mut self.time,
+            outlets: &mut self.outlets,
+            agenda: &mut self.agenda,
+            drain: &mut self.drain,
+            counts: &mut self.counts,
+            buffer: &mut self.buffers.read,
+            transmit: &mut self.buffers.transmit,
+            fate: Fate::Stays,
+        };
+        let outcome = call(&mut served);
+        match served.fate {
+            Fate::Stays => {}
+            Fate::Reschedule => {
+                if let Some(deadline) = served.deadline() {
+                    self.connections.schedule(id, deadline);
+                }
+            }
+            Fate::Release { abort } => self.release(id, abort),
+        }
+        Some(outcome)
     }
 
     /// Takes in a connection, or gives it back with the reason for which it can't be kept.
@@ -181,7 +188,7 @@ impl<I: Io> Shard<I> {
         listener: u16,
     ) -> Result<(), (I::Stream, CloseReason)> {
         // A newcomer takes the place of one that has ended, so that these never add to the descriptors in use.
-        self.close_spent(1);
+        self.close_ended(1);
         let now = self.now();
         self.counts.accepted += 1;
         let outcome = self
@@ -209,112 +216,127 @@ impl<I: Io> Shard<I> {
         now: Now,
         stream: I::Stream,
         peer: Peer,
-        listener: u16,
+        place: u16,
     ) -> Result<(), (I::Stream, CloseReason)> {
-        let shared = Arc::clone(&self.shared);
-        let door = &shared.doors[usize::from(listener)];
-        let draining = self.drain.is_some().then_some(CloseReason::Drain);
-        if let Some(reason) = draining.or_else(|| self.obstacle_of_newcomers(door, now.own())) {
+        let listener = &self.shared.listeners[usize::from(place)];
+        let obstacle = if self.drain.is_some() {
+            Some(CloseReason::Drain)
+        } else {
+            let sink_stall = listener.policy.sink_stall;
+            self.outlets.obstacle_of_newcomers(listener.of_newcomers(), now.own(), sink_stall)
+        };
+        if let Some(reason) = obstacle {
             return Err((stream, reason));
         }
-        if let Err(reason) = door.limits.enter(now.instant, peer.source()) {
+        if let Err(reason) = listener.limits.enter(now.instant, peer.source()) {
             return Err((stream, reason));
         }
-        let number = self.shared.numbers.fetch_add(1, Relaxed) + 1;
-        let key = self.table.insert(Entry {
-            connection: Connection::new(now, &door.policy),
-            waiting: Waiting::default(),
-            number,
-            node: Node::UNFILED,
-            stream,
-            peer,
-            listener,
-            marks: Marks::default(),
-        });
-        if !self.watch(key) {
-            door.limits.leave(peer.source(), true);
-            return match self.table.remove(key) {
-                Some(entry) => Err((entry.stream, CloseReason::OutOfDescriptors)),
-                None => Ok(()),
-            };
+        let connection = Connection::new(now, &listener.policy);
+        match self.insert(connection, stream, peer, place, Marks::default()) {
+            Ok(id) => {
+                self.serve(id, |served| served.announce());
+                Ok(())
+            }
+            Err(stream) => {
+                self.shared.listeners[usize::from(place)].limits.leave(peer.source(), true);
+                Err((stream, CloseReason::OutOfDescriptors))
+            }
         }
-        self.file(key, now);
-        self.act(key, now, |_, _, courier| courier.announce());
-        Ok(())
     }
 
-    fn watch(&mut self, key: u32) -> bool {
-        let Some(entry) = self.table.at(key) else { return false };
-        let id = entry.id(key);
-        self.io.watch(&mut entry.stream, id).is_ok()
+    /// Puts one more among the connections, whose next deadline is yet to be scheduled; or gives its socket back, if that
+    /// can't be watched.
+    fn insert(
+        &mut self,
+        connection: Connection,
+        stream: I::Stream,
+        peer: Peer,
+        listener: u16,
+        marks: Marks,
+    ) -> Result<ConnectionId, I::Stream> {
+        let number = self.shared.numbers.fetch_add(1, Relaxed) + 1;
+        let (waiting, node) = (Waiting::default(), Node::UNFILED);
+        let entry = Entry { connection, waiting, number, node, stream, peer, listener, marks };
+        let id = self.connections.insert(entry);
+        let entry = self.connections.get(id);
+        if entry.is_some_and(|entry| self.io.watch(&mut entry.stream, id).is_ok()) {
+            return Ok(id);
+        }
+        self.connections.remove(id).map_or(Ok(id), |entry| Err(entry.stream))
+    }
+
+    /// A connection is over: everything that it held is given back.
+    fn release(&mut self, id: ConnectionId, abort: bool) {
+        let Some(entry) = self.connections.remove(id) else { return };
+        if entry.marks.turned_away.is_none() {
+            let listener = &self.shared.listeners[usize::from(entry.listener)];
+            listener.limits.leave(entry.peer.source(), !entry.connection.lifetime().has_spoken());
+        }
+        if self.agenda.closes_later() && !abort {
+            // The peer is told now. What else a close costs, a third of it, must not keep the next one waiting.
+            self.io.shut_down(&entry.stream);
+            self.agenda.close_later(entry.stream);
+        } else {
+            self.io.close(entry.stream, abort);
+        }
+    }
+
+    /// Closes up to so many of those whose end has been sent. Returns how many.
+    pub(crate) fn close_ended(&mut self, count: usize) -> usize {
+        let streams = self.agenda.take_unclosed(count);
+        let count = streams.len();
+        for stream in streams {
+            self.io.close(stream, false);
+        }
+        count
     }
 
     /// Hands over what the turn has gathered for sinks and stores, and publishes the counts.
     pub(crate) fn end_turn(&mut self) {
-        if !self.rush && !self.spent.is_empty() {
-            self.close_spent(SPENT_PER_TURN);
+        if !self.agenda.closes_later() {
+            self.close_ended(CLOSED_PER_TURN);
         }
         // The stores come first: if one has died, the ends that waited for it go into these batches.
         self.check_stuck();
         self.submit();
         self.give_up_late();
-        for lane in &mut self.lanes {
-            if !lane.batch.is_empty() {
-                lane.queue.push(self.index, std::mem::take(&mut lane.batch));
-            }
-            if lane.queue.is_full(0) {
-                let own = self.guard.handle_reading(self.io.now()).own();
-                lane.rests_since(own);
-            }
-            // Only now the queue counts all that stands in the way of those who are held back.
-            if !lane.paused.is_empty() && !lane.queue.wait(self.index) {
-                self.lanes_free = true;
-            }
-        }
-        self.counts.stalled_ms = self.guard.stalled().as_millis() as u64;
+        self.forget_ended();
+        let (time, io) = (&mut self.time, &mut self.io);
+        self.outlets.push(|| time.read(io).own());
+        self.counts.stalled_ms = self.time.stalled().as_millis() as u64;
         self.published.store(&self.counts);
     }
 
     /// Hands over what the turn has gathered for stores. From one that has died nothing more will come.
     fn submit(&mut self) {
-        let mut held_up = 0;
-        for place in 0..self.ledgers.len() {
-            let ledger = &mut self.ledgers[place];
-            let had_failed = ledger.has_failed();
-            self.lanes_free |= ledger.submit();
-            held_up += ledger.bytes();
-            if ledger.has_failed() && !had_failed {
-                ledger.held.release_all(&mut self.lanes);
-                self.sweep(Errand::Purge);
-            }
+        if self.outlets.submit() {
+            self.agenda.sweep(Errand::Purge);
         }
-        self.mailbox.set_held_up(held_up);
+        self.inbox.mailbox.set_held_up(self.outlets.held_up_bytes());
     }
 
     /// When the next turn is due though nothing becomes ready: now if work is left, `None` if nothing is
     /// to come. The shard counts as asleep until then.
     pub(crate) fn sleep(&mut self) -> Option<Instant> {
         let wake = if self.has_work() { Some(Instant::ORIGIN) } else { self.next_wake() };
-        self.guard.handle_sleep(wake)
+        self.time.sleep(wake)
     }
 
     fn has_work(&self) -> bool {
-        let waiting = [self.listed.len(), self.suspects.len(), self.sweeps.len(), self.spent.len()];
-        self.lanes_free || waiting.into_iter().any(|count| count > 0)
+        self.outlets.has_room() || self.agenda.has_work()
     }
 
     fn next_wake(&self) -> Option<Instant> {
         let drain = self.drain.as_ref().and_then(Drain::next);
         let bound = self.drain.as_ref().map(Drain::bound).filter(|_| !self.is_done());
         let stuck = self.next_stuck_check();
-        [self.wheel.next_wake(), drain, bound, stuck].into_iter().flatten().min()
+        [self.connections.next_wake(), drain, bound, stuck].into_iter().flatten().min()
     }
 
     /// Whether it has been told to stop and holds nothing any more.
     pub(crate) fn is_done(&self) -> bool {
-        let is_told = |ledger: &Ledger| ledger.held.is_empty() && ledger.is_handed_over();
-        let is_told = self.ledgers.iter().all(is_told);
-        self.drain.is_some() && self.table.is_empty() && is_told && self.spent.is_empty()
+        let holds_nothing = self.connections.table.is_empty() && self.outlets.is_handed_over();
+        self.drain.is_some() && holds_nothing && self.agenda.has_closed_all()
     }
 
     /// Whether it takes no newcomers any more.
@@ -322,82 +344,15 @@ impl<I: Io> Shard<I> {
         self.drain.is_some()
     }
 
-    /// Changes a connection by one call, and does what the call leaves to be done, but for the socket:
-    /// that is [`settle`](Self::settle)'s.
-    fn act(&mut self, key: u32, now: Now, call: impl FnOnce(&mut Connection, &Policy, &mut Courier<'_>)) {
-        let Some(entry) = self.table.at(key) else { return };
-        let door = &self.shared.doors[usize::from(entry.listener)];
-        let sessions = match door.ledger.and_then(|place| self.ledgers.get_mut(place)) {
-            None => None,
-            Some(ledger) => Some(Desk {
-                ledger,
-                policy: &door.policy,
-                ticket: ticket(self.index, entry.id(key)),
-                source: entry.peer.source().network(),
-                attachment: entry.connection.attachment(),
-                moment: moment(self.wall_ms, now),
-            }),
-        };
-        let mut courier = Courier {
-            transmit: &mut self.transmit,
-            delivery: door.delivery,
-            lanes: &mut self.lanes,
-            from: entry.from(key),
-            waiting: entry.waiting.len(),
-            sessions,
-            after: After::default(),
-        };
-        let was_newcomer = !entry.connection.lifetime().has_spoken();
-        call(&mut entry.connection, &door.policy, &mut courier);
-        if courier.after.finish {
-            entry.connection.finish(now, &door.policy, courier.waiting, &mut courier);
-        }
-        if was_newcomer && entry.connection.lifetime().has_spoken() {
-            door.limits.speak();
-        }
-        self.counts.messages += courier.after.messages;
-        let After { attach, closed, .. } = std::mem::take(&mut courier.after);
-        if let Some(reason) = closed {
-            let age = now.instant.since(entry.connection.lifetime().opened());
-            let ended = Ended { reason, age, totals: entry.connection.totals() };
-            if entry.marks.turned_away.is_none() {
-                courier.report(ended);
-            }
-            self.counts.count_end(reason);
-            log_end(entry, &ended);
-            if reason == CloseReason::RawListener {
-                door.handle_lost_client(entry.peer);
-            }
-        }
-        if let Some(attach) = attach {
-            self.ask_for_session(key, now, attach);
-        }
+    /// Takes what could not be handed over before it ended.
+    pub(crate) fn take_leftover(&mut self) -> Leftover {
+        std::mem::take(&mut self.outlets.leftover)
     }
-}
-
-/// The present, as a store wants to know it.
-const fn moment(wall_ms: u64, now: Now) -> Moment {
-    Moment { wall_ms, uptime_ms: now.instant.as_nanos() / 1_000_000 }
 }
 
 /// However a shard ends, nobody may go on writing to it.
 impl<I: Io> Drop for Shard<I> {
     fn drop(&mut self) {
-        self.mailbox.close();
+        self.inbox.mailbox.close();
     }
-}
-
-fn log_end<S>(entry: &Entry<S>, ended: &Ended) {
-    let Ended { reason, age, totals } = ended;
-    tracing::debug!(
-        connection = entry.number,
-        peer = %entry.peer.address(),
-        %reason,
-        who = reason.who().as_str(),
-        age_ms = age.as_millis() as u64,
-        messages = totals.messages,
-        bytes_in = totals.bytes_in,
-        bytes_out = totals.bytes_out,
-        "ended"
-    );
 }

@@ -11,8 +11,8 @@ use crate::counters::Published;
 use crate::limits::{Gauge, Limits};
 use crate::mailbox::Mailbox;
 use crate::shard::acceptor::Acceptor;
-use crate::shard::door::{Delivery, Door};
 use crate::shard::event_loop::{EventLoop, WAKER, listener_token};
+use crate::shard::listener::{Delivery, Listener};
 use crate::shard::sockets::Sockets;
 use crate::shard::{Leftover, Shard, Shared};
 use crate::sink::Sink;
@@ -28,7 +28,7 @@ use std::collections::HashSet;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::RawFd;
-use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Weak, mpsc};
 use std::time::Duration;
 
@@ -62,18 +62,15 @@ pub(super) fn start(
     let needs = config.listeners.iter().zip(&deliveries).zip(&ledgers);
     let needs = needs.map(|((listener, delivery), ledger)| Need::of(listener, delivery, *ledger)).collect();
     let total = Arc::new(Gauge::new(connections));
-    let door = |((listener, delivery), ledger): ((&ListenerConfig, Delivery), Option<usize>)| Door {
-        policy: listener.policy.clone(),
-        limits: Limits::new(Arc::clone(&total), listener),
-        delivery,
-        ledger,
-        met_pulse: AtomicBool::default(),
+    let listener = |((config, delivery), ledger): ((&ListenerConfig, Delivery), Option<usize>)| {
+        let limits = Limits::new(Arc::clone(&total), config);
+        Listener::new(config.policy.clone(), limits, delivery, ledger)
     };
-    let doors = config.listeners.iter().zip(deliveries).zip(ledgers).map(door).collect();
+    let listeners = config.listeners.iter().zip(deliveries).zip(ledgers).map(listener).collect();
     let owned = stores.clone();
     let all: Vec<Arc<Store>> = stores.iter().map(|opened| Arc::clone(&opened.store)).collect();
     let numbers = AtomicU64::new(0);
-    let shared = Arc::new(Shared { doors, queues: queues.clone(), stores: stores.into(), numbers });
+    let shared = Arc::new(Shared { listeners, queues: queues.clone(), stores: stores.into(), numbers });
 
     let published: Arc<[Arc<Published>]> = mailboxes.iter().map(|_| Arc::default()).collect();
     let weak = all.iter().map(Arc::downgrade).collect();

@@ -159,7 +159,7 @@ impl Acceptor {
             | ErrorKind::HostUnreachable
             | ErrorKind::NetworkUnreachable => Outcome::Accepted,
             // Sockets that have ended hold descriptors until they are closed: now, then.
-            _ if shard.close_spent(ACCEPTS_PER_TURN) > 0 => Outcome::Accepted,
+            _ if shard.close_ended(ACCEPTS_PER_TURN) > 0 => Outcome::Accepted,
             _ => self.handle_shortage(index, now, error, shard),
         }
     }

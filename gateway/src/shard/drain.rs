@@ -4,18 +4,12 @@
 //! newcomers are told to come back when the drain is over.
 
 use crate::id::ConnectionId;
-use crate::shard::Shard;
-use crate::shard::io::Io;
-use crate::shard::sweep::VISITS_PER_TURN;
 use crate::shard::table::{Numbered, Table};
 use pulsegate_core::close::{CloseReason, Retry};
-use pulsegate_core::frame::NOTICE_DRAIN;
-use pulsegate_core::time::{Instant, Now};
+use pulsegate_core::time::Instant;
 use std::collections::VecDeque;
 use std::time::Duration;
 
-/// The most that are ended in one turn, so that the others are served meanwhile.
-const ENDS_PER_TURN: usize = 256;
 /// How long a gateway takes from its last connection until the next one listens.
 const RESTART: Duration = Duration::from_secs(1);
 /// For so long after the last end newcomers are answered at the most.
@@ -55,16 +49,16 @@ impl Drain {
     }
 
     /// Plans the end of one more connection; `None` when all have their plan. Those that come now are not among them.
-    pub(crate) fn plan<T: Numbered>(&mut self, table: &mut Table<T>) -> Option<(u32, Instant)> {
-        let Some(key) = table.next_key(self.cursor?).filter(|_| self.planned < self.total) else {
+    pub(crate) fn plan<T: Numbered>(&mut self, table: &mut Table<T>) -> Option<(ConnectionId, Instant)> {
+        let Some(id) = table.next(self.cursor?).filter(|_| self.planned < self.total) else {
             self.cursor = None;
             return None;
         };
-        self.cursor = Some(key + 1);
+        self.cursor = Some(id.key() + 1);
         let end = self.end_of(self.planned);
         self.planned += 1;
-        self.waiting.push_back(ConnectionId::new(key, table.at(key)?.number()));
-        Some((key, end))
+        self.waiting.push_back(id);
+        Some((id, end))
     }
 
     /// The next connection to be ended by `now`, and its part of the drain, from 0 to 1; `None` when the pace is kept.
@@ -85,7 +79,7 @@ impl Drain {
     }
 
     /// Whether newcomers are still to be answered.
-    fn answers(&self, now: Instant) -> bool {
+    pub(crate) fn answers(&self, now: Instant) -> bool {
         now < self.began.after(self.within).after(ANSWERS_AFTER)
     }
 
@@ -104,11 +98,27 @@ impl Drain {
 
     /// When a client of this listener should come back: after the drain and the restart, and then so that with
     /// their parts between 0 and 1 all come at the rate at which the listener accepts.
-    fn retry(&self, now: Instant, listener: u16, part: f64) -> Retry {
+    pub(crate) fn retry(&self, now: Instant, listener: u16, part: f64) -> Retry {
         let left = self.began.after(self.within).since(now);
         let returns = self.returns.get(usize::from(listener)).copied().unwrap_or_default();
         let delay = left + RESTART + returns.mul_f64(part);
         Retry::After(Duration::from_millis(u64::try_from(delay.as_millis()).unwrap_or(u64::MAX)))
+    }
+
+    /// When somebody who is refused for this reason should come back, now that there may be a drain.
+    pub(crate) fn retry_of(
+        drain: &mut Option<Self>,
+        now: Instant,
+        listener: u16,
+        reason: CloseReason,
+    ) -> Retry {
+        match drain {
+            Some(drain) if reason == CloseReason::Drain => {
+                let part = drain.newcomer();
+                drain.retry(now, listener, part)
+            }
+            Some(_) | None => reason.retry(),
+        }
     }
 
     /// The part of the next newcomer.
@@ -123,76 +133,6 @@ impl Drain {
 
     fn end_of(&self, place: usize) -> Instant {
         self.began.after(self.within.mul_f64(self.part(place)))
-    }
-}
-
-impl<I: Io> Shard<I> {
-    /// Begins to end all connections, spread over `within`.
-    pub(crate) fn begin_drain(&mut self, now: Now, within: Duration) {
-        if self.drain.is_none() {
-            let returns = self.shared.doors.iter().map(|door| door.limits.return_time()).collect();
-            self.drain = Some(Drain::new(now.instant, within, self.table.len(), returns));
-        }
-    }
-
-    /// Plans ends and tells the clients, then ends so many connections that the drain keeps its pace.
-    pub(crate) fn drain_step(&mut self) {
-        let now = self.now();
-        for _ in 0..VISITS_PER_TURN {
-            let Some(drain) = &mut self.drain else { return };
-            let Some((key, end)) = drain.plan(&mut self.table) else { break };
-            self.act(key, now, |connection, policy, courier| {
-                let text = "the gateway is draining";
-                connection.notify(now, policy, NOTICE_DRAIN, end.since(now.instant), text, courier);
-            });
-            self.settle(key, now);
-        }
-        for _ in 0..ENDS_PER_TURN {
-            let Some((id, part)) = self.drain.as_mut().and_then(|drain| drain.take(now.instant)) else {
-                return;
-            };
-            let Some(key) = self.table.find(id) else { continue };
-            let Some(entry) = self.table.at(key) else { continue };
-            let listener = entry.listener;
-            let Some(drain) = &self.drain else { return };
-            let retry = drain.retry(now.instant, listener, part);
-            self.act(key, now, |connection, policy, courier| {
-                connection.close_until(now, policy, CloseReason::Drain, retry, courier);
-            });
-            self.settle(key, now);
-        }
-    }
-
-    /// Gives up what could not be handed over in time.
-    pub(crate) fn give_up_late(&mut self) {
-        let Some(bound) = self.drain.as_ref().map(Drain::bound) else { return };
-        if self.is_done() || self.now().instant < bound {
-            return;
-        }
-        self.end_all();
-        self.submit();
-        for ledger in &mut self.ledgers {
-            self.leftover.messages += ledger.give_up();
-            self.leftover.ends.extend(ledger.held.take_all());
-        }
-    }
-
-    /// When somebody who is refused for this reason should come back.
-    pub(crate) fn retry_of(&mut self, listener: u16, reason: CloseReason) -> Retry {
-        let now = self.now().instant;
-        match &mut self.drain {
-            Some(drain) if reason == CloseReason::Drain => {
-                let part = drain.newcomer();
-                drain.retry(now, listener, part)
-            }
-            Some(_) | None => reason.retry(),
-        }
-    }
-
-    /// Whether newcomers are not even answered any more: the drain has been over for a while.
-    pub(crate) fn answers_nobody(&mut self) -> bool {
-        let now = self.now().instant;
-        self.drain.as_ref().is_some_and(|drain| drain.next().is_none() && !drain.answers(now))
     }
 }
 
@@ -221,10 +161,11 @@ mod tests {
     fn each_end_comes_when_it_was_planned_though_others_have_left() {
         let (mut drain, mut table) = drain_of(10, Duration::from_secs(10));
         assert_eq!(drain.next(), Some(at(0)));
-        assert_eq!(drain.plan(&mut table), Some((0, at(0))));
+        assert_eq!(drain.plan(&mut table), Some((ConnectionId::new(0, 0), at(0))));
         assert_eq!(taken(&mut drain, at(0)), [0]);
         let plans: Vec<_> = std::iter::from_fn(|| drain.plan(&mut table)).collect();
-        assert_eq!(plans, (1..10).map(|n| (n, at(u64::from(n) * 1_000))).collect::<Vec<_>>());
+        let planned = |n: u32| (ConnectionId::new(n, n.into()), at(u64::from(n) * 1_000));
+        assert_eq!(plans, (1..10).map(planned).collect::<Vec<_>>());
         assert_eq!(drain.next(), Some(at(1_000)));
         table.remove(1);
         assert_eq!(taken(&mut drain, at(3_500)), [1, 2, 3]);

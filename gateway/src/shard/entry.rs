@@ -34,7 +34,7 @@ pub(crate) enum Input {
     #[default]
     Open,
     /// The last read found nothing more.
-    Drained,
+    ReadDry,
     /// It stands in the shard's list of those to be read on without being told by the poller, whatever was read since.
     Listed,
 }
@@ -46,42 +46,37 @@ pub(crate) struct Marks {
     pub(crate) input: Input,
     /// The poller says when it becomes writable.
     pub(crate) watches_writable: bool,
-    /// Writing failed for this reason: output is void, and only what is left to read keeps the socket.
-    pub(crate) void: Option<CloseReason>,
+    /// Writing failed for this reason: output is thrown away, and only what is left to read keeps the socket.
+    pub(crate) write_failure: Option<CloseReason>,
     /// It can't be kept, and waits until it is known in which language to tell it why. No limit and no sink knows of it.
     pub(crate) turned_away: Option<CloseReason>,
 }
 
 impl Marks {
     /// Whether the last read found nothing more.
-    pub(crate) fn is_drained(self) -> bool {
-        self.input == Input::Drained
+    pub(crate) fn is_read_dry(self) -> bool {
+        self.input == Input::ReadDry
     }
 
     /// A read has found nothing more.
-    pub(crate) fn mark_drained(&mut self) {
+    pub(crate) fn note_read_dry(&mut self) {
         if self.input == Input::Open {
-            self.input = Input::Drained;
+            self.input = Input::ReadDry;
         }
     }
 
     /// More has come.
-    pub(crate) fn forget_drained(&mut self) {
-        if self.input == Input::Drained {
+    pub(crate) fn note_unread(&mut self) {
+        if self.input == Input::ReadDry {
             self.input = Input::Open;
         }
     }
 }
 
 impl<S> Entry<S> {
-    /// Its id, at this place.
-    pub(crate) const fn id(&self, key: u32) -> ConnectionId {
-        ConnectionId::new(key, self.number)
-    }
-
-    /// How a sink gets to know it.
-    pub(crate) const fn from(&self, key: u32) -> From {
-        From { id: self.id(key), number: self.number, peer: self.peer }
+    /// How a sink gets to know the connection, which has this id.
+    pub(crate) const fn from(&self, id: ConnectionId) -> From {
+        From { id, number: self.number, peer: self.peer }
     }
 }
 
@@ -115,6 +110,11 @@ impl Waiting {
     /// How many bytes wait.
     pub(crate) fn len(&self) -> usize {
         self.bytes.as_ref().map_or(0, |unsent| unsent.bytes.len() - unsent.sent)
+    }
+
+    /// Whether nothing waits.
+    pub(crate) const fn is_empty(&self) -> bool {
+        self.bytes.is_none()
     }
 
     /// What waits, oldest first.

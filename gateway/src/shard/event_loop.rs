@@ -82,7 +82,7 @@ impl EventLoop {
                 self.gather(span);
             }
         }
-        Ok(std::mem::take(&mut self.shard.leftover))
+        Ok(self.shard.take_leftover())
     }
 
     /// Sleeps for so long, or until there is something to do by itself.

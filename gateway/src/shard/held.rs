@@ -2,7 +2,7 @@
 //! ledger, which may die with them.
 
 use crate::id::ConnectionId;
-use crate::shard::door::Lane;
+use crate::shard::lane::Lane;
 use crate::sink::Ended;
 use crate::sink::queue::From;
 use std::collections::HashMap;

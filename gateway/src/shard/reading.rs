@@ -2,15 +2,19 @@
 
 use crate::id::ConnectionId;
 use crate::shard::Shard;
-use crate::shard::door::{Delivery, Door};
 use crate::shard::entry::Input;
 use crate::shard::io::Io;
+use crate::shard::listener::Listener;
+use crate::shard::outlets::Outlet;
+use crate::shard::reconciling::failure_reason;
+use crate::shard::served::Served;
 use pulsegate_core::close::CloseReason;
 use pulsegate_core::connection::reply_bytes_max;
 use pulsegate_core::frame::PREFACE;
 use pulsegate_core::lifetime::{Pause, Phase};
 use pulsegate_core::policy::Framing;
 use pulsegate_core::pulse::{Opening, judge_opening};
+use pulsegate_core::time::Now;
 use std::io::ErrorKind;
 
 /// How often one connection is read in one go; the rest waits for the next turn.
@@ -19,6 +23,7 @@ const READS_AT_ONCE: usize = 4;
 const LISTED_PER_TURN: usize = 256;
 /// Reading rests rather than go on in smaller pieces than this, until some of the output has left.
 const READ_BYTES_MIN: usize = 256;
+
 /// How far a connection is to be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Reach {
@@ -32,214 +37,194 @@ pub(crate) enum Reach {
 impl<I: Io> Shard<I> {
     /// The poller says that there is something to read, and how far that reaches.
     pub(crate) fn handle_readable(&mut self, id: ConnectionId, reach: Reach) {
-        let Some(key) = self.table.find(id) else { return };
-        if let Some(entry) = self.table.at(key) {
-            entry.marks.forget_drained();
-            if reach == Reach::End && !entry.connection.wants_read() {
-                return self.handle_hangup(key);
+        self.serve(id, |served| {
+            served.entry.marks.note_unread();
+            if reach == Reach::End && !served.entry.connection.wants_read() {
+                return served.handle_hangup();
             }
-        }
-        self.read(key, reach);
+            served.read(reach);
+        });
     }
 
     /// The poller says that there is room to write.
     pub(crate) fn handle_writable(&mut self, id: ConnectionId) {
-        let Some(key) = self.table.find(id) else { return };
-        let now = self.now();
-        self.settle(key, now);
+        self.serve(id, |served| {
+            let now = served.now();
+            served.reconcile(now);
+        });
     }
 
     /// Reads on where the last turn stopped.
     pub(crate) fn read_listed(&mut self) {
-        for _ in 0..LISTED_PER_TURN.min(self.listed.len()) {
-            let Some(id) = self.listed.pop_front() else { return };
-            let Some(key) = self.table.find(id) else { continue };
-            if let Some(entry) = self.table.at(key) {
-                entry.marks.input = Input::Open;
-            }
-            self.read(key, Reach::End);
+        for _ in 0..LISTED_PER_TURN.min(self.agenda.listed.len()) {
+            let Some(id) = self.agenda.listed.pop_front() else { return };
+            self.serve(id, |served| {
+                served.entry.marks.input = Input::Open;
+                served.read(Reach::End);
+            });
         }
     }
+}
 
-    /// Remembers that a connection has to be read without being told by the poller.
-    pub(crate) fn list(&mut self, key: u32) {
-        let Some(entry) = self.table.at(key) else { return };
-        if entry.marks.input != Input::Listed {
-            entry.marks.input = Input::Listed;
-            self.listed.push_back(entry.id(key));
-        }
-    }
-
-    /// Reads a connection, if it wants to be read, until there is nothing more or it has had its share.
-    pub(crate) fn read(&mut self, key: u32, reach: Reach) {
-        let mut buffer = std::mem::take(&mut self.buffer);
-        let finished = (0..READS_AT_ONCE).any(|_| !self.read_once(key, reach, &mut buffer));
+impl<I: Io> Served<'_, I> {
+    /// Reads it, if it wants to be read, until there is nothing more or it has had its share.
+    pub(crate) fn read(&mut self, reach: Reach) {
+        let buffer = std::mem::take(&mut self.buffer);
+        let finished = (0..READS_AT_ONCE).any(|_| !self.read_once(reach, buffer));
         self.buffer = buffer;
         if !finished {
-            self.list(key);
+            self.list();
         }
     }
 
     /// Returns whether there may be more to read now.
-    fn read_once(&mut self, key: u32, reach: Reach, buffer: &mut [u8]) -> bool {
-        let room = self.room(key).min(buffer.len());
-        let Some(entry) = self.table.at(key).filter(|_| room > 0) else { return false };
-        let turned_away = entry.marks.turned_away;
-        let outcome = self.io.read(&mut entry.stream, &mut buffer[..room]);
+    fn read_once(&mut self, reach: Reach, buffer: &mut [u8]) -> bool {
+        let room = self.room().min(buffer.len());
+        if room == 0 {
+            return false;
+        }
+        let outcome = self.io.read(&mut self.entry.stream, &mut buffer[..room]);
         let now = self.now();
         match outcome {
             Ok(0) => {
-                self.mark_drained(key);
-                // After a reset that a write has found this is no end of the peer's making.
-                if self.give_up_void(key) || self.end_turned_away(key, now) {
-                    return false;
-                }
-                self.act(key, now, |connection, policy, courier| {
-                    connection.handle_discarded(policy, None);
-                    connection.handle_input_end(now, policy, courier);
-                });
-                self.settle(key, now);
+                self.handle_read_end(now);
                 false
             }
             Ok(count) => {
-                self.counts.bytes_in += count as u64;
-                if let Some(reason) = turned_away {
-                    self.hear_turned_away(key, now, reason, &buffer[..count]);
-                } else {
-                    self.act(key, now, |connection, policy, courier| {
-                        if connection.lifetime().phase() == Phase::Lingering {
-                            connection.handle_discarded(policy, Some(count));
-                        } else {
-                            connection.handle_input(now, policy, &buffer[..count], courier);
-                        }
-                    });
-                }
+                self.take_in(now, &buffer[..count]);
                 let more = count == room || reach == Reach::End;
                 if !more {
-                    self.mark_drained(key);
+                    self.entry.marks.note_read_dry();
                 }
-                self.settle(key, now);
+                self.reconcile(now);
                 more
             }
             Err(error) if error.kind() == ErrorKind::Interrupted => true,
             Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                self.mark_drained(key);
-                self.give_up_void(key);
+                self.entry.marks.note_read_dry();
+                self.fail_if_write_failed(now);
                 false
             }
             Err(error) => {
-                self.fail(key, failure_reason(&error));
+                self.fail(now, failure_reason(&error));
                 false
             }
         }
     }
 
-    /// How much may be read of this connection now. Zero holds it back until what stands in the way is gone.
-    fn room(&mut self, key: u32) -> usize {
-        let Some(entry) = self.table.at(key).filter(|entry| entry.connection.wants_read()) else { return 0 };
-        if entry.connection.lifetime().phase() != Phase::Open || entry.marks.turned_away.is_some() {
-            return usize::MAX;
+    fn take_in(&mut self, now: Now, bytes: &[u8]) {
+        self.counts.bytes_in += bytes.len() as u64;
+        if let Some(reason) = self.entry.marks.turned_away {
+            return self.hear_turned_away(now, reason, bytes);
         }
-        let door = &self.shared.doors[usize::from(entry.listener)];
-        let is_pulse = entry.connection.is_pulse();
-        let is_answered = !is_pulse && entry.marks.void.is_none();
-        let waiting = entry.waiting.len();
-        let answerable = if is_answered { answerable(door, waiting) } else { usize::MAX };
-        if answerable < READ_BYTES_MIN && waiting > door.policy.output_bytes_max / 2 {
-            self.rest(key, Pause::Output);
+        self.act(now, |connection, policy, output| {
+            if connection.lifetime().phase() == Phase::Lingering {
+                connection.handle_discarded(policy, Some(bytes.len()));
+            } else {
+                connection.handle_input(now, policy, bytes, output);
+            }
+        });
+    }
+
+    fn handle_read_end(&mut self, now: Now) {
+        self.entry.marks.note_read_dry();
+        // After a reset that a write has found this is no end of the peer's making.
+        if self.fail_if_write_failed(now) || self.end_turned_away(now) {
+            return;
+        }
+        self.change(now, |connection, policy, output| {
+            connection.handle_discarded(policy, None);
+            connection.handle_input_end(now, policy, output);
+        });
+    }
+
+    /// How much may be read of it now. Zero holds it back until what stands in the way is gone.
+    fn room(&mut self) -> usize {
+        let connection = &self.entry.connection;
+        if self.is_over() || !connection.wants_read() {
             return 0;
         }
-        match door.delivery {
-            Delivery::Echo(_) | Delivery::Discard if !is_pulse => answerable,
-            Delivery::Echo(_) | Delivery::Discard | Delivery::Lane(_) | Delivery::Store => {
-                let share = self.share_of(key);
-                if share == 0 {
-                    let now = self.now();
-                    self.hold_for_share(key, now);
-                    return 0;
-                }
-                match self.obstacle_of(key) {
-                    None => answerable.min(share),
-                    Some(CloseReason::SinkStalled) if self.begins_a_session(key) => answerable.min(share),
-                    Some(obstacle) => {
-                        self.hold(key, obstacle);
-                        0
-                    }
-                }
+        if connection.lifetime().phase() != Phase::Open || self.entry.marks.turned_away.is_some() {
+            return usize::MAX;
+        }
+        let is_answered = !connection.is_pulse() && self.entry.marks.write_failure.is_none();
+        let waiting = self.entry.waiting.len();
+        let answerable = if is_answered { answerable(self.listener, waiting) } else { usize::MAX };
+        if answerable < READ_BYTES_MIN && waiting > self.listener.policy.output_bytes_max / 2 {
+            self.rest(Pause::Output);
+            return 0;
+        }
+        if matches!(self.outlet(), Outlet::Discard | Outlet::Echo(_)) {
+            return answerable;
+        }
+        let share = self.share();
+        if share == 0 {
+            self.hold_for_share();
+            return 0;
+        }
+        match self.obstacle() {
+            None => answerable.min(share),
+            Some(CloseReason::SinkStalled) if self.begins_a_session() => answerable.min(share),
+            Some(obstacle) => {
+                self.hold(obstacle);
+                0
             }
         }
     }
 
     /// Whether what waits to be read, the first that comes, is of a client of the pulse protocol: it is let in, and only
     /// its messages wait for the sink.
-    fn begins_a_session(&mut self, key: u32) -> bool {
-        let Some(entry) = self.table.at(key) else { return false };
-        let policy = &self.shared.doors[usize::from(entry.listener)].policy;
-        if entry.connection.totals().bytes_in > 0 || !entry.connection.is_undecided(policy) {
+    fn begins_a_session(&mut self) -> bool {
+        let connection = &self.entry.connection;
+        if connection.totals().bytes_in > 0 || !connection.is_undecided(&self.listener.policy) {
             return false;
         }
         let mut opening = [0; PREFACE.len()];
-        let count = self.io.peek(&entry.stream, &mut opening);
+        let count = self.io.peek(&self.entry.stream, &mut opening);
         matches!(judge_opening(&opening[..count]), Opening::Pulse | Opening::OtherVersion)
     }
 
     /// The sink takes nothing: reading rests, and with it the clocks of silence. A failed sink ends it.
-    fn hold(&mut self, key: u32, obstacle: CloseReason) {
-        let now = self.now();
+    fn hold(&mut self, obstacle: CloseReason) {
         if obstacle == CloseReason::SinkFailed {
-            return self.end(key, now, obstacle);
+            let now = self.now();
+            return self.end(now, obstacle);
         }
-        self.note_paused(key);
-        self.rest(key, Pause::Sink);
+        self.outlets.pause(self.outlet(), self.id);
+        self.rest(Pause::Sink);
         // From now on it is known since when it waits.
         let now = self.now();
-        self.note_progress(key, now);
+        self.note_progress(now);
     }
 
-    fn rest(&mut self, key: u32, why: Pause) {
+    fn rest(&mut self, why: Pause) {
         let now = self.now();
-        if let Some(entry) = self.table.at(key) {
-            entry.connection.pause(now, why);
-        }
-        self.settle(key, now);
+        self.entry.connection.pause(now, why);
+        self.reconcile(now);
     }
 
     /// Reading is stopped, but the socket may have come to an error: that is seen all the same.
-    fn handle_hangup(&mut self, key: u32) {
-        let Some(entry) = self.table.at(key) else { return };
-        if let Some(error) = self.io.failure(&entry.stream) {
-            self.fail(key, failure_reason(&error));
+    fn handle_hangup(&mut self) {
+        if let Some(error) = self.io.failure(&self.entry.stream) {
+            let now = self.now();
+            self.fail(now, failure_reason(&error));
         }
     }
 
     /// If writing has failed before: now everything is read too. Returns whether it has.
-    fn give_up_void(&mut self, key: u32) -> bool {
-        let void = self.table.at(key).and_then(|entry| entry.marks.void);
-        if let Some(reason) = void {
-            self.fail(key, reason);
+    fn fail_if_write_failed(&mut self, now: Now) -> bool {
+        let failure = self.entry.marks.write_failure;
+        if let Some(reason) = failure {
+            self.fail(now, reason);
         }
-        void.is_some()
-    }
-
-    fn fail(&mut self, key: u32, reason: CloseReason) {
-        let now = self.now();
-        self.act(key, now, |connection, policy, courier| {
-            connection.handle_failure(now, policy, reason, courier)
-        });
-        self.settle(key, now);
-    }
-
-    fn mark_drained(&mut self, key: u32) {
-        if let Some(entry) = self.table.at(key) {
-            entry.marks.mark_drained();
-        }
+        failure.is_some()
     }
 }
 
 /// How much may be read of a raw connection so that what it is answered stays within its output limit, but for the
 /// last answer, if so much waits already.
-fn answerable(door: &Door, waiting: usize) -> usize {
-    let policy = &door.policy;
+fn answerable(listener: &Listener, waiting: usize) -> usize {
+    let policy = &listener.policy;
     let free = policy.output_bytes_max.saturating_sub(waiting);
     let replied = policy.reply.as_ref().map_or(usize::MAX, |reply| {
         let message_bytes_min = match policy.framing {
@@ -248,22 +233,8 @@ fn answerable(door: &Door, waiting: usize) -> usize {
         };
         (free / reply_bytes_max(reply)).max(1).saturating_mul(message_bytes_min)
     });
-    match door.delivery {
-        Delivery::Echo(_) => free.min(replied),
-        Delivery::Discard | Delivery::Lane(_) | Delivery::Store => replied,
-    }
-}
-
-/// Whose doing an error of a socket is.
-#[expect(clippy::wildcard_enum_match_arm, reason = "an open enum, and any other error is just that")]
-pub(crate) fn failure_reason(error: &std::io::Error) -> CloseReason {
-    match error.kind() {
-        ErrorKind::ConnectionReset | ErrorKind::ConnectionAborted | ErrorKind::BrokenPipe => {
-            CloseReason::PeerReset
-        }
-        ErrorKind::TimedOut | ErrorKind::HostUnreachable | ErrorKind::NetworkUnreachable => {
-            CloseReason::PeerVanished
-        }
-        _ => CloseReason::SocketError,
+    match listener.raw {
+        Outlet::Echo(_) => free.min(replied),
+        Outlet::Discard | Outlet::Lane(_) | Outlet::Ledger { .. } => replied,
     }
 }

@@ -1,20 +1,10 @@
-//! Those who have used up their share of what a store keeps: nothing more is read from them until the store has made
-//! room, and the time doesn't count as silence. As with a sink that takes nothing, `sink_stall` bounds it.
+//! What a shard knows of those who have used up their share of what a store keeps. Knows connections by their ids alone.
 
 use crate::id::ConnectionId;
 use crate::peer::Source;
-use crate::shard::Shard;
-use crate::shard::io::Io;
 use crate::shard::table::{Numbered, Table};
-use pulsegate_core::connection::Attachment;
-use pulsegate_core::frame::{NOTICE_GOES_ON, NOTICE_RESTS, PREFACE};
-use pulsegate_core::lifetime::Pause;
-use pulsegate_core::time::{Instant, Now};
+use pulsegate_core::time::Instant;
 use std::time::Duration;
-
-const RESTS: &str =
-    "nothing more is read: this session, or its address, has used up its share of what is kept";
-const GOES_ON: &str = "receipts go on";
 
 /// At most one line about each kind in this time.
 const SILENCE_BETWEEN_LINES: Duration = Duration::from_secs(10);
@@ -40,20 +30,34 @@ impl Resting {
         self.held.len()
     }
 
-    const fn is_empty(&self) -> bool {
-        self.sessions.is_empty() && self.sources.is_empty()
-    }
-
-    fn names(&self, source: Source, session: Option<u64>) -> bool {
-        self.sources.contains(&source.number())
+    /// Whether this session or the network of this source rests.
+    pub(crate) fn names(&self, source: impl FnOnce() -> Source, session: Option<u64>) -> bool {
+        if self.sessions.is_empty() && self.sources.is_empty() {
+            return false;
+        }
+        self.sources.contains(&source().network().number())
             || session.is_some_and(|session| self.sessions.contains(&session))
     }
 
-    /// Notes one more that is held back. Those who end meanwhile are forgotten before they are more than the others.
-    fn hold<T: Numbered>(&mut self, id: ConnectionId, table: &mut Table<T>) {
+    /// Those who rest now are these, as the store says, and no others. Returns the connections that were held back.
+    pub(crate) fn replace(
+        &mut self,
+        sessions: Box<[u64]>,
+        sources: Box<[pulsegate_store::Source]>,
+    ) -> Vec<ConnectionId> {
+        (self.sessions, self.sources) = (sessions, sources);
+        std::mem::take(&mut self.held)
+    }
+
+    /// Notes one more that is held back.
+    pub(crate) fn hold(&mut self, id: ConnectionId) {
         self.held.push(id);
+    }
+
+    /// Forgets those who have ended meanwhile before they are more than the others.
+    pub(crate) fn forget_ended<T: Numbered>(&mut self, table: &mut Table<T>) {
         if self.held.len() > 2 * table.len() + ENDED_MIN {
-            self.held.retain(|id| table.find(*id).is_some());
+            self.held.retain(|id| table.get(*id).is_some());
         }
     }
 
@@ -63,7 +67,7 @@ impl Resting {
     }
 
     /// Says in the log, once in a while, who rests that did not before, and how many do.
-    fn tell(&mut self, now: Instant, sessions: &[u64], sources: &[pulsegate_store::Source]) {
+    pub(crate) fn tell(&mut self, now: Instant, sessions: &[u64], sources: &[pulsegate_store::Source]) {
         let session = sessions.iter().find(|session| !self.sessions.contains(session));
         let source = sources.iter().find(|source| !self.sources.contains(source));
         let is_silent = self.told.is_some_and(|told| now.since(told) < SILENCE_BETWEEN_LINES);
@@ -88,73 +92,5 @@ impl Resting {
                  retention_bytes, which means no share"
             );
         }
-    }
-}
-
-impl<I: Io> Shard<I> {
-    /// The store names all who rest now.
-    pub(crate) fn handle_resting(
-        &mut self,
-        now: Now,
-        ledger: usize,
-        sessions: Box<[u64]>,
-        sources: Box<[pulsegate_store::Source]>,
-    ) {
-        let resting = &mut self.ledgers[ledger].resting;
-        if self.index == 0 {
-            resting.tell(now.instant, &sessions, &sources);
-        }
-        (resting.sessions, resting.sources) = (sessions, sources);
-        for id in std::mem::take(&mut resting.held) {
-            let Some(key) = self.table.find(id) else { continue };
-            if self.rests(key) {
-                self.ledgers[ledger].resting.held.push(id);
-                continue;
-            }
-            self.act(key, now, |connection, policy, courier| {
-                connection.resume(now, policy, Pause::Share);
-                connection.notify(now, policy, NOTICE_GOES_ON, Duration::ZERO, GOES_ON, courier);
-            });
-            self.list(key);
-            self.settle(key, now);
-        }
-    }
-
-    /// How much may be read of a connection with regard to its share. Who has yet to show what it speaks, or to get its
-    /// session, can't send a message by that.
-    pub(crate) fn share_of(&mut self, key: u32) -> usize {
-        if !self.rests(key) {
-            return usize::MAX;
-        }
-        let Some(entry) = self.table.at(key) else { return 0 };
-        let policy = &self.shared.doors[usize::from(entry.listener)].policy;
-        if entry.connection.is_undecided(policy) {
-            return PREFACE.len();
-        }
-        let is_attaching = entry.connection.is_pulse() && entry.connection.attachment().is_none();
-        if is_attaching { usize::MAX } else { 0 }
-    }
-
-    /// Holds a connection back until the store has made room.
-    pub(crate) fn hold_for_share(&mut self, key: u32, now: Now) {
-        let Some(ledger) = self.ledger_of(key) else { return };
-        let Some(entry) = self.table.at(key) else { return };
-        let id = entry.id(key);
-        self.ledgers[ledger].resting.hold(id, &mut self.table);
-        self.act(key, now, |connection, policy, courier| {
-            connection.pause(now, Pause::Share);
-            connection.notify(now, policy, NOTICE_RESTS, Duration::ZERO, RESTS, courier);
-        });
-        self.settle(key, now);
-    }
-
-    fn rests(&mut self, key: u32) -> bool {
-        let Some(ledger) = self.ledger_of(key).filter(|ledger| !self.ledgers[*ledger].resting.is_empty())
-        else {
-            return false;
-        };
-        let Some(entry) = self.table.at(key) else { return false };
-        let session = entry.connection.attachment().map(|Attachment { session, .. }| session);
-        self.ledgers[ledger].resting.names(entry.peer.source().network(), session)
     }
 }

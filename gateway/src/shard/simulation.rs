@@ -23,8 +23,8 @@ use crate::limits::{Gauge, Limits};
 use crate::mailbox::{Command, Mailbox};
 use crate::origins::Origins;
 use crate::peer::Peer;
-use crate::shard::door::Door;
 use crate::shard::ledger::Ledger;
+use crate::shard::listener::Listener;
 use crate::shard::{Shard, Shared};
 use crate::sink::queue::SinkQueue;
 use crate::stores::Destination;
@@ -42,7 +42,7 @@ use std::cell::RefCell;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 use world::{Link, Ready, SimulatedIo, World};
 
@@ -102,7 +102,7 @@ impl Simulation {
             let limits = Limits::new(Arc::clone(&total), &config);
             let policy = (rule.policy)();
             let ledger = (policy.protocol != Protocol::Raw).then_some(0);
-            Door { policy, limits, delivery: rule.delivery, ledger, met_pulse: AtomicBool::default() }
+            Listener::new(policy, limits, rule.delivery, ledger)
         };
         let queues: Box<[Arc<SinkQueue>]> = [Arc::clone(&queue)].into();
         let mailboxes: Arc<[Arc<Mailbox>]> = [Arc::clone(&mailbox)].into();
@@ -110,7 +110,7 @@ impl Simulation {
         let post = Destination { mailboxes, awaited: Arc::default() }.post(0);
         let judge = Arc::new(Judge::new(post, Arc::clone(&origins)));
         let shared = Shared {
-            doors: RULES.iter().map(door).collect(),
+            listeners: RULES.iter().map(door).collect(),
             queues,
             stores: [].into(),
             numbers: AtomicU64::new(0),
@@ -119,7 +119,7 @@ impl Simulation {
         let mut shard =
             Shard::new(0, io, Arc::new(shared), Arc::clone(&mailbox), Arc::new(Published::default()));
         let committing: Arc<Judge> = Arc::clone(&judge);
-        shard.ledgers = [Ledger::new(committing, Durability::None, Some(origins))].into();
+        shard.outlets.ledgers = [Ledger::new(committing, Durability::None, Some(origins))].into();
         let model = Model::new(Rc::clone(&world));
         let devices = Devices::new(Rc::clone(&world), DEVICES);
         let mut random = Rng::with_seed(seed);
@@ -217,14 +217,14 @@ impl Simulation {
     fn open_entries(&mut self) -> u64 {
         let mut open = 0;
         let mut from = 0;
-        while let Some(key) = self.shard.table.next_key(from) {
-            from = key + 1;
-            let Some(entry) = self.shard.table.at(key) else { continue };
+        while let Some(id) = self.shard.connections.table.next(from) {
+            from = id.key() + 1;
+            let Some(entry) = self.shard.connections.get(id) else { continue };
             if entry.connection.lifetime().phase() != Phase::Open {
                 continue;
             }
             open += 1;
-            let most = self.shard.shared.doors[usize::from(entry.listener)].policy.output_bytes_max;
+            let most = self.shard.shared.listeners[usize::from(entry.listener)].policy.output_bytes_max;
             let waiting = entry.waiting.len();
             assert!(entry.connection.is_pulse() || waiting <= most + REPLY_BYTES, "{waiting} bytes wait");
         }
@@ -255,7 +255,7 @@ impl Simulation {
             }
         };
         if refused == Some(CloseReason::SinkStalled) {
-            let is_overrun = self.queue.is_overrun(self.shard.lanes[0].batch.bytes());
+            let is_overrun = self.queue.is_overrun(self.shard.outlets.lanes[0].batch.bytes());
             assert!(
                 is_overrun || self.model.has_stalled(self.now()),
                 "a full sink is no reason to refuse anybody"
@@ -266,9 +266,8 @@ impl Simulation {
 
     /// Why this client waits to be told that it can't be kept, if it does.
     fn turned_away(&mut self, client: usize) -> Option<CloseReason> {
-        let id = *self.shard.turned_away.back()?;
-        let key = self.shard.table.find(id)?;
-        let entry = self.shard.table.at(key).filter(|entry| entry.stream == client)?;
+        let id = *self.shard.agenda.turned_away.back()?;
+        let entry = self.shard.connections.get(id).filter(|entry| entry.stream == client)?;
         entry.marks.turned_away
     }
 
@@ -396,16 +395,19 @@ impl Simulation {
             self.advance(Duration::from_secs(1));
         }
         assert!(self.shard.is_done(), "a drain ends");
-        for ledger in &self.shard.ledgers {
-            assert!(ledger.is_handed_over() && self.shard.leftover.ends.is_empty(), "nothing is left behind");
+        for ledger in &self.shard.outlets.ledgers {
+            assert!(
+                ledger.is_handed_over() && self.shard.outlets.leftover.ends.is_empty(),
+                "nothing is left behind"
+            );
         }
-        if let (Some(origins), false) = (&self.shard.ledgers[0].origins, self.judge.is_dead()) {
+        if let (Some(origins), false) = (&self.shard.outlets.ledgers[0].origins, self.judge.is_dead()) {
             assert_eq!(origins.count(), 0, "nobody is remembered who has gone");
         }
         self.serve_sink(usize::MAX);
         self.model.check_end(&self.shard.counts, &self.devices.sessions);
         self.devices.check_end(&self.judge, &self.model.arrived(&self.devices.sessions));
-        for door in &self.shard.shared.doors {
+        for door in &self.shard.shared.listeners {
             door.limits.assert_empty();
         }
         self.shard.counts.clone()

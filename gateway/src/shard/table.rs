@@ -75,17 +75,27 @@ impl<T: Numbered> Table<T> {
         (index * Chunk::<T>::PLACES + place) as u32
     }
 
-    /// What stands at `key`.
+    /// What stands at `key`. Whoever serves a connection asks for it by its id.
     pub(crate) fn at(&mut self, key: u32) -> Option<&mut T> {
         let (index, place) = split::<T>(key);
         self.chunks.get_mut(index)?.as_mut()?.slots.get_mut(place)?.as_mut()
     }
 
-    /// The place of `id`, if it is still the same connection.
-    pub(crate) fn find(&mut self, id: ConnectionId) -> Option<u32> {
+    /// What has this id, if it is still there.
+    pub(crate) fn get(&mut self, id: ConnectionId) -> Option<&mut T> {
         let key = id.key();
-        let same = ConnectionId::new(key, self.at(key)?.number()) == id;
-        same.then_some(key)
+        self.at(key).filter(|value| ConnectionId::new(key, value.number()) == id)
+    }
+
+    /// The id of what stands at `key`.
+    pub(crate) fn id_at(&mut self, key: u32) -> Option<ConnectionId> {
+        Some(ConnectionId::new(key, self.at(key)?.number()))
+    }
+
+    /// The id of the first that stands at or after `from`.
+    pub(crate) fn next(&mut self, from: u32) -> Option<ConnectionId> {
+        let key = self.next_key(from)?;
+        self.id_at(key)
     }
 
     /// Takes out what stands at `key`.
@@ -102,7 +112,7 @@ impl<T: Numbered> Table<T> {
     }
 
     /// The first occupied place at or after `from`.
-    pub(crate) fn next_key(&self, from: u32) -> Option<u32> {
+    fn next_key(&self, from: u32) -> Option<u32> {
         let (first, place) = split::<T>(from);
         for (index, chunk) in self.chunks.iter().enumerate().skip(first) {
             let start = if index == first { place } else { 0 };
@@ -186,10 +196,10 @@ mod tests {
         assert_eq!(keys, (0..3000).collect::<Vec<u32>>());
         assert_eq!(table.remove(7), Some(7));
         assert_eq!(table.remove(7), None);
-        assert_eq!(table.find(ConnectionId::new(7, 7)), None);
+        assert_eq!(table.get(ConnectionId::new(7, 7)), None);
         assert_eq!(table.insert(5000), 7);
-        assert_eq!(table.find(ConnectionId::new(7, 7)), None);
-        assert_eq!(table.find(ConnectionId::new(7, 5000)), Some(7));
+        assert_eq!(table.get(ConnectionId::new(7, 7)), None);
+        assert_eq!(table.get(ConnectionId::new(7, 5000)), Some(&mut 5000));
         assert_eq!(table.len(), 3000);
     }
 

@@ -8,7 +8,7 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 const FILE_LINES_MAX: usize = 500;
-const ARCHITECTURE_LINES_MAX: usize = 150;
+const ARCHITECTURE_LINES_MAX: usize = 200;
 const README_LINES_MAX: usize = 150;
 const CONTRIBUTING_LINES_MAX: usize = 120;
 

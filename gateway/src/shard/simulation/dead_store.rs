@@ -117,16 +117,16 @@ fn an_end_that_waits_for_a_store_is_not_told_when_another_one_dies() {
     let (mut simulation, client) = one_under_way();
     let mailboxes = [Arc::clone(&simulation.mailbox)].into();
     let post = Destination { mailboxes, awaited: Arc::default() }.post(1);
-    let origins = simulation.shard.ledgers[0].origins.clone().expect("it is in memory");
+    let origins = simulation.shard.outlets.ledgers[0].origins.clone().expect("it is in memory");
     let other = Arc::new(Judge::new(post, origins));
-    let mut ledgers = std::mem::take(&mut simulation.shard.ledgers).into_vec();
+    let mut ledgers = std::mem::take(&mut simulation.shard.outlets.ledgers).into_vec();
     ledgers.push(Ledger::new(Arc::<Judge>::clone(&other), Durability::None, None));
-    simulation.shard.ledgers = ledgers.into();
+    simulation.shard.outlets.ledgers = ledgers.into();
     end(&mut simulation, client);
     other.die();
-    simulation.shard.ledgers[1].request(Request::Confirm { session: 1, epoch: 1, floor: 0 });
+    simulation.shard.outlets.ledgers[1].request(Request::Confirm { session: 1, epoch: 1, floor: 0 });
     simulation.advance(Duration::ZERO);
-    assert!(simulation.shard.ledgers[1].has_failed());
+    assert!(simulation.shard.outlets.ledgers[1].has_failed());
     assert!(!is_told(&mut simulation, client), "its messages come first");
     simulation.serve_judge(usize::MAX);
     simulation.advance(Duration::ZERO);
@@ -147,7 +147,7 @@ fn raw_clients_need_no_store_for_sessions() {
         simulation.call(device);
         simulation.advance(Duration::ZERO);
     }
-    assert!(simulation.shard.ledgers[0].has_failed());
+    assert!(simulation.shard.outlets.ledgers[0].has_failed());
     let new = simulation.connect_from(super::AUTO, 3);
     simulation.model.say(old, b"after\n");
     simulation.model.say(new, b"a newcomer\n");

@@ -1,6 +1,6 @@
 //! The doors of the simulated gateway, and what they promise and demand.
 
-use crate::shard::door::Delivery;
+use crate::shard::listener::Delivery;
 use pulsegate_core::exchange::Window;
 use pulsegate_core::policy::{
     Framing, Heartbeat, LifetimePolicy, MinimumRate, Policy, Protocol, PulsePolicy,

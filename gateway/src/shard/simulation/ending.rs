@@ -36,11 +36,11 @@ fn draining() -> (Simulation, Arc<Shelf>) {
     let mut simulation = Simulation::new(0);
     let shelf = Arc::new(Shelf(Mutex::new((4, Vec::new()))));
     let ledger = Ledger::new(Arc::<Shelf>::clone(&shelf), Durability::Synced, None);
-    simulation.shard.ledgers = [ledger].into();
-    (1..=10).for_each(|number| simulation.shard.ledgers[0].request(append(number)));
+    simulation.shard.outlets.ledgers = [ledger].into();
+    (1..=10).for_each(|number| simulation.shard.outlets.ledgers[0].request(append(number)));
     simulation.mailbox.post(Command::Drain(SECOND)).expect("the shard runs");
     simulation.advance(2 * SECOND);
-    assert!(simulation.shard.table.is_empty());
+    assert!(simulation.shard.connections.table.is_empty());
     (simulation, shelf)
 }
 
@@ -52,7 +52,7 @@ fn a_drain_ends_when_a_busy_store_has_taken_everything() {
     simulation.mailbox.post(Command::Replies(0, vec![Reply::Ready])).expect("the shard runs");
     simulation.turn();
     assert!(simulation.shard.is_done());
-    assert_eq!((shelf.0.lock().1.len(), simulation.shard.leftover.messages), (10, 0));
+    assert_eq!((shelf.0.lock().1.len(), simulation.shard.outlets.leftover.messages), (10, 0));
 }
 
 #[test]
@@ -62,7 +62,7 @@ fn a_drain_gives_up_what_a_store_does_not_take_in_time_and_counts_it() {
     assert!(!simulation.shard.is_done());
     simulation.advance(SECOND + SECOND);
     assert!(simulation.shard.is_done(), "a drain has a bound");
-    assert_eq!(simulation.shard.leftover.messages, 6);
+    assert_eq!(simulation.shard.outlets.leftover.messages, 6);
 }
 
 #[test]
@@ -71,7 +71,7 @@ fn a_stop_while_it_drains_shortens_the_wait() {
     simulation.mailbox.post(Command::Stop).expect("the shard runs");
     simulation.advance(SECOND);
     assert!(simulation.shard.is_done());
-    assert_eq!(simulation.shard.leftover.messages, 6);
+    assert_eq!(simulation.shard.outlets.leftover.messages, 6);
 }
 
 #[test]
@@ -95,7 +95,7 @@ fn ends_that_wait_for_a_store_beyond_the_bound_are_left_to_be_told_last() {
     simulation.mailbox.post(Command::Drain(Duration::ZERO)).expect("the shard runs");
     simulation.advance(4 * SECOND);
     assert!(simulation.shard.is_done());
-    assert_eq!(simulation.shard.leftover.ends.len(), 1);
+    assert_eq!(simulation.shard.outlets.leftover.ends.len(), 1);
     assert!(!simulation.model.is_told_of_end(client));
     assert_eq!(simulation.model.lines_at_sink(client), 0);
 }

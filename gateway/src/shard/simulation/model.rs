@@ -11,7 +11,7 @@ use super::world::World;
 use crate::counters::Counts;
 use crate::handle::Handle;
 use crate::mailbox::Command;
-use crate::shard::door::Delivery;
+use crate::shard::listener::Delivery;
 use crate::sink::Ended;
 use fastrand::Rng;
 use pulsegate_core::close::CloseReason;

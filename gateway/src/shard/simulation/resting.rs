@@ -3,10 +3,8 @@
 
 use super::doors::{FIRST_MESSAGE, SINK_STALL, TIMEOUT};
 use super::{Simulation, host_of};
-use crate::id::ConnectionId;
 use crate::peer::Peer;
-use crate::shard::door::Delivery;
-use crate::shard::table::Numbered;
+use crate::shard::listener::{Delivery, outlets};
 use crate::stores::ticket;
 use pulsegate_core::close::CloseReason;
 use pulsegate_core::frame::{NOTICE_GOES_ON, NOTICE_RESTS};
@@ -50,7 +48,8 @@ impl Simulation {
 fn one_that_rests() -> Simulation {
     let mut simulation = Simulation::new(0);
     let shared = Arc::get_mut(&mut simulation.shard.shared).expect("one shard has it");
-    (shared.doors[DOOR].delivery, shared.doors[DOOR].ledger) = (Delivery::Store, Some(0));
+    let listener = &mut shared.listeners[DOOR];
+    (listener.raw, listener.pulse) = outlets(Delivery::Store, Some(0));
     simulation.rest(&[], &[HOST]);
     simulation.advance(Duration::ZERO);
     simulation
@@ -85,7 +84,7 @@ fn who_has_gone_while_it_rests_is_not_kept() {
     simulation.model.hang_up(client);
     simulation.advance(SINK_STALL + TICK);
     assert!(simulation.world.borrow().links[&client].closed);
-    assert!(simulation.shard.table.is_empty());
+    assert!(simulation.shard.connections.table.is_empty());
 }
 
 #[test]
@@ -107,8 +106,8 @@ fn those_who_ended_while_they_rested_are_forgotten() {
         simulation.model.reset(client);
         simulation.advance(Duration::ZERO);
     }
-    assert!(simulation.shard.table.is_empty());
-    let held = simulation.shard.ledgers[0].resting.held();
+    assert!(simulation.shard.connections.table.is_empty());
+    let held = simulation.shard.outlets.ledgers[0].resting.held();
     assert!(held <= 70, "{held} are remembered");
 }
 
@@ -153,8 +152,8 @@ fn a_device_that_rests_for_long_is_ended() {
 #[test]
 fn a_silent_device_that_would_rest_is_asked_and_ended() {
     let (mut simulation, client) = device_that_rests();
-    let key = simulation.shard.table.next_key(0).expect("it is there");
-    simulation.shard.table.at(key).expect("it is there").marks.forget_drained();
+    let id = simulation.shard.connections.table.next(0).expect("it is there");
+    simulation.shard.connections.get(id).expect("it is there").marks.note_unread();
     simulation.advance(TIMEOUT + TICK);
     assert!(has_ended(&simulation, client));
     assert_eq!(ended(&simulation, CloseReason::HeartbeatTimeout), 1);
@@ -163,7 +162,7 @@ fn a_silent_device_that_would_rest_is_asked_and_ended() {
 #[test]
 fn a_client_ends_for_what_it_does_not_take_and_not_for_what_others_do_not() {
     let (mut simulation, client) = device_that_rests();
-    let id = ConnectionId::new(0, simulation.shard.table.at(0).expect("it is there").number());
+    let id = simulation.shard.connections.table.next(0).expect("it is there");
     let mut refuse = |why| {
         simulation.judge.refuse_push(ticket(0, id), why);
         simulation.advance(Duration::ZERO);

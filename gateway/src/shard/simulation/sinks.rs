@@ -19,7 +19,7 @@ impl Simulation {
     /// The store waits for the sink, and says so after some time; or it does not.
     pub(super) fn note_wait(&mut self, waits: bool) {
         let now = self.now();
-        let origins = self.shard.ledgers[0].origins.as_ref().expect("it is in memory");
+        let origins = self.shard.outlets.ledgers[0].origins.as_ref().expect("it is in memory");
         match (&mut self.waits, waits) {
             (None, true) => self.waits = Some((now, false)),
             (Some((since, told @ false)), true) if now.since(*since) >= STUCK_AFTER => {
@@ -125,8 +125,8 @@ fn the_hello_of_who_comes_to_a_full_sink_is_read_and_only_its_messages_wait() {
     wait(&mut simulation, 10 * TICK);
     assert!(simulation.queue.is_full(0));
     let id = simulation.world.borrow().links[&client].id.expect("it is watched");
-    let key = simulation.shard.table.find(id).expect("it is there");
-    let is_asked_for = simulation.shard.table.at(key).is_some_and(|entry| entry.connection.awaits_welcome());
+    let is_asked_for =
+        simulation.shard.connections.get(id).is_some_and(|entry| entry.connection.awaits_welcome());
     assert!(is_asked_for, "its HELLO is read, and the store asked");
 }
 
@@ -162,11 +162,11 @@ fn a_failed_sink_is_swept_once_however_often_others_have_room() {
         simulation.mailbox.post(Command::SinkReady).expect("the shard runs");
     }
     simulation.turn();
-    assert!(simulation.shard.sweeps.len() <= 1, "{} wait", simulation.shard.sweeps.len());
+    assert!(simulation.shard.agenda.sweeps.len() <= 1, "{} wait", simulation.shard.agenda.sweeps.len());
     simulation.advance(Duration::ZERO);
     simulation.mailbox.post(Command::SinkReady).expect("the shard runs");
     simulation.turn();
-    assert!(simulation.shard.sweeps.is_empty());
+    assert!(simulation.shard.agenda.sweeps.is_empty());
 }
 
 #[test]

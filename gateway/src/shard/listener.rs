@@ -1,0 +1,83 @@
+//! What a shard knows of a listener: its rules, its limits, and where the messages of its clients go.
+
+use crate::limits::Limits;
+use crate::peer::Peer;
+use crate::shard::outlets::Outlet;
+use pulsegate_core::policy::{Policy, Protocol};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+
+/// One listener, as all shards share it.
+#[derive(Debug)]
+pub(crate) struct Listener {
+    pub(crate) policy: Policy,
+    pub(crate) limits: Limits,
+    /// Where the messages of raw clients go.
+    pub(crate) raw: Outlet,
+    /// Where those of the pulse protocol go, if it is served.
+    pub(crate) pulse: Outlet,
+    /// It was said that a client of the pulse protocol has come here, though only raw ones are served.
+    met_pulse: AtomicBool,
+}
+
+/// What becomes of a message at a listener, as its settings say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Delivery {
+    /// It is counted and forgotten.
+    Discard,
+    /// It goes back to its sender, with this line end.
+    Echo(&'static [u8]),
+    /// It goes to the sink with this place in the shard's lanes.
+    Lane(usize),
+    /// It goes to the store.
+    Store,
+}
+
+impl Listener {
+    /// A listener whose clients' sessions are kept by this ledger, if they are.
+    pub(crate) fn new(policy: Policy, limits: Limits, delivery: Delivery, ledger: Option<usize>) -> Self {
+        let (raw, pulse) = outlets(delivery, ledger);
+        Self { policy, limits, raw, pulse, met_pulse: AtomicBool::default() }
+    }
+
+    /// The sink that hears of its connections, by its place in the shard's lanes.
+    pub(crate) const fn lane(&self) -> Option<usize> {
+        match self.raw {
+            Outlet::Lane(lane) => Some(lane),
+            Outlet::Discard | Outlet::Echo(_) | Outlet::Ledger { .. } => None,
+        }
+    }
+
+    /// What nobody is let in without. Whoever turns out to be a raw client may not need the sessions at all.
+    pub(crate) const fn of_newcomers(&self) -> &Outlet {
+        match self.policy.protocol {
+            Protocol::Pulse => &self.pulse,
+            Protocol::Raw | Protocol::Auto => &self.raw,
+        }
+    }
+
+    /// A client of the pulse protocol has come, though only raw ones are served. Said once: they come back.
+    pub(crate) fn handle_lost_client(&self, peer: Peer) {
+        if !self.met_pulse.swap(true, Relaxed) {
+            tracing::warn!(
+                listener = %self.limits.listen(),
+                peer = %peer.address(),
+                "a client of the pulse protocol is ended at a listener for raw clients; set the listener's protocol to auto \
+                 if it is to serve both"
+            );
+        }
+    }
+}
+
+/// Where the messages go of raw clients, and of those of the pulse protocol: these take the way by a ledger, wherever
+/// they go.
+pub(crate) const fn outlets(delivery: Delivery, ledger: Option<usize>) -> (Outlet, Outlet) {
+    let (raw, lane, forwards) = match delivery {
+        Delivery::Discard => (Outlet::Discard, None, false),
+        Delivery::Echo(line_end) => (Outlet::Echo(line_end), None, true),
+        Delivery::Lane(lane) => (Outlet::Lane(lane), Some(lane), true),
+        Delivery::Store => (Outlet::Discard, None, false),
+    };
+    let Some(ledger) = ledger else { return (raw, raw) };
+    let pulse = Outlet::Ledger { ledger, lane, forwards };
+    (if matches!(delivery, Delivery::Store) { pulse } else { raw }, pulse)
+}

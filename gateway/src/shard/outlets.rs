@@ -1,0 +1,298 @@
+//! What goes out of a shard to sinks and stores, and what stands in its way: who is held back for want of room, since
+//! when, and who may go on. Knows no connection but by its id.
+
+use crate::id::ConnectionId;
+use crate::shard::held::HeldEnd;
+use crate::shard::lane::Lane;
+use crate::shard::ledger::{Ledger, Stuck};
+use crate::sink::Ended;
+use crate::sink::queue::{From, SinkQueue};
+use crate::stores::Opened;
+use pulsegate_core::close::CloseReason;
+use pulsegate_core::connection::Attachment;
+use pulsegate_core::time::Instant;
+use pulsegate_store::{Request, Store};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Where messages go.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Outlet {
+    /// They are counted and forgotten.
+    Discard,
+    /// They go back to their sender, with this line end.
+    Echo(&'static [u8]),
+    /// To the sink with this place among the lanes.
+    Lane(usize),
+    /// To a store.
+    Ledger {
+        /// Its place among the ledgers.
+        ledger: usize,
+        /// The sink that gets what a store in memory has committed.
+        lane: Option<usize>,
+        /// A store in memory hands on what it has committed.
+        forwards: bool,
+    },
+}
+
+impl Outlet {
+    /// The place of its ledger, if that is what it is.
+    pub(crate) const fn ledger(&self) -> Option<usize> {
+        match *self {
+            Self::Ledger { ledger, .. } => Some(ledger),
+            Self::Discard | Self::Echo(_) | Self::Lane(_) => None,
+        }
+    }
+}
+
+/// What a shard could not hand over before it ended.
+#[derive(Debug, Default)]
+pub(crate) struct Leftover {
+    /// Ends that the sinks are to hear of when the stores in memory have forwarded what they can.
+    pub(crate) ends: Vec<HeldEnd>,
+    /// Messages that are lost.
+    pub(crate) messages: u64,
+}
+
+/// A shard's sides of all sinks and stores.
+#[derive(Debug)]
+pub(crate) struct Outlets {
+    /// The shard's number.
+    pub(crate) shard: usize,
+    pub(crate) lanes: Box<[Lane]>,
+    pub(crate) ledgers: Box<[Ledger]>,
+    /// Some who are held back may go on, or have to be ended.
+    has_room: bool,
+    /// What could not be handed over before the shard ended.
+    pub(crate) leftover: Leftover,
+}
+
+impl Outlets {
+    /// The sides of these, of a shard with this number.
+    pub(crate) fn new(shard: usize, queues: &[Arc<SinkQueue>], stores: &[Opened]) -> Self {
+        let ledger = |opened: &Opened| {
+            let store: Arc<Store> = Arc::clone(&opened.store);
+            Ledger::new(store, opened.durability, opened.origins.clone())
+        };
+        Self {
+            shard,
+            lanes: queues.iter().map(|queue| Lane::new(Arc::clone(queue))).collect(),
+            ledgers: stores.iter().map(ledger).collect(),
+            has_room: false,
+            leftover: Leftover::default(),
+        }
+    }
+
+    /// Asks something of a store, at the end of the turn.
+    pub(crate) fn request(&mut self, ledger: usize, request: Request) {
+        self.ledgers[ledger].request(request);
+    }
+
+    /// Why nothing may be read for this outlet now, if nothing may. Those who are held back already come first: else
+    /// whoever sends most takes all the room there is, and they are ended for it.
+    pub(crate) fn obstacle(&self, outlet: &Outlet) -> Option<CloseReason> {
+        let (obstacle, paused) = match *outlet {
+            Outlet::Discard | Outlet::Echo(_) => return None,
+            Outlet::Lane(lane) => (self.lanes[lane].obstacle(), &self.lanes[lane].paused),
+            Outlet::Ledger { ledger, lane, .. } => {
+                // The store waits for its sink; but what has failed stands in the way of the messages.
+                let has_failed = lane.is_some_and(|lane| self.lanes[lane].queue.has_failed());
+                let failed = has_failed.then_some(CloseReason::SinkFailed);
+                (failed.or_else(|| self.ledgers[ledger].obstacle()), &self.ledgers[ledger].paused)
+            }
+        };
+        obstacle.or_else(|| (!paused.is_empty()).then_some(CloseReason::SinkStalled))
+    }
+
+    /// Why nobody is let in for want of this outlet, if so. That it is full is no reason: reading rests for a newcomer
+    /// as it does for all others.
+    pub(crate) fn obstacle_of_newcomers(
+        &mut self,
+        outlet: &Outlet,
+        own: Instant,
+        sink_stall: Duration,
+    ) -> Option<CloseReason> {
+        let (lane, ledger) = match *outlet {
+            Outlet::Discard | Outlet::Echo(_) => return None,
+            Outlet::Lane(lane) => (Some(lane), None),
+            Outlet::Ledger { ledger, lane, .. } => (lane, Some(ledger)),
+        };
+        let obstacle = lane.and_then(|lane| self.lanes[lane].obstacle_of_newcomers(own, sink_stall));
+        obstacle.or_else(|| self.ledgers[ledger?].obstacle_of_newcomers(own, sink_stall))
+    }
+
+    /// Notes who waits until there is room.
+    pub(crate) fn pause(&mut self, outlet: &Outlet, id: ConnectionId) {
+        match *outlet {
+            Outlet::Discard | Outlet::Echo(_) => {}
+            Outlet::Lane(lane) => self.lanes[lane].paused.push(id),
+            Outlet::Ledger { ledger, .. } => self.ledgers[ledger].paused.push(id),
+        }
+    }
+
+    /// Since when this outlet has not moved, or now if it does. With `awaits_answer` somebody waits for an answer of the
+    /// store, and not for room.
+    pub(crate) fn moved(&mut self, outlet: &Outlet, awaits_answer: bool, own: Instant) -> Option<Instant> {
+        Some(match *outlet {
+            Outlet::Discard | Outlet::Echo(_) => return None,
+            Outlet::Lane(lane) => self.lanes[lane].rests_since(own).unwrap_or(own),
+            Outlet::Ledger { ledger, .. } if awaits_answer => self.ledgers[ledger].answered,
+            Outlet::Ledger { ledger, .. } => self.ledgers[ledger].rests_since(own).unwrap_or(own),
+        })
+    }
+
+    /// Since when the sink has no room and takes nothing that gets what a store in memory has committed.
+    pub(crate) fn sink_rests_since(&mut self, outlet: &Outlet, own: Instant) -> Option<Instant> {
+        let Outlet::Ledger { lane: Some(lane), .. } = *outlet else { return None };
+        self.lanes[lane].rests_since(own)
+    }
+
+    /// A sink may have room again.
+    pub(crate) const fn handle_room(&mut self) {
+        self.has_room = true;
+    }
+
+    /// Whether a sink has failed of which that was not known.
+    pub(crate) fn sink_fails_now(&mut self) -> bool {
+        // Each of them has to be asked.
+        self.lanes.iter_mut().fold(false, |fails, lane| lane.fails_now() | fails)
+    }
+
+    /// Whether some who are held back may go on.
+    pub(crate) const fn has_room(&self) -> bool {
+        self.has_room
+    }
+
+    /// Those who were held back and may go on.
+    pub(crate) fn take_released(&mut self) -> Vec<ConnectionId> {
+        let mut released = Vec::new();
+        if !std::mem::take(&mut self.has_room) {
+            return released;
+        }
+        for lane in self.lanes.iter_mut().filter(|lane| !lane.paused.is_empty()) {
+            if lane.obstacle() != Some(CloseReason::SinkStalled) {
+                released.append(&mut lane.paused);
+            }
+        }
+        for ledger in self.ledgers.iter_mut().filter(|ledger| !ledger.paused.is_empty()) {
+            if ledger.obstacle() != Some(CloseReason::SinkStalled) {
+                released.append(&mut ledger.paused);
+            }
+        }
+        released
+    }
+
+    /// The committer of this ledger waits for its sink, which takes nothing since then; or it doesn't any longer.
+    pub(crate) fn set_stuck(&mut self, ledger: usize, stuck: Option<Stuck>) {
+        if let Some(ledger) = self.ledgers.get_mut(ledger) {
+            ledger.stuck = stuck;
+        }
+    }
+
+    /// The ledgers of which those have to be looked for now who have waited too long for a sink that takes nothing.
+    pub(crate) fn check_stuck(&mut self, own: impl FnOnce() -> Instant) -> Vec<usize> {
+        if self.ledgers.iter().all(|ledger| ledger.stuck.is_none()) {
+            return Vec::new();
+        }
+        let own = own();
+        let is_due = |(place, ledger): (usize, &mut Ledger)| {
+            let stuck = ledger.stuck.as_mut().filter(|stuck| stuck.check <= own)?;
+            stuck.check = own.after(stuck.every);
+            Some(place)
+        };
+        self.ledgers.iter_mut().enumerate().filter_map(is_due).collect()
+    }
+
+    /// When [`check_stuck`](Self::check_stuck) is due, in own time.
+    pub(crate) fn next_stuck_check(&self) -> Option<Instant> {
+        self.ledgers.iter().filter_map(|ledger| Some(ledger.stuck?.check)).min()
+    }
+
+    /// Hands over what the turn has gathered for stores. Returns whether one has died that had not: from it nothing
+    /// more will come.
+    pub(crate) fn submit(&mut self) -> bool {
+        let mut dies = false;
+        for ledger in &mut self.ledgers {
+            let had_failed = ledger.has_failed();
+            self.has_room |= ledger.submit();
+            if ledger.has_failed() && !had_failed {
+                ledger.held.release_all(&mut self.lanes);
+                dies = true;
+            }
+        }
+        dies
+    }
+
+    /// Hands over what the turn has gathered for sinks.
+    pub(crate) fn push(&mut self, mut own: impl FnMut() -> Instant) {
+        for lane in &mut self.lanes {
+            if !lane.batch.is_empty() {
+                lane.queue.push(self.shard, std::mem::take(&mut lane.batch));
+            }
+            if lane.queue.is_full(0) {
+                lane.rests_since(own());
+            }
+            // Only now the queue counts all that stands in the way of those who are held back.
+            if !lane.paused.is_empty() && !lane.queue.wait(self.shard) {
+                self.has_room = true;
+            }
+        }
+    }
+
+    /// What the stores have yet to take, in bytes.
+    pub(crate) fn held_up_bytes(&self) -> usize {
+        self.ledgers.iter().map(Ledger::bytes).sum()
+    }
+
+    /// Whether the stores have taken everything, and the sinks were told of all ends.
+    pub(crate) fn is_handed_over(&self) -> bool {
+        self.ledgers.iter().all(|ledger| ledger.held.is_empty() && ledger.is_handed_over())
+    }
+
+    /// Gives up what could not be handed over.
+    pub(crate) fn give_up(&mut self) {
+        for ledger in &mut self.ledgers {
+            self.leftover.messages += ledger.give_up();
+            self.leftover.ends.extend(ledger.held.take_all());
+        }
+    }
+
+    /// Nobody is held back any more.
+    pub(crate) fn forget_waiting(&mut self) {
+        self.lanes.iter_mut().for_each(|lane| lane.paused.clear());
+        for ledger in &mut self.ledgers {
+            ledger.paused.clear();
+            ledger.resting.release_all();
+        }
+    }
+
+    /// Tells a sink of the end of a connection that was attached like that: later, if the store in memory behind this
+    /// outlet has yet to forward messages of it.
+    pub(crate) fn report_end(
+        &mut self,
+        lane: usize,
+        outlet: &Outlet,
+        attachment: Option<Attachment>,
+        (from, ended): (From, Ended),
+    ) {
+        let end = HeldEnd { lane, from, ended };
+        match outlet.ledger().map(|ledger| &mut self.ledgers[ledger]) {
+            Some(ledger)
+                if attachment.is_some() && !ledger.has_failed() && ended.reason != CloseReason::Replaced =>
+            {
+                ledger.held.insert(end);
+            }
+            Some(_) | None => end.report(&mut self.lanes),
+        }
+    }
+
+    /// Whoever held back the end of this connection need not any more: its messages have gone before.
+    pub(crate) fn release_end(&mut self, ledger: usize, id: ConnectionId) {
+        self.ledgers[ledger].held.release(id, &mut self.lanes);
+    }
+
+    /// The same, whichever store it was.
+    pub(crate) fn release_end_everywhere(&mut self, id: ConnectionId) {
+        self.ledgers.iter_mut().for_each(|ledger| ledger.held.release(id, &mut self.lanes));
+    }
+}

@@ -1,0 +1,192 @@
+//! Where the outputs of one connection go: bytes to its peer, messages to its outlet, the wishes of its session to the
+//! ledger that keeps it.
+
+use crate::counters::Counts;
+use crate::id::ConnectionId;
+use crate::peer::Peer;
+use crate::shard::listener::Listener;
+use crate::shard::outlets::{Outlet, Outlets};
+use crate::sink::queue::From;
+use crate::stores::ticket;
+use pulsegate_core::close::CloseReason;
+use pulsegate_core::connection::{Attachment, Event, Output};
+use pulsegate_core::frame::Hello;
+use pulsegate_core::time::Now;
+use pulsegate_store::{Attach, Moment, Request, Resume, Ticket, Token};
+
+/// Takes the outputs of one connection during one call.
+pub(crate) struct ConnectionOutput<'a> {
+    /// Bytes for the peer.
+    pub(crate) transmit: &'a mut Vec<u8>,
+    /// Output that waits already, in bytes.
+    pub(crate) waiting: usize,
+    pub(crate) outlets: &'a mut Outlets,
+    pub(crate) listener: &'a Listener,
+    pub(crate) counts: &'a mut Counts,
+    pub(crate) id: ConnectionId,
+    pub(crate) number: u64,
+    pub(crate) peer: Peer,
+    /// The session that it had when the call began.
+    pub(crate) attachment: Option<Attachment>,
+    pub(crate) now: Now,
+    pub(crate) wall_ms: u64,
+    pub(crate) undone: Undone,
+}
+
+/// What a call has left to be done.
+#[derive(Debug, Default)]
+pub(crate) struct Undone {
+    /// The peer's side has ended, and nobody else can say that nothing more is to be sent.
+    pub(crate) finish: bool,
+    /// A client wants a session; a token is missing yet.
+    pub(crate) attach: Option<Box<Attach>>,
+    /// The connection has ended.
+    pub(crate) closed: Option<CloseReason>,
+}
+
+impl Undone {
+    /// Whether anything is left.
+    pub(crate) const fn is_any(&self) -> bool {
+        self.finish || self.closed.is_some() || self.attach.is_some()
+    }
+}
+
+impl Output for ConnectionOutput<'_> {
+    fn transmit(&mut self) -> &mut Vec<u8> {
+        self.transmit
+    }
+
+    fn waiting(&self) -> usize {
+        self.waiting
+    }
+
+    fn handle_event(&mut self, event: Event<'_>) {
+        match event {
+            Event::Message { number, payload } => {
+                self.counts.messages += 1;
+                self.deliver(number, payload);
+            }
+            Event::InputEnded => match self.listener.raw {
+                Outlet::Discard | Outlet::Echo(_) | Outlet::Ledger { .. } => self.undone.finish = true,
+                Outlet::Lane(lane) => {
+                    let from = self.from();
+                    self.outlets.lanes[lane].batch.push_input_end(from);
+                }
+            },
+            Event::Closed(reason) => self.undone.closed = Some(reason),
+            Event::Hello(hello) => {
+                self.undone.attach = self.listener.pulse.ledger().map(|_| self.attach(&hello));
+            }
+            Event::TokenUsed => {
+                self.request_of_session(|session, epoch| Request::TokenUsed { session, epoch });
+            }
+            Event::Settled(committed) => {
+                self.request_of_session(|session, epoch| Request::OutReceipt { session, epoch, committed });
+            }
+            Event::Confirmed(floor) => {
+                self.request_of_session(|session, epoch| Request::Confirm { session, epoch, floor });
+            }
+            Event::Room { attachment: Attachment { session, epoch }, above, bytes } => {
+                let (ticket, bytes_max) = (self.ticket(), bytes);
+                self.request(Request::Load { ticket, session, epoch, above, bytes_max });
+            }
+            Event::Refused { number, code, text } => {
+                let client = self.peer.address();
+                tracing::debug!(peer = %client, number, code, text, "the client has not accepted a message");
+                if let Some(ledger) = self.listener.pulse.ledger() {
+                    self.outlets.ledgers[ledger].note_unaccepted();
+                }
+            }
+            Event::Detached { attachment: Attachment { session, epoch }, for_good } => {
+                let (ticket, now) = (self.ticket(), self.moment());
+                self.request(Request::Detach { ticket, session, epoch, for_good, now });
+            }
+        }
+    }
+}
+
+impl ConnectionOutput<'_> {
+    const fn from(&self) -> From {
+        From { id: self.id, number: self.number, peer: self.peer }
+    }
+
+    fn ticket(&self) -> Ticket {
+        ticket(self.outlets.shard, self.id)
+    }
+
+    /// The present, as a store wants to know it.
+    const fn moment(&self) -> Moment {
+        Moment { wall_ms: self.wall_ms, uptime_ms: self.now.instant.as_nanos() / 1_000_000 }
+    }
+
+    fn deliver(&mut self, number: u64, payload: &[u8]) {
+        if let Some(Attachment { session, epoch }) = self.attachment {
+            return self.request(Request::Message {
+                ticket: self.ticket(),
+                session,
+                epoch,
+                number,
+                received_at_ms: self.wall_ms,
+                payload: payload.into(),
+            });
+        }
+        // Messages of the pulse protocol come only within a session.
+        match self.listener.raw {
+            Outlet::Discard => {}
+            Outlet::Echo(line_end) => {
+                self.transmit.extend_from_slice(payload);
+                self.transmit.extend_from_slice(line_end);
+            }
+            Outlet::Lane(lane) => {
+                let from = self.from();
+                self.outlets.lanes[lane].batch.push_message(from, number, payload);
+            }
+            Outlet::Ledger { ledger, .. } => {
+                let append = Request::Append {
+                    client: self.peer.address().to_string().into(),
+                    source: self.peer.source().network().number(),
+                    number,
+                    received_at_ms: self.wall_ms,
+                    payload: payload.into(),
+                };
+                self.outlets.request(ledger, append);
+            }
+        }
+    }
+
+    /// Asks something of whoever keeps the sessions of this listener.
+    fn request(&mut self, request: Request) {
+        if let Some(ledger) = self.listener.pulse.ledger() {
+            self.outlets.request(ledger, request);
+        }
+    }
+
+    /// Asks something for the session that the connection is attached to.
+    fn request_of_session(&mut self, request: impl FnOnce(u64, u64) -> Request) {
+        if let Some(Attachment { session, epoch }) = self.attachment {
+            self.request(request(session, epoch));
+        }
+    }
+
+    fn attach(&self, hello: &Hello<'_>) -> Box<Attach> {
+        let policy = &self.listener.policy;
+        let resume = (hello.session != 0).then_some(Resume {
+            session: hello.session,
+            token: hello.token,
+            committed: hello.committed,
+            acknowledged: hello.acknowledged,
+        });
+        Box::new(Attach {
+            ticket: self.ticket(),
+            client: hello.id.to_owned(),
+            source: self.peer.source().network().number(),
+            resume,
+            token: Token::default(),
+            second: policy.pulse.second_connection,
+            message_bytes_max: hello.message_bytes_max,
+            told_bytes_max: u32::try_from(policy.message_bytes_max).unwrap_or(u32::MAX),
+            now: self.moment(),
+            time_to_live: policy.pulse.session_ttl,
+        })
+    }
+}
