@@ -1,24 +1,25 @@
-//! One connection, pure: bytes, end of input, timeouts and commands go in; bytes to transmit, events
-//! and the next timeout come out. Knows no socket and no clock.
+//! One connection, pure: bytes, end of input, timeouts and commands go in; bytes to transmit, events and the next
+//! timeout come out. Knows no socket and no clock.
 //!
-//! What is common to all stands here; `raw` and `dialogue` are the two protocols, and `speech` tells them apart.
+//! What is common to all stands here: the doors of [`Connection`], its phases and its one exit. `raw` and `pulse` are the
+//! two protocols, `opening` tells them apart, `speech` and `dialogue` are what is kept of them.
 //!
-//! The contract: change it by one call, write out everything that the call appended to the output, file the
-//! timeout again if [`Connection::take_earlier`] says so, then wait for the next thing to happen. No
-//! `handle_` call fails: a violation ends the connection with a reason, and [`Event::Closed`] is the last
-//! event, exactly once. A spurious timeout does nothing.
+//! Modules, each using only those after it: `opening`, `session`, `pulse`, `raw`, `bye`, `speech`, `dialogue`, `event`.
 
 mod bye;
 mod dialogue;
+mod event;
+mod opening;
+mod pulse;
 mod raw;
+mod session;
 mod speech;
 
 pub use bye::append_bye;
-pub use dialogue::{Admission, Attachment};
+pub use event::{Admission, Attachment, Ended, Event, Output, Totals, Written};
 pub use raw::{farewell_line, reply_bytes_max};
 
 use crate::close::{CloseReason, Retry};
-use crate::frame::Hello;
 use crate::lifetime::{Direction, Lifetime, Pause, Phase, Silence};
 use crate::policy::{Policy, Protocol};
 use crate::time::{Instant, Now};
@@ -26,96 +27,40 @@ use crate::timer::{Before, Timer};
 use speech::{Dialect, Speech};
 use std::time::Duration;
 
-/// What the owner of a connection has to know.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Event<'a> {
-    /// A message is complete. In the pulse protocol it is to be answered by [`Connection::commit`], perhaps after
-    /// [`Connection::refuse`].
-    Message {
-        /// Its number: on a raw connection, from 1; else in its session.
-        number: u64,
-        /// Its bytes, valid during the call.
-        payload: &'a [u8],
-    },
-    /// The peer has ended its side. The connection stays until the owner says [`Connection::finish`] and
-    /// everything is sent, bounded by the half-close time.
-    InputEnded,
-    /// A client of the pulse protocol wants a session: [`Connection::welcome`], or an end.
-    Hello(Hello<'a>),
-    /// The client has used what WELCOME told it: an older token is void.
-    TokenUsed,
-    /// The client has committed or refused our messages up to this number.
-    Settled(u64),
-    /// The client's window has room for messages that its owner keeps and [`Connection::load`] has not brought yet.
-    Room {
-        /// The session, and the epoch of this connection.
-        attachment: Attachment,
-        /// Those with numbers above this one.
-        above: u64,
-        /// As many as have about so many bytes.
-        bytes: u32,
-    },
-    /// The client has not accepted one of our messages; [`Settled`](Self::Settled) will cover it.
-    Refused {
-        /// Its number.
-        number: u64,
-        /// Why (PROTOCOL.md section 7.3).
-        code: u16,
-        /// A sentence for people.
-        text: &'a str,
-    },
-    /// The client holds receipts up to this number.
-    Confirmed(u64),
-    /// The connection leaves its session.
-    Detached {
-        /// The session, and the epoch of this connection.
-        attachment: Attachment,
-        /// The client, or the little that it did, says that the session need not be kept.
-        for_good: bool,
-    },
-    /// The connection has ended. Nothing comes after this.
-    Closed(CloseReason),
-}
-
-/// Where a connection's outputs go. The owner keeps the buffer.
-pub trait Output {
-    /// The buffer to which bytes for the peer are appended.
-    fn transmit(&mut self) -> &mut Vec<u8>;
-    /// How many bytes wait already, before those in the transmit buffer.
-    fn waiting(&self) -> usize;
-    /// Takes an event. The owner may append an answer to the transmit buffer right here.
-    fn handle_event(&mut self, event: Event<'_>);
-}
-
-/// The numbers of one connection.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Totals {
-    /// Bytes received.
-    pub bytes_in: u64,
-    /// Bytes that the kernel took from us.
-    pub bytes_out: u64,
-    /// Complete messages, heartbeats not counted.
-    pub messages: u64,
-}
-
-/// What came of an attempt to write.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Written {
-    /// What the kernel took, in bytes.
-    pub bytes: usize,
-    /// What still has to wait, in bytes.
-    pub waiting: usize,
-    /// Nothing unread lies in the socket: it may be closed without destroying what is on its way.
-    pub drained: bool,
-}
-
-/// A command came too late: the connection has ended, was told that nothing more is to be sent, or is past
-/// its deadline for writing. Or bytes to be sent came where they would break what is spoken, or too early to know what
-/// that is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Ended;
-
-/// The state of one connection on the gateway's side.
+/// One connection on the gateway's side.
+///
+/// Its owner has the socket, the clock, the [`Policy`] of the listener and a buffer for output. It hands `now` and the
+/// policy to each call, and takes what comes out by an [`Output`] that it lends for the call. A `now` must not be
+/// earlier than the one before. There are four kinds of methods:
+///
+/// 1. Getters, such as [`totals`](Self::totals) and [`wants_read`](Self::wants_read), change nothing and may be called
+///    at any time.
+/// 2. `handle_` takes what has happened: received bytes ([`handle_input`](Self::handle_input)), the end of input
+///    ([`handle_input_end`](Self::handle_input_end)), a failed socket ([`handle_failure`](Self::handle_failure)), a
+///    timeout ([`handle_timeout`](Self::handle_timeout)), an attempt to write
+///    ([`handle_written`](Self::handle_written)). None of them fails: a violation ends the connection with a reason. In a
+///    phase in which it means nothing, a call does nothing; so does a timeout that comes too early.
+/// 3. Commands say what the owner wants: [`send`](Self::send), [`finish`](Self::finish), [`close`](Self::close), pauses
+///    and deadlines for all; [`welcome`](Self::welcome), [`commit`](Self::commit), [`push`](Self::push) and the rest of
+///    a session for the pulse protocol. Those that carry bytes say so if they came too late ([`Ended`]); the others
+///    then do nothing.
+/// 4. [`poll_timeout`](Self::poll_timeout) says what to wait for. [`take_earlier`](Self::take_earlier) says whether it
+///    may have moved earlier; later is for the owner to find out when the old one comes.
+///
+/// After calls of kinds 2 and 3, before it waits for anything, the owner does three things, in this order:
+///
+/// 1. It writes what the calls appended to the transmit buffer, empties the buffer of it, keeps what the socket didn't
+///    take, and calls `handle_written`, also when there was nothing to write. If that appends a farewell, the same again.
+/// 2. It looks at [`phase`](Lifetime::phase): `Flushing` waits for the socket to take the rest, `Lingering` reads and
+///    tells [`handle_discarded`](Self::handle_discarded), `Closed` and `Aborted` mean that the socket is to be closed.
+/// 3. It asks `take_earlier`, and if so schedules `poll_timeout` anew.
+///
+/// Outputs are handed over during the call and not gathered to be polled: so nothing is copied or kept for them. For the
+/// same reason the owner must not call the connection from within [`Output::handle_event`]; it notes what it wants to do.
+/// Bytes that it appends to the transmit buffer there go out in their order.
+///
+/// [`Event::Closed`] comes exactly once and is the last event. From then on only kinds 1, 4 and `handle_written`,
+/// `handle_discarded`, `handle_timeout`, `handle_failure` do anything.
 #[derive(Debug)]
 pub struct Connection {
     lifetime: Lifetime,

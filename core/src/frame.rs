@@ -1,5 +1,7 @@
 //! Frames of the pulse protocol (PROTOCOL.md sections 2, 3, 5 to 8): bytes to frames and back. Knows no
 //! state: who may send what, and when, is not decided here.
+//!
+//! Modules, each using only those after it: `reader`, `decode`, `encode`.
 
 mod decode;
 mod encode;

@@ -2,13 +2,15 @@
 //!
 //! Fixed deadlines (short, maximum age, those set by the application) stand on real time. What counts the
 //! peer's silence stands on the shard's own time and rests while we don't read.
+//!
+//! Modules, each using only those after it: `deadlines`, `exceptions`.
 
+mod deadlines;
 mod exceptions;
 
 use crate::close::CloseReason;
-use crate::policy::{LifetimePolicy, MinimumRate, Policy};
+use crate::policy::{MinimumRate, Policy};
 use crate::time::{Instant, Now};
-use crate::timer::Timer;
 use exceptions::{Closing, Exceptions, Extra, SinkPause};
 use std::time::Duration;
 
@@ -329,93 +331,6 @@ impl Lifetime {
         let Some(Extra::Ended(closing)) = self.extra.as_deref_mut() else { return 0 };
         closing.discarded = closing.discarded.saturating_add(bytes);
         closing.discarded
-    }
-
-    /// The earliest deadline, in real time, and which one it is. `None` once the socket may be closed.
-    #[must_use]
-    pub fn poll_timeout(
-        &self,
-        stalled: Duration,
-        policy: &Policy,
-        silence: Silence,
-    ) -> Option<(Instant, Timer)> {
-        match self.phase {
-            Phase::Open => Some(self.earliest(stalled, policy, silence)),
-            Phase::Flushing => Some((self.closing()?.until, Timer::Flush)),
-            Phase::Lingering => Some((self.closing()?.until, Timer::Linger)),
-            Phase::Closed | Phase::Aborted => None,
-        }
-    }
-
-    /// The fixed deadline that has passed by `now`, if one has: what has arrived since counts for nothing.
-    #[must_use]
-    pub fn passed(&self, now: Now, policy: &Policy) -> Option<Timer> {
-        let age = self.age_limit(policy);
-        let read = self.read_deadline().map(|deadline| (deadline, Timer::ReadDeadline));
-        let (deadline, timer) = read.map_or(age, |read| read.min(age));
-        (deadline <= now.instant).then_some(timer)
-    }
-
-    /// The planned end, in real time, and its name.
-    #[must_use]
-    pub fn age_limit(&self, policy: &Policy) -> (Instant, Timer) {
-        let timer = match policy.lifetime {
-            LifetimePolicy::Short { .. } => Timer::ShortDeadline,
-            LifetimePolicy::Long { .. } => Timer::MaxAge,
-        };
-        (self.opened.after(policy.age_max()), timer)
-    }
-
-    /// After the end of input there is nothing left to read in time.
-    fn read_deadline(&self) -> Option<Instant> {
-        self.exceptions().filter(|exceptions| exceptions.input_ended.is_none())?.read_deadline
-    }
-
-    /// When the peer's silence leads to something, in own time, and to what.
-    fn silence_limit(&self, policy: &Policy, silence: Silence) -> Option<(Instant, Timer)> {
-        if !self.spoken {
-            return Some((self.heard.after(policy.first_message), Timer::FirstMessage));
-        }
-        if silence == Silence::Ours {
-            return Some((self.heard.after(policy.sink_stall), Timer::SinkStall));
-        }
-        let LifetimePolicy::Long { heartbeat_timeout, .. } = policy.lifetime else { return None };
-        Some(match silence {
-            Silence::Ends | Silence::Ours => (self.heard.after(heartbeat_timeout), Timer::Heartbeat),
-            Silence::Asks { timeout, answer, asked: None } => {
-                (self.heard.after(timeout.saturating_sub(answer)), Timer::Question)
-            }
-            // However late the question went out: the peer has the full time for its answer.
-            Silence::Asks { timeout, answer, asked: Some(asked) } => {
-                (self.heard.after(timeout).max(asked.after(answer)), Timer::Heartbeat)
-            }
-        })
-    }
-
-    fn earliest(&self, stalled: Duration, policy: &Policy, silence: Silence) -> (Instant, Timer) {
-        let real = |own: Instant| own.after(stalled);
-        let mut earliest = self.age_limit(policy);
-        if !self.is_paused()
-            && !self.input_ended()
-            && let Some((own, timer)) = self.silence_limit(policy, silence)
-        {
-            earliest = earliest.min((real(own), timer));
-        }
-        let Some(exceptions) = self.exceptions() else { return earliest };
-        let paused = exceptions.is_paused() || exceptions.input_ended.is_some();
-        let rate = exceptions.rate_until.filter(|_| !paused);
-        let write_deadline = exceptions.write_deadline.filter(|_| exceptions.output_moved.is_some());
-        let sink_paused = exceptions.sink_paused.as_ref();
-        let others = [
-            (self.read_deadline(), Timer::ReadDeadline),
-            (write_deadline, Timer::WriteDeadline),
-            (sink_paused.map(|pause| real(pause.since.after(policy.sink_stall))), Timer::SinkStall),
-            (exceptions.output_paused.map(|since| real(since.after(policy.sink_stall))), Timer::OutputRest),
-            (exceptions.input_ended.map(|since| real(since.after(policy.half_close))), Timer::HalfClose),
-            (exceptions.output_moved.map(|since| real(since.after(policy.write_stall))), Timer::WriteStall),
-            (rate.map(real), Timer::MinimumRate),
-        ];
-        others.into_iter().filter_map(|(deadline, timer)| Some((deadline?, timer))).fold(earliest, Ord::min)
     }
 
     fn exceptions(&self) -> Option<&Exceptions> {

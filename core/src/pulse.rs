@@ -3,15 +3,18 @@
 //! may live is decided elsewhere.
 //!
 //! What the peer must not do comes back as a close reason; whoever holds the connection then ends it.
+//!
+//! Modules, each using only those after it: `frames`, `opening`, `event`.
 
 mod event;
+mod frames;
 mod opening;
 
 pub use event::PulseEvent;
 pub use opening::{Opening, judge_opening};
 
 use crate::close::CloseReason;
-use crate::exchange::{Receiving, Sending, Violation, Window};
+use crate::exchange::{Receiving, Sending, Window};
 use crate::frame::{Beat, Bye, Frame, FrameReader, Hello, NUMBER_BYTES, PREFACE, Welcome};
 use crate::sparse::SparseQueue;
 use crate::time::Instant;
@@ -332,130 +335,5 @@ impl<P: AsRef<[u8]>> Pulse<P> {
     fn message_limit(&self) -> u32 {
         let is_stranger = self.side == Side::Gateway && !self.is_attached();
         if is_stranger { MESSAGE_BYTES_BEFORE_WELCOME } else { self.message_bytes_max }
-    }
-
-    fn handle_frame(
-        &mut self,
-        now: Instant,
-        frame: Frame<'_>,
-        on_event: &mut impl FnMut(PulseEvent<'_>),
-    ) -> Result<(), CloseReason> {
-        match (frame, self.stage, self.side) {
-            (Frame::Bye(bye), ..) => {
-                self.stage = Stage::Over;
-                on_event(PulseEvent::Bye(bye));
-            }
-            (Frame::Hello(hello), Stage::Opening, Side::Gateway) => {
-                self.stage = Stage::Attaching;
-                self.sending = Sending::restore(hello.committed, hello.committed, [], hello.window);
-                self.peer_message_bytes_max = hello.message_bytes_max;
-                on_event(PulseEvent::Hello(hello));
-            }
-            (Frame::Hello(_), _, Side::Gateway) => return Err(CloseReason::SecondHello),
-            (Frame::Welcome(welcome), Stage::Opening, Side::Client) => {
-                self.handle_welcome(now, welcome, on_event)?
-            }
-            (Frame::Notice { code, in_ms, text }, Stage::Attached, Side::Client) => {
-                on_event(PulseEvent::Notice { code, in_ms, text });
-            }
-            (Frame::Hello(_) | Frame::Welcome(_) | Frame::Notice { .. }, ..) => {
-                return Err(CloseReason::FrameOutOfPlace);
-            }
-            (frame, Stage::Attached, _) => self.handle_exchange(now, frame, on_event)?,
-            (_, Stage::Opening | Stage::Attaching | Stage::Over, _) => {
-                return Err(CloseReason::FrameOutOfPlace);
-            }
-        }
-        Ok(())
-    }
-
-    fn handle_welcome(
-        &mut self,
-        now: Instant,
-        welcome: Welcome<'_>,
-        on_event: &mut impl FnMut(PulseEvent<'_>),
-    ) -> Result<(), CloseReason> {
-        self.stage = Stage::Attached;
-        self.peer_message_bytes_max = welcome.message_bytes_max;
-        on_event(PulseEvent::Welcome(welcome));
-        let settled = if welcome.resumed {
-            // A number that was given out and never sent may be in use for something else (section 5.5).
-            if welcome.committed > self.sending.ever_sent().max(self.sending.settled()) {
-                return Err(CloseReason::FrameOutOfPlace);
-            }
-            self.receiving.attach(welcome.acknowledged);
-            self.sending.attach(welcome.committed, welcome.window)?
-        } else {
-            self.receiving = Receiving::default();
-            self.left_over =
-                Some(Box::new(std::mem::replace(&mut self.sending, Sending::new(welcome.window))));
-            None
-        };
-        if let Some((first, last)) = settled {
-            for (number, code) in welcome.refused.iter().filter(|(number, _)| (first..=last).contains(number))
-            {
-                on_event(PulseEvent::Refused { number, code, text: "" });
-            }
-        }
-        self.handle_settled(now, settled, on_event);
-        Ok(())
-    }
-
-    fn handle_exchange(
-        &mut self,
-        now: Instant,
-        frame: Frame<'_>,
-        on_event: &mut impl FnMut(PulseEvent<'_>),
-    ) -> Result<(), Violation> {
-        match frame {
-            Frame::Message { number, payload } => {
-                let bytes = payload.len() as u32;
-                self.receiving.handle_message(number, self.window.messages)?;
-                // A single message is within its own limit, and may be as large as the whole window.
-                let sum = u64::from(self.uncommitted_bytes) + u64::from(bytes);
-                if sum > u64::from(self.window.bytes) && !self.uncommitted.is_empty() {
-                    return Err(Violation::WindowExceeded);
-                }
-                self.uncommitted_bytes += bytes;
-                self.uncommitted.push_back(bytes);
-                on_event(PulseEvent::Message { number, payload });
-            }
-            Frame::Receipt { committed } => {
-                let settled = self.sending.handle_receipt(committed)?;
-                self.handle_settled(now, settled, on_event);
-            }
-            Frame::Refuse { number, code, text } => {
-                self.sending.handle_refusal(number)?;
-                on_event(PulseEvent::Refused { number, code, text });
-            }
-            Frame::Confirm { floor } => {
-                let before = self.receiving.floor();
-                self.receiving.handle_confirm(floor)?;
-                if floor > before {
-                    on_event(PulseEvent::Confirmed { floor });
-                }
-            }
-            Frame::Beat(beat) => {
-                if beat == Beat::Question {
-                    self.beat(Beat::Answer);
-                }
-            }
-            Frame::Hello(_) | Frame::Welcome(_) | Frame::Notice { .. } | Frame::Bye(_) => {}
-        }
-        Ok(())
-    }
-
-    fn handle_settled(
-        &mut self,
-        now: Instant,
-        settled: Option<(u64, u64)>,
-        on_event: &mut impl FnMut(PulseEvent<'_>),
-    ) {
-        if let Some((first, last)) = settled {
-            on_event(PulseEvent::Settled { first, last });
-        }
-        if self.sending.unconfirmed() > 0 {
-            self.confirm_by.get_or_insert_with(|| now.after(CONFIRM_WITHIN));
-        }
     }
 }

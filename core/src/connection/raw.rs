@@ -1,8 +1,9 @@
 //! What is special to raw connections: chunks or lines, the reply to each message, the farewell.
 
+use super::Connection;
 use super::dialogue::Dialogue;
+use super::event::{Event, Output};
 use super::speech::Speech;
-use super::{Connection, Event, Output};
 use crate::close::{CloseReason, Retry};
 use crate::frame::PREFACE;
 use crate::lifetime::Phase;

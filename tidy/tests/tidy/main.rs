@@ -1,19 +1,16 @@
 //! The rules of the house that no lint can check. Reads the repository as text; runs nothing of it.
 
 mod dependencies;
+mod order;
 
 use pulsegate_core::close::{CloseReason, Retry};
 use std::collections::{BTreeMap, BTreeSet};
-use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 const FILE_LINES_MAX: usize = 500;
 const ARCHITECTURE_LINES_MAX: usize = 200;
 const README_LINES_MAX: usize = 150;
 const CONTRIBUTING_LINES_MAX: usize = 120;
-
-/// The crates whose modules stand in a listed order, by their folders.
-const ORDERED_CRATES: [&str; 5] = ["core", "gateway", "config", "store", "client"];
 
 /// The crates whose files stand in the code map, by their folders.
 const MAPPED_CRATES: [&str; 7] = ["core", "gateway", "config", "store", "client", "bench", "cli"];
@@ -255,136 +252,4 @@ fn the_code_map_names_every_file() {
 /// What the code map has to name: the sources, but not the tests among them.
 fn is_source(file: &Text) -> bool {
     MAPPED_CRATES.iter().any(|folder| file.path.starts_with(&format!("{folder}/src/"))) && !file.is_test()
-}
-
-/// The words in backticks, in their order.
-fn quoted(text: &str) -> Vec<String> {
-    text.split('`').skip(1).step_by(2).map(str::to_owned).collect()
-}
-
-/// The order in which a crate's modules stand, as its first page says.
-fn module_order(folder: &str) -> Vec<String> {
-    let path = format!("{folder}/src/lib.rs");
-    let page = read(&path);
-    let page: Vec<&str> = page.lines().map_while(|line| line.strip_prefix("//!")).map(str::trim).collect();
-    let page = page.join("\n");
-    let (_, rest) = page
-        .split_once("Modules, each using only those after it:")
-        .unwrap_or_else(|| panic!("{path}: its first page has to say the order of the modules"));
-    quoted(rest.split("\n\n").next().unwrap_or_default())
-}
-
-#[test]
-fn the_order_of_modules_is_complete_and_said_twice() {
-    let map = read("ARCHITECTURE.md");
-    for folder in ORDERED_CRATES {
-        let order = module_order(folder);
-        let source = read(&format!("{folder}/src/lib.rs"));
-        let declared = source.lines().filter_map(|line| {
-            line.trim_start_matches("pub ").strip_prefix("mod ").and_then(|rest| rest.strip_suffix(';'))
-        });
-        let mut declared: Vec<&str> = declared.filter(|module| *module != "tests").collect();
-        declared.sort_unstable();
-        let mut listed: Vec<&str> = order.iter().map(String::as_str).collect();
-        listed.sort_unstable();
-        assert_eq!(listed, declared, "{folder}/src/lib.rs: the listed modules are not those that there are");
-        let start = format!("- {folder}: ");
-        let line = map.lines().find_map(|line| line.strip_prefix(&start));
-        let line = line.unwrap_or_else(|| panic!("ARCHITECTURE.md: no line begins with {start:?}"));
-        assert_eq!(quoted(line), order, "ARCHITECTURE.md says another order than {folder}/src/lib.rs");
-    }
-}
-
-#[test]
-fn modules_use_only_what_comes_after_them() {
-    let files = rust_files();
-    let mut faults = Vec::new();
-    for folder in ORDERED_CRATES {
-        let order = module_order(folder);
-        let prefix = format!("{folder}/src/");
-        for file in &files {
-            let Some(path) = file.path.strip_prefix(&prefix) else { continue };
-            let module = path.trim_end_matches(".rs").split('/').next().unwrap_or_default();
-            if module == "lib" || module == "tests" {
-                continue;
-            }
-            let place = order.iter().position(|name| name == module);
-            for (line, used) in uses(&file.text) {
-                let its_place = order.iter().position(|name| *name == used);
-                // Without a place it is something that lib.rs exports: say its module instead.
-                if used != module && (its_place.is_none() || its_place < place) {
-                    faults.push(format!("{}:{line}: {module} uses {used}", file.path));
-                }
-            }
-            faults.extend(upward_uses(file, path));
-        }
-    }
-    assert_tidy("a module uses only those after it in the order of its lib.rs", &faults);
-}
-
-/// What `super` reaches from a file: its own module's parts, or another module behind the order's back.
-fn upward_uses(file: &Text, path: &str) -> Vec<String> {
-    let depth = path.split('/').count();
-    let outside = format!("use {}", "super::".repeat(depth));
-    let is_outside = |(_, line): &(usize, &str)| line.starts_with(&outside);
-    let fault = |(number, line): (usize, &str)| format!("{}:{number}: say crate:: in {line}", file.path);
-    file.lines().filter(is_outside).map(fault).collect()
-}
-
-/// The modules that a source names after `crate::`, with the lines. Comments may name whatever they like.
-fn uses(source: &str) -> Vec<(usize, String)> {
-    let code: Vec<&str> = source.lines().map(|line| line.split("//").next().unwrap_or_default()).collect();
-    let code = code.join("\n");
-    let mut found = Vec::new();
-    for (start, path) in code.match_indices("crate::") {
-        let before = code[..start].chars().next_back();
-        if before.is_some_and(|letter| letter.is_alphanumeric() || letter == '_') {
-            continue;
-        }
-        let rest = start + path.len()..code.len();
-        for (at, name) in first_names(&code, rest) {
-            found.push((code[..at].matches('\n').count() + 1, name));
-        }
-    }
-    found
-}
-
-/// The first names of a path, of which there are several if it begins with a group in braces.
-fn first_names(code: &str, rest: Range<usize>) -> Vec<(usize, String)> {
-    let name_at = |at: usize| {
-        let is_end = |letter: char| !(letter.is_alphanumeric() || letter == '_');
-        let name = code[at..].split(is_end).next().unwrap_or_default();
-        (!name.is_empty()).then(|| (at, name.to_owned()))
-    };
-    if !code[rest.clone()].starts_with('{') {
-        return name_at(rest.start).into_iter().collect();
-    }
-    let mut names = Vec::new();
-    let mut depth = 0;
-    let mut fresh = false;
-    for (at, letter) in code[rest.clone()].char_indices() {
-        match letter {
-            '{' => depth += 1,
-            '}' => depth -= 1,
-            ',' => fresh = true,
-            letter if !letter.is_whitespace() && depth == 1 && (fresh || names.is_empty()) => {
-                names.extend(name_at(rest.start + at));
-                fresh = false;
-            }
-            _ => {}
-        }
-        if depth == 0 {
-            break;
-        }
-    }
-    names
-}
-
-#[test]
-fn uses_are_found_in_groups_and_paths_and_not_in_comments() {
-    let source = "use crate::{a, b::c, d::{e, f}};\n//! crate::g\nfn x() { crate::h::i() }\nuse pulsegate_crate::j;\n\
-                  use crate::{\n    k,\n    l::{m,\n n},\n};\n";
-    let found = uses(source);
-    let names: Vec<(usize, &str)> = found.iter().map(|(line, name)| (*line, name.as_str())).collect();
-    assert_eq!(names, [(1, "a"), (1, "b"), (1, "d"), (3, "h"), (6, "k"), (7, "l")]);
 }
