@@ -61,6 +61,7 @@ macro_rules! close_reasons {
         /// Why a connection ended. Every connection ends with exactly one of these.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
         #[repr(u8)]
+        #[non_exhaustive]
         pub enum CloseReason {
             $($(#[doc = $doc])+ $name,)+
         }

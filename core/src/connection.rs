@@ -16,7 +16,7 @@ mod session;
 mod speech;
 
 pub use bye::append_bye;
-pub use event::{Admission, Attachment, Ended, Event, Output, Totals, Written};
+pub use event::{Admission, Attachment, Event, NotSent, Output, Totals, Written};
 pub use raw::{farewell_line, reply_bytes_max};
 
 use crate::close::{CloseReason, Retry};
@@ -42,7 +42,7 @@ use std::time::Duration;
 ///    phase in which it means nothing, a call does nothing; so does a timeout that comes too early.
 /// 3. Commands say what the owner wants: [`send`](Self::send), [`finish`](Self::finish), [`close`](Self::close), pauses
 ///    and deadlines for all; [`welcome`](Self::welcome), [`commit`](Self::commit), [`push`](Self::push) and the rest of
-///    a session for the pulse protocol. Those that carry bytes say so if they came too late ([`Ended`]); the others
+///    a session for the pulse protocol. Those that carry bytes say so if they came too late ([`NotSent`]); the others
 ///    then do nothing.
 /// 4. [`poll_timeout`](Self::poll_timeout) says what to wait for. [`take_earlier`](Self::take_earlier) says whether it
 ///    may have moved earlier; later is for the owner to find out when the old one comes.
@@ -176,7 +176,7 @@ impl Connection {
     /// already, ends the connection: the peer is too slow, and nothing is dropped in silence.
     ///
     /// # Errors
-    /// [`Ended`] when there is nobody left to send to.
+    /// [`NotSent`] when there is nobody left to send to.
     pub fn send(
         &mut self,
         now: Now,
@@ -184,19 +184,19 @@ impl Connection {
         bytes: &[u8],
         waiting: usize,
         output: &mut impl Output,
-    ) -> Result<(), Ended> {
+    ) -> Result<(), NotSent> {
         // Whoever speaks the pulse protocol, or may yet do so, takes raw bytes for a broken frame.
         let is_over = self.lifetime.phase() != Phase::Open || self.lifetime.is_finishing();
         if is_over || self.dialect(policy) != Dialect::Raw {
-            return Err(Ended);
+            return Err(NotSent);
         }
         if self.lifetime.write_deadline_passed(now) {
             self.close(now, policy, CloseReason::WriteDeadline, output);
-            return Err(Ended);
+            return Err(NotSent);
         }
         if waiting.saturating_add(bytes.len()) > policy.output_bytes_max {
             self.close(now, policy, CloseReason::OutputFull, output);
-            return Err(Ended);
+            return Err(NotSent);
         }
         output.transmit().extend_from_slice(bytes);
         Ok(())

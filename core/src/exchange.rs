@@ -16,6 +16,7 @@ pub use sending::{Sending, Unsettled};
 
 /// What the peer has done that the exchange doesn't allow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Violation {
     /// A message's number is not the next one.
     SequenceGap,
@@ -24,6 +25,18 @@ pub enum Violation {
     /// A receipt, refusal or confirmation for something that was never sent.
     NeverSent,
 }
+
+impl std::fmt::Display for Violation {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::SequenceGap => "the number of a message is not the next one",
+            Self::WindowExceeded => "more is in flight than the window allows",
+            Self::NeverSent => "a receipt, refusal or confirmation names what was never sent",
+        })
+    }
+}
+
+impl std::error::Error for Violation {}
 
 /// How much may be in flight, as the receiver has said.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

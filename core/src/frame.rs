@@ -50,6 +50,7 @@ pub const NUMBER_BYTES: usize = 8;
 
 /// Bytes that are no frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum FrameError {
     /// A body's length or a field doesn't fit its type.
     Malformed,
@@ -60,6 +61,19 @@ pub enum FrameError {
     /// Text that is not UTF-8.
     BadText,
 }
+
+impl std::fmt::Display for FrameError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Malformed => "a frame's length or fields do not fit its type",
+            Self::Unknown => "a frame has a type that does not exist",
+            Self::TooLarge => "a frame is longer than allowed",
+            Self::BadText => "a text in a frame is not UTF-8",
+        })
+    }
+}
+
+impl std::error::Error for FrameError {}
 
 /// What the client asks for, or what it gets.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]

@@ -8,6 +8,8 @@
 //! [`pulse`], on top of [`frame`] and [`exchange`], is the pulse protocol (PROTOCOL.md) on one connection, for either
 //! side; a gateway's connection speaks it, or raw bytes, as its [`Policy`](policy::Policy) says.
 //!
+//! This crate is made for the others of the project: unlike theirs, its interface may change with any version.
+//!
 //! Modules, each using only those after it: `connection`, `lines`, `lifetime`, `timer`, `policy`, `pulse`,
 //! `close`, `frame`, `exchange`, `sparse`, `wheel`, `stall`, `time`.
 

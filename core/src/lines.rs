@@ -4,6 +4,14 @@
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TooLong;
 
+impl std::fmt::Display for TooLong {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("a line is longer than allowed")
+    }
+}
+
+impl std::error::Error for TooLong {}
+
 /// The unfinished line of one connection; nothing is allocated while there is none.
 #[derive(Debug, Default)]
 pub struct Lines {

@@ -129,4 +129,12 @@ pub struct Written {
 /// writing, or has more to send than its limit; or these bytes would break what is spoken, or came too early to know
 /// what that is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Ended;
+pub struct NotSent;
+
+impl std::fmt::Display for NotSent {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("not sent: the connection has ended, is about to end, or cannot take this now")
+    }
+}
+
+impl std::error::Error for NotSent {}

@@ -3,7 +3,7 @@
 
 use super::Connection;
 use super::dialogue::{Dialogue, ms};
-use super::event::{Admission, Ended, Output};
+use super::event::{Admission, NotSent, Output};
 use crate::exchange::{Receiving, Sending};
 use crate::policy::Policy;
 use crate::time::Now;
@@ -53,7 +53,7 @@ impl Connection {
     /// well: [`Event::Room`](super::Event::Room) asks for it when it can.
     ///
     /// # Errors
-    /// [`Ended`] if the connection isn't attached to a session.
+    /// [`NotSent`] if the connection isn't attached to a session.
     pub fn push(
         &mut self,
         now: Now,
@@ -61,9 +61,9 @@ impl Connection {
         number: u64,
         payload: Box<[u8]>,
         output: &mut impl Output,
-    ) -> Result<(), Ended> {
+    ) -> Result<(), NotSent> {
         let attached = |dialogue: &&mut Dialogue| dialogue.pulse.is_attached();
-        let dialogue = self.dialogue_mut().filter(attached).ok_or(Ended)?;
+        let dialogue = self.dialogue_mut().filter(attached).ok_or(NotSent)?;
         let sending = dialogue.pulse.sending();
         if number > sending.last() + 1 || number > sending.last() && sending.is_waiting() {
             dialogue.is_behind = true;

@@ -3,7 +3,7 @@
 
 use crate::words::{Said, admission, hello, opening, read};
 use pulsegate_core::close::CloseReason;
-use pulsegate_core::connection::{Admission, Connection, Ended, Event, Output, Totals, Written};
+use pulsegate_core::connection::{Admission, Connection, Event, NotSent, Output, Totals, Written};
 use pulsegate_core::frame::{Frame, Hello};
 use pulsegate_core::lifetime::{Direction, Pause, Phase};
 use pulsegate_core::policy::Policy;
@@ -252,7 +252,7 @@ impl Driver {
         self.connection.refuse(number, code, text);
     }
 
-    pub(crate) fn push(&mut self, payload: &[u8]) -> Result<u64, Ended> {
+    pub(crate) fn push(&mut self, payload: &[u8]) -> Result<u64, NotSent> {
         let number = self.last + 1;
         let payload: Box<[u8]> = payload.into();
         let pushed = self.call(|connection, now, policy, output| {

@@ -2,7 +2,7 @@
 
 use crate::driver::{Driver, Seen};
 use crate::words::{Said, admission, bytes, hello, message, ms, patient};
-use pulsegate_core::connection::Ended;
+use pulsegate_core::connection::NotSent;
 use pulsegate_core::exchange::{Receiving, Sending, Window};
 use pulsegate_core::frame::{Frame, Hello};
 use pulsegate_core::pulse::{Pulse, PulseEvent};
@@ -82,13 +82,13 @@ fn what_is_pushed_leaves_within_the_client_s_window_of_bytes() {
 #[test]
 fn nothing_is_pushed_before_welcome_or_after_the_end() {
     let mut driver = Driver::new(patient());
-    assert_eq!(driver.push(b"x"), Err(Ended));
+    assert_eq!(driver.push(b"x"), Err(NotSent));
     driver.receive(&crate::words::opening(&[Frame::Hello(hello())]));
-    assert_eq!(driver.push(b"x"), Err(Ended));
+    assert_eq!(driver.push(b"x"), Err(NotSent));
     driver.welcome(&admission(), &[]);
     assert_eq!(driver.push(b"x"), Ok(1));
     driver.close(pulsegate_core::close::CloseReason::Drain);
-    assert_eq!(driver.push(b"x"), Err(Ended));
+    assert_eq!(driver.push(b"x"), Err(NotSent));
 }
 
 #[test]

@@ -4,7 +4,7 @@
 use crate::driver::{Driver, Seen};
 use crate::words::{AGE, Said, beat, bytes, message, ms, pulse, s};
 use pulsegate_core::close::CloseReason;
-use pulsegate_core::connection::Ended;
+use pulsegate_core::connection::NotSent;
 use pulsegate_core::frame::{Durability, Frame, LifetimeKind, Refusals, Welcome};
 use pulsegate_core::lifetime::Phase;
 
@@ -36,7 +36,7 @@ fn nothing_more(mut driver: Driver) {
     driver.at(ms(100)).receive(&message(2, b"late"));
     driver.commit(2);
     driver.refuse(2, 1);
-    assert_eq!(driver.push(b"late"), Err(Ended));
+    assert_eq!(driver.push(b"late"), Err(NotSent));
     driver.notify(2, s(1));
     driver.close(CloseReason::Drain);
     driver.finish();

@@ -2,7 +2,7 @@
 
 use crate::driver::{Act, Driver, START, Seen, patient, s, short, with_ping};
 use pulsegate_core::close::CloseReason;
-use pulsegate_core::connection::Ended;
+use pulsegate_core::connection::NotSent;
 use pulsegate_core::lifetime::{Lifetime, Phase, Silence};
 use pulsegate_core::policy::Policy;
 use pulsegate_core::time::Now;
@@ -27,7 +27,7 @@ fn the_first_reason_wins_whatever_comes_after() {
         ("a deadline", |driver| driver.timeout_at(s(5))),
         ("input after a deadline", |driver| driver.receive_at(s(5), b"hello")),
         ("too much output", |driver| {
-            assert_eq!(driver.send_at(s(1), b"hello", usize::MAX), Err(Ended));
+            assert_eq!(driver.send_at(s(1), b"hello", usize::MAX), Err(NotSent));
         }),
     ];
     for (name, call) in later {

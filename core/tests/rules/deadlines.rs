@@ -3,7 +3,7 @@
 
 use crate::driver::{Act, Driver, NANO, Seen, long, patient, s, with_ping};
 use pulsegate_core::close::CloseReason;
-use pulsegate_core::connection::Ended;
+use pulsegate_core::connection::NotSent;
 use pulsegate_core::lifetime::Direction::{self, Both, Read, Write};
 use pulsegate_core::policy::Policy;
 use pulsegate_core::timer::{Before, Timer};
@@ -142,10 +142,10 @@ fn a_send_at_the_write_deadline_ends_the_connection_and_before_it_does_not() {
     let mut driver = Driver::new(patient());
     driver.set_deadline_at(s(1), Write, Some(s(6)));
     assert_eq!(driver.send_at(s(6) - NANO, b"in time", 0), Ok(()));
-    assert_eq!(driver.send_at(s(6), b"too late", 0), Err(Ended));
+    assert_eq!(driver.send_at(s(6), b"too late", 0), Err(NotSent));
     assert_eq!(driver.transmitted(), "in time");
     assert_eq!(driver.events(), [Seen::Closed(CloseReason::WriteDeadline)]);
-    assert_eq!(driver.send_at(s(7), b"for nobody", 0), Err(Ended));
+    assert_eq!(driver.send_at(s(7), b"for nobody", 0), Err(NotSent));
 }
 
 #[test]
@@ -163,7 +163,7 @@ fn a_reply_at_the_write_deadline_is_not_sent_but_its_message_is_delivered() {
 fn the_farewell_is_sent_even_past_the_write_deadline() {
     let ends: [(Act, &str); 3] = [
         (|driver| driver.close_at(s(7), CloseReason::Drain), "bye: drain\n"),
-        (|driver| assert_eq!(driver.send_at(s(7), b"hello", 0), Err(Ended)), "bye: write deadline\n"),
+        (|driver| assert_eq!(driver.send_at(s(7), b"hello", 0), Err(NotSent)), "bye: write deadline\n"),
         (|driver| driver.receive_at(s(7), b"longer\n"), "bye: message too large\n"),
     ];
     for (end, farewell) in ends {

@@ -2,7 +2,7 @@
 //! after every call.
 
 use pulsegate_core::close::CloseReason;
-use pulsegate_core::connection::{Connection, Ended, Event, Output, Totals, Written};
+use pulsegate_core::connection::{Connection, Event, NotSent, Output, Totals, Written};
 use pulsegate_core::lifetime::{Direction, Pause, Phase};
 use pulsegate_core::policy::{Framing, Heartbeat, LifetimePolicy, Policy};
 use pulsegate_core::time::{Instant, Now};
@@ -163,7 +163,7 @@ impl Driver {
         }
     }
 
-    pub(crate) fn send_at(&mut self, when: Duration, bytes: &[u8], waiting: usize) -> Result<(), Ended> {
+    pub(crate) fn send_at(&mut self, when: Duration, bytes: &[u8], waiting: usize) -> Result<(), NotSent> {
         self.call_at(when, |connection, now, policy, output| {
             connection.send(now, policy, bytes, waiting, output)
         })

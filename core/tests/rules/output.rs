@@ -3,7 +3,7 @@
 
 use crate::driver::{Act, Driver, NANO, Seen, ms, patient, s, with_ping};
 use pulsegate_core::close::{CloseReason, Retry};
-use pulsegate_core::connection::{Ended, Written, farewell_line};
+use pulsegate_core::connection::{NotSent, Written, farewell_line};
 use pulsegate_core::lifetime::Phase;
 use pulsegate_core::policy::Policy;
 use pulsegate_core::timer::Timer;
@@ -47,7 +47,7 @@ fn the_output_limit_holds_to_the_byte() {
     for (waiting, fits) in [(0, true), (54, true), (55, false), (64, false), (usize::MAX, false)] {
         let mut driver = Driver::new(Policy { output_bytes_max: 64, ..patient() });
         let sent = driver.send_at(s(1), b"ten bytes!", waiting);
-        assert_eq!(sent, if fits { Ok(()) } else { Err(Ended) }, "{waiting} wait");
+        assert_eq!(sent, if fits { Ok(()) } else { Err(NotSent) }, "{waiting} wait");
         assert_eq!(driver.transmitted(), if fits { "ten bytes!" } else { "" });
         assert_eq!(driver.reason(), (!fits).then_some(CloseReason::OutputFull));
     }
@@ -57,7 +57,7 @@ fn the_output_limit_holds_to_the_byte() {
 fn after_the_end_nobody_is_sent_anything() {
     let mut driver = Driver::new(patient());
     driver.close_at(s(1), CloseReason::Drain);
-    assert_eq!(driver.send_at(s(1), b"hello", 0), Err(Ended));
+    assert_eq!(driver.send_at(s(1), b"hello", 0), Err(NotSent));
     assert_eq!(driver.transmitted(), "");
 }
 

@@ -80,6 +80,7 @@ pub(super) fn check_reason(client: usize, state: &Client, ended: &Ended, model: 
         | CloseReason::AcceptRate
         | CloseReason::OutOfDescriptors
         | CloseReason::Stopped => false,
+        reason => panic!("{reason} is new: say here when it is true"),
     };
     assert!(true_reason, "client {client} of door {} can't have ended with {ended:?}", state.door);
 }
