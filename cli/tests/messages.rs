@@ -6,7 +6,9 @@ mod common;
 
 use common::program::{Program, pulsegate};
 use common::{PATIENCE, wait_until};
-use pulsegate_store::{Attach, Moment, Quota, Reader, Reply, Request, SecondConnection, Store, StoreConfig};
+use pulsegate_store::{
+    Attach, Moment, Quota, Reader, Reply, Request, Seat, SecondConnection, Store, StoreConfig,
+};
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -62,9 +64,7 @@ impl Filled {
         for payload in payloads {
             self.last += 1;
             requests.push(Request::Message {
-                ticket: 1,
-                session: 1,
-                epoch: 1,
+                seat: Seat::new(1, 1, 1),
                 number: self.last,
                 received_at_ms: START.wall_ms + 1000 * self.last,
                 payload: payload.into(),

@@ -177,6 +177,7 @@ impl std::fmt::Debug for Mailbox {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use pulsegate_store::Attachment;
     use std::sync::Arc;
     use std::sync::atomic::AtomicUsize;
 
@@ -218,7 +219,13 @@ mod tests {
         let mailbox = Arc::new(Mailbox::new(|| {}));
         let pushed = || {
             let payload = vec![0; BYTES_MAX].into();
-            vec![Reply::Pushed { ticket: 1, session: 1, epoch: 1, connection: None, number: 1, payload }]
+            vec![Reply::Pushed {
+                ticket: 1,
+                attachment: Attachment { session: 1, epoch: 1 },
+                connection: None,
+                number: 1,
+                payload,
+            }]
         };
         mailbox.post_replies(0, pushed());
         let (posted, store) = (Arc::new(AtomicUsize::new(0)), Arc::clone(&mailbox));

@@ -69,9 +69,9 @@ impl Origins {
     /// If the sink has failed: what it has not got, it never will.
     pub(crate) fn forward(&self, messages: Vec<Forwarded>) -> Result<(), NotForwarded> {
         let mut batches: HashMap<usize, Batch> = HashMap::new();
-        for Forwarded { session, epoch, number, payload, .. } in messages {
-            let origin = self.known.lock().get(&session).copied();
-            let Some(origin) = origin.filter(|origin| origin.epoch == epoch) else { continue };
+        for Forwarded { seat, number, payload, .. } in messages {
+            let origin = self.known.lock().get(&seat.session()).copied();
+            let Some(origin) = origin.filter(|origin| origin.epoch == seat.epoch()) else { continue };
             if self.queue.is_some() {
                 batches.entry(origin.shard).or_default().push_message(origin.from, number, &payload);
             } else {

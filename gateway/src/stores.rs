@@ -62,17 +62,17 @@ impl Post {
                         let _ = mailbox.post(Command::Replaced(id));
                     }
                 }
-                Some(attached.ticket)
+                Some(attached.seat.ticket)
             }
-            Reply::AttachRefused { ticket, .. }
-            | Reply::Committed { ticket, .. }
-            | Reply::Refused { ticket, .. }
-            | Reply::Ended { ticket, .. }
-            | Reply::Loaded { ticket, .. }
-            | Reply::Orphaned { ticket, .. }
-            | Reply::Detached { ticket, .. } => Some(*ticket),
-            Reply::Pushed { ticket, connection, session, number, .. } => {
-                self.awaited.handle_outcome(*ticket, Ok((*session, *number)));
+            Reply::Committed { seat, .. }
+            | Reply::Refused { seat, .. }
+            | Reply::Ended { seat, .. }
+            | Reply::Loaded { seat, .. }
+            | Reply::Orphaned { seat }
+            | Reply::Detached { seat, .. } => Some(seat.ticket),
+            Reply::AttachRefused { ticket, .. } => Some(*ticket),
+            Reply::Pushed { ticket, connection, attachment, number, .. } => {
+                self.awaited.handle_outcome(*ticket, Ok((attachment.session, *number)));
                 *connection
             }
             Reply::PushRefused { ticket, why } => {

@@ -2,7 +2,9 @@
 //! sessions and the durability. `cargo run --release -p pulsegate-store --example throughput [DIRECTORY [SECONDS
 //! [WINDOW [WAL_KIB]]]]`; each session has at most WINDOW messages in flight. Measures nothing but the store.
 
-use pulsegate_store::{Attach, Durability, Moment, Reply, Request, SecondConnection, Store, StoreConfig};
+use pulsegate_store::{
+    Attach, Durability, Moment, Reply, Request, Seat, SecondConnection, Store, StoreConfig,
+};
 use std::collections::{HashMap, VecDeque};
 use std::error::Error;
 use std::path::Path;
@@ -22,9 +24,7 @@ impl Client {
     fn fill(&mut self, session: u64, window: usize, requests: &mut Vec<Request>) {
         while self.sent.len() < window {
             requests.push(Request::Message {
-                ticket: session.into(),
-                session,
-                epoch: self.epoch,
+                seat: Seat::new(session.into(), session, self.epoch),
                 number: self.next,
                 received_at_ms: 1,
                 payload: vec![b'x'; PAYLOAD_BYTES].into(),
@@ -58,8 +58,8 @@ fn attach_all(
     while clients.len() < usize::try_from(sessions)? {
         for reply in replies.recv()? {
             if let Reply::Attached(attached) = reply {
-                let client = Client { epoch: attached.epoch, next: 1, sent: VecDeque::new() };
-                clients.insert(attached.session, client);
+                let client = Client { epoch: attached.epoch(), next: 1, sent: VecDeque::new() };
+                clients.insert(attached.session(), client);
             }
         }
     }
@@ -97,15 +97,15 @@ fn measure(
         let now = Instant::now();
         batches += 1;
         for reply in batch {
-            let Reply::Committed { session, committed, .. } = reply else {
+            let Reply::Committed { seat, committed } = reply else {
                 return Err(format!("{reply:?}").into());
             };
-            let client = clients.get_mut(&session).ok_or("a session that isn't there")?;
+            let client = clients.get_mut(&seat.session()).ok_or("a session that isn't there")?;
             while client.next - client.sent.len() as u64 <= committed {
                 let sent = client.sent.pop_front().ok_or("a receipt for nothing")?;
                 latencies.push(now - sent);
             }
-            client.fill(session, window, &mut requests);
+            client.fill(seat.session(), window, &mut requests);
         }
         store.submit_all(&mut requests)?;
     }

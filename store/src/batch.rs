@@ -8,12 +8,12 @@ mod outgoing;
 mod upkeep;
 
 use crate::config::StoreConfig;
-use crate::request::{Moment, Reply, Request, Source, Ticket};
 use crate::sessions::Sessions;
 use crate::shares::Shares;
 use crate::tickets::{Present, Tickets};
 use crate::warnings::Losses;
 use pulsegate_core::frame::{CURSOR_MAX, Durability};
+use pulsegate_sessions::{Attachment, Moment, Reply, Request, Seat, Source};
 use rusqlite::{CachedStatement, Connection, Transaction, TransactionBehavior};
 use std::collections::{HashMap, HashSet};
 
@@ -156,7 +156,7 @@ pub(crate) struct Failure {
     pub(crate) in_doubt: Option<Box<Done>>,
 }
 
-impl std::convert::From<rusqlite::Error> for Failure {
+impl From<rusqlite::Error> for Failure {
     fn from(error: rusqlite::Error) -> Self {
         Self { error, in_doubt: None }
     }
@@ -222,9 +222,7 @@ pub(crate) fn follow_database(
     begin_sessions_above(connection, tickets.session_max())?;
     transaction.commit()?;
     let orphan = |(session, present): (u64, Present)| Reply::Orphaned {
-        ticket: present.ticket,
-        session,
-        epoch: present.epoch,
+        seat: Seat::new(present.ticket, session, present.epoch),
     };
     Ok(gone.into_iter().map(orphan).collect())
 }
@@ -248,22 +246,14 @@ struct Batch<'c> {
     insert_message: CachedStatement<'c>,
     inserted: usize,
     done: Done,
-    /// Connections to which a receipt is due: session and epoch.
-    receipts: Vec<(u64, u64)>,
+    /// Connections to which a receipt is due.
+    receipts: Vec<Attachment>,
     /// Connections of which a message of this batch can't be judged yet, so that none after it can.
-    held: HashSet<(u64, u64)>,
+    held: HashSet<Attachment>,
     /// Connections that have to end: told last, so that each learns before what became of its messages.
     ended: Vec<Reply>,
     /// Those of them of which nobody knows.
-    orphans: HashSet<(u64, u64)>,
-}
-
-/// Where a request comes from and where its reply goes.
-#[derive(Clone, Copy)]
-struct From {
-    ticket: Ticket,
-    session: u64,
-    epoch: u64,
+    orphans: HashSet<Attachment>,
 }
 
 /// What a client says.
@@ -314,9 +304,10 @@ impl<'c> Batch<'c> {
                 self.write_totals()?;
             }
         }
-        for (session, epoch) in self.receipts {
-            if let Some((ticket, committed)) = self.state.sessions.take_receipt(session, epoch) {
-                self.done.replies.push(Reply::Committed { ticket, session, epoch, committed });
+        for attachment in self.receipts {
+            if let Some((ticket, committed)) = self.state.sessions.take_receipt(attachment) {
+                let seat = Seat { ticket, attachment };
+                self.done.replies.push(Reply::Committed { seat, committed });
             }
         }
         self.done.replies.append(&mut self.ended);
@@ -330,27 +321,20 @@ impl<'c> Batch<'c> {
     fn handle(&mut self, place: usize, request: &Request) -> rusqlite::Result<()> {
         match *request {
             Request::Attach(ref attach) => self.handle_attach(attach),
-            Request::Message { ticket, session, epoch, number, received_at_ms, ref payload } => {
-                let message = Message { number, received_at_ms, payload };
-                self.handle_message(place, From { ticket, session, epoch }, &message)
+            Request::Message { seat, number, received_at_ms, ref payload } => {
+                self.handle_message(place, seat, &Message { number, received_at_ms, payload })
             }
             Request::Append { ref client, source, number, received_at_ms, ref payload } => {
                 self.handle_append(client, source, &Message { number, received_at_ms, payload })
             }
-            Request::TokenUsed { session, epoch } => self.handle_token_used(session, epoch),
-            Request::Confirm { session, epoch, floor } => self.handle_confirm(session, epoch, floor),
+            Request::TokenUsed { attachment } => self.handle_token_used(attachment),
+            Request::Confirm { attachment, floor } => self.handle_confirm(attachment, floor),
             Request::Push { ticket, ref to, now_ms, ref payload } => {
                 self.handle_push(ticket, to, now_ms, payload)
             }
-            Request::Load { ticket, session, epoch, above, bytes_max } => {
-                self.handle_load(From { ticket, session, epoch }, above, bytes_max)
-            }
-            Request::OutReceipt { session, epoch, committed } => {
-                self.handle_out_receipt(session, epoch, committed)
-            }
-            Request::Detach { ticket, session, epoch, for_good, now } => {
-                self.handle_detach(From { ticket, session, epoch }, for_good, now)
-            }
+            Request::Load { seat, above, bytes_max } => self.handle_load(seat, above, bytes_max),
+            Request::OutReceipt { attachment, committed } => self.handle_out_receipt(attachment, committed),
+            Request::Detach { seat, for_good, now } => self.handle_detach(seat, for_good, now),
         }
     }
 

@@ -1,16 +1,12 @@
 //! What a store in memory hands on: committed messages on their way to where they go. Knows no destination.
 
-use crate::request::{Request, Ticket};
+use pulsegate_sessions::{Request, Seat};
 
 /// A committed message of a store in memory, on its way to where it goes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Forwarded {
     /// That of the [`Request::Message`].
-    pub ticket: Ticket,
-    /// The session on which it came,
-    pub session: u64,
-    /// and the epoch of the connection.
-    pub epoch: u64,
+    pub seat: Seat,
     /// Its number.
     pub number: u64,
     /// When it arrived, in milliseconds since 1970-01-01 UTC.
@@ -22,12 +18,9 @@ pub struct Forwarded {
 impl Forwarded {
     /// Takes the message out of a request, which is of no use then.
     pub(crate) fn take_from(request: &mut Request) -> Option<Self> {
-        let Request::Message { ticket, session, epoch, number, received_at_ms, payload } = request else {
-            return None;
-        };
+        let Request::Message { seat, number, received_at_ms, payload } = request else { return None };
         let payload = std::mem::take(payload);
-        let (ticket, session, epoch) = (*ticket, *session, *epoch);
-        Some(Self { ticket, session, epoch, number: *number, received_at_ms: *received_at_ms, payload })
+        Some(Self { seat: *seat, number: *number, received_at_ms: *received_at_ms, payload })
     }
 }
 

@@ -19,21 +19,18 @@
 //! place is not noticed.
 //!
 //! Modules, each using only those after it: `store`, `committer`, `working`, `queue`, `batch`, `unjudged`, `tickets`,
-//! `shares`, `sessions`, `sources`, `resting`, `reader`, `database`, `migration`, `schema`, `lock`, `room`, `files`, `token`, `warnings`, `forwarded`, `weight`, `request`,
-//! `figures`, `config`.
+//! `shares`, `sessions`, `sources`, `resting`, `reader`, `database`, `migration`, `schema`, `lock`, `room`, `files`, `token`, `warnings`, `forwarded`, `config`.
 
 mod batch;
 mod committer;
 mod config;
 mod database;
-mod figures;
 mod files;
 mod forwarded;
 mod lock;
 mod migration;
 mod queue;
 mod reader;
-mod request;
 mod resting;
 mod room;
 mod schema;
@@ -45,18 +42,17 @@ mod tickets;
 mod token;
 mod unjudged;
 mod warnings;
-mod weight;
 mod working;
 
 pub use config::{ConfigError, Quota, StoreConfig};
-pub use figures::Figures;
 pub use forwarded::{Forwarded, NotForwarded};
 pub use pulsegate_core::frame::Durability;
 pub use pulsegate_core::policy::SecondConnection;
-pub use reader::{ReadError, Reader, StoredMessage};
-pub use request::{
-    Attach, AttachRefusal, Attached, EndReason, LOAD_BYTES_MAX, Moment, Outcome, Outgoing, PushRefusal,
-    Recipient, Refusal, RefusalCode, Reply, Request, Resume, Source, SubmitError, Ticket, Token,
+pub use pulsegate_sessions::{
+    Attach, AttachRefusal, Attached, Attachment, Committer, EndReason, Figures, LOAD_BYTES_MAX, Limits,
+    Moment, Outcome, Outgoing, PushRefusal, Recipient, Refusal, RefusalCode, Reply, Request, Resume, Seat,
+    Source, SubmitError, Ticket, Token,
 };
+pub use reader::{ReadError, Reader, StoredMessage};
 pub use schema::{SCHEMA, SCHEMA_VERSION};
 pub use store::{OpenError, Store};

@@ -1,7 +1,7 @@
 //! Between those who ask and the committer: requests, bounded in bytes. Nobody who asks ever waits here.
 
-use crate::request::{Moment, Request, SubmitError};
 use parking_lot::{Condvar, Mutex};
+use pulsegate_sessions::{Moment, Request, SubmitError};
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
@@ -151,14 +151,16 @@ impl Queue {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::request::REQUEST_BYTES;
+    use pulsegate_sessions::{Attachment, Seat};
+
+    const REQUEST_BYTES: usize = 128;
 
     fn confirm(floor: u64) -> Request {
-        Request::Confirm { session: 1, epoch: 1, floor }
+        Request::Confirm { attachment: Attachment { session: 1, epoch: 1 }, floor }
     }
 
     fn detach() -> Request {
-        Request::Detach { ticket: 0, session: 1, epoch: 1, for_good: false, now: Moment::default() }
+        Request::Detach { seat: Seat::new(0, 1, 1), for_good: false, now: Moment::default() }
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Who has used up its share of what is kept, so that nothing more is read from it until some of that has gone. Few by
 //! nature: each has a share. Knows no connection.
 
-use crate::request::{Reply, Source};
+use pulsegate_sessions::{Reply, Source};
 use std::collections::BTreeSet;
 
 /// A share that was used up is free again when no more than so many parts of [`PARTS`] of it are.

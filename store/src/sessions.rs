@@ -2,8 +2,8 @@
 //!
 //! After a rollback all of this is void: whoever rolls back makes a new one.
 
-use crate::request::{Refusal, RefusalCode, Source, Ticket};
 use pulsegate_core::exchange::Cursor;
+use pulsegate_sessions::{Attachment, Refusal, RefusalCode, Source, Ticket};
 use rusqlite::{Connection, OptionalExtension, Row};
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -125,8 +125,8 @@ impl Sessions {
     }
 
     /// The ticket to which a receipt is owed by this batch, and the cursor, if the epoch is still the same.
-    pub(crate) fn take_receipt(&mut self, id: u64, epoch: u64) -> Option<(Ticket, u64)> {
-        let session = self.cached.get_mut(&id).filter(|session| session.cursor.epoch == epoch)?;
+    pub(crate) fn take_receipt(&mut self, of: Attachment) -> Option<(Ticket, u64)> {
+        let session = self.cached.get_mut(&of.session).filter(|session| session.cursor.epoch == of.epoch)?;
         Some((session.receipt.take()?, session.cursor.committed))
     }
 

@@ -4,10 +4,10 @@
 //! After a rollback all of this is void: whoever rolls back makes a new one.
 
 use crate::config::StoreConfig;
-use crate::request::{Reply, Source};
 use crate::resting::Resting;
 use crate::sessions::Session;
 use crate::sources::{Holding, Sources};
+use pulsegate_sessions::{Reply, Source};
 use rusqlite::Connection;
 
 /// The source of what is counted for nobody.

@@ -3,7 +3,7 @@
 //!
 //! After a rollback all of this is void: whoever rolls back makes a new one.
 
-use crate::request::Source;
+use pulsegate_sessions::Source;
 use rusqlite::{Connection, OptionalExtension};
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;

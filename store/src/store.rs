@@ -3,12 +3,10 @@
 use crate::committer::{Committer, Deliver, Phase, Place};
 use crate::config::{ConfigError, StoreConfig};
 use crate::database::{self, Database, DatabaseError};
-use crate::figures::Figures;
 use crate::files::{self, Files};
 use crate::forwarded::{Forwarded, NotForwarded};
 use crate::lock::{Lock, LockError};
 use crate::queue::Queue;
-use crate::request::{Moment, Reply, Request, SubmitError};
 use crate::room::Room;
 use crate::tickets::Tickets;
 use crate::unjudged::Unjudged;
@@ -16,6 +14,8 @@ use crate::warnings::Warnings;
 use crate::working::Working;
 use parking_lot::{Condvar, Mutex};
 use pulsegate_core::frame::Durability;
+use pulsegate_sessions::Figures;
+use pulsegate_sessions::{Limits, Moment, Reply, Request, SubmitError};
 use std::io::ErrorKind;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
@@ -54,6 +54,7 @@ pub enum OpenError {
 pub struct Store {
     queue: Arc<Queue>,
     figures: Arc<Mutex<Figures>>,
+    limits: Limits,
     committer: Option<JoinHandle<()>>,
     ended: Arc<(Mutex<bool>, Condvar)>,
     /// Nobody waits for the committer any more.
@@ -147,6 +148,7 @@ impl Store {
         now: Moment,
         deliver: Arc<Deliver>,
     ) -> Result<Self, OpenError> {
+        let limits = Limits { durability: config.durability, message_bytes_max: config.message_bytes_max };
         let (tickets, batch) = (Tickets::default(), working.state.batch);
         let queue = Arc::new(Queue::new(config.queue_bytes_max));
         let figures = Figures { stopped: unstarted, ..working.figures(&tickets) };
@@ -186,7 +188,7 @@ impl Store {
             end.1.notify_all();
         });
         let committer = Some(thread.map_err(OpenError::Thread)?);
-        Ok(Self { queue, figures, committer, ended, detached: AtomicBool::new(false) })
+        Ok(Self { queue, figures, limits, committer, ended, detached: AtomicBool::new(false) })
     }
 
     /// Asks for one thing. Never blocks.
@@ -247,6 +249,40 @@ impl Store {
     #[must_use]
     pub fn figures(&self) -> Figures {
         Figures { queue_bytes: self.queue.bytes(), ..*self.figures.lock() }
+    }
+}
+
+impl pulsegate_sessions::Committer for Store {
+    fn submit_all(&self, requests: &mut Vec<Request>) -> Result<(), SubmitError> {
+        Self::submit_all(self, requests)
+    }
+
+    fn tick(&self, now: Moment) {
+        Self::tick(self, now);
+    }
+
+    fn note_unaccepted(&self) {
+        Self::note_unaccepted(self);
+    }
+
+    fn figures(&self) -> Figures {
+        Self::figures(self)
+    }
+
+    fn limits(&self) -> Limits {
+        self.limits
+    }
+
+    fn begin_close(&self) {
+        Self::begin_close(self);
+    }
+
+    fn has_ended(&self) -> bool {
+        Self::has_ended(self)
+    }
+
+    fn close(&self, within: Duration) -> Result<u64, u64> {
+        Self::close(self, within)
     }
 }
 

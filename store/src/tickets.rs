@@ -1,7 +1,7 @@
 //! Which connection each session has: its ticket and its epoch. Kept in memory only, where it outlives the loss and the reopening of the
 //! database, and follows what is committed there. Knows no session.
 
-use crate::request::Ticket;
+use pulsegate_sessions::Ticket;
 use std::collections::HashMap;
 
 /// Below so many places the map is not made smaller.

@@ -1,6 +1,6 @@
 //! Comparing tokens in a time that says nothing about them. Knows no session.
 
-use crate::request::Token;
+use pulsegate_sessions::Token;
 use std::hint::black_box;
 
 /// Whether two tokens are equal, in the same time wherever they differ.

@@ -2,7 +2,7 @@
 //! them, while as many refusals as may stand unconfirmed (PROTOCOL.md section 7.3). In memory only: none of them is
 //! acknowledged, so they go with their connection. Judges nothing.
 
-use crate::request::{EndReason, Reply, Request, Ticket};
+use pulsegate_sessions::{Attachment, EndReason, Reply, Request, Seat, Ticket};
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
 /// How many are judged anew at once after a confirmation: as many as it can make room for.
@@ -70,10 +70,10 @@ impl Unjudged {
         }
         let mut sorted = std::mem::take(&mut self.released);
         for request in requests {
-            if let Request::Message { session, epoch, .. } = request
-                && self.rows.get(&session).is_some_and(|row| row.epoch == epoch)
+            if let Request::Message { seat, .. } = request
+                && self.rows.get(&seat.session()).is_some_and(|row| row.epoch == seat.epoch())
             {
-                self.hold(session, request, None);
+                self.hold(seat.session(), request, None);
             } else {
                 sorted.push(request);
             }
@@ -90,19 +90,19 @@ impl Unjudged {
         let mut held = held.iter().peekable();
         for (place, request) in batch.into_iter().enumerate() {
             match request {
-                Request::Message { ticket, session, epoch, .. } => {
+                Request::Message { seat, .. } => {
                     if held.next_if_eq(&&place).is_some() {
-                        self.hold(session, request, Some((ticket, epoch)));
+                        self.hold(seat.session(), request, Some((seat.ticket, seat.epoch())));
                     }
-                    touched.push(session);
+                    touched.push(seat.session());
                 }
-                Request::Confirm { session, epoch, .. } => {
+                Request::Confirm { attachment: Attachment { session, epoch }, .. } => {
                     if let Some(row) = self.rows.get_mut(&session).filter(|row| row.epoch == epoch) {
                         row.is_confirmed = true;
                         touched.push(session);
                     }
                 }
-                Request::Detach { session, epoch, .. } => self.remove(session, epoch),
+                Request::Detach { seat, .. } => self.remove(seat.session(), seat.epoch()),
                 Request::Attach(_)
                 | Request::Append { .. }
                 | Request::TokenUsed { .. }
@@ -223,8 +223,8 @@ impl Unjudged {
         let Some(row) = self.rows.get_mut(&session) else { return };
         let first = row.messages.front();
         let number = if let Some(Request::Message { number, .. }) = first { *number } else { 0 };
-        let (ticket, epoch, why) = (row.ticket, row.epoch, EndReason::Unconfirmed);
-        self.ended.push(Reply::Ended { ticket, session, epoch, number, why });
+        let seat = Seat::new(row.ticket, session, row.epoch);
+        self.ended.push(Reply::Ended { seat, number, why: EndReason::Unconfirmed });
         self.bytes -= std::mem::take(&mut row.bytes);
         row.messages = VecDeque::new();
         row.is_ended = true;
@@ -253,14 +253,15 @@ impl Unjudged {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use pulsegate_sessions::Moment;
 
     fn message(session: u64, epoch: u64, number: u64) -> Request {
         let payload = vec![0; 72].into();
-        Request::Message { ticket: 1, session, epoch, number, received_at_ms: 0, payload }
+        Request::Message { seat: Seat::new(1, session, epoch), number, received_at_ms: 0, payload }
     }
 
     fn detach(session: u64, epoch: u64) -> Request {
-        Request::Detach { ticket: 1, session, epoch, for_good: false, now: crate::request::Moment::default() }
+        Request::Detach { seat: Seat::new(1, session, epoch), for_good: false, now: Moment::default() }
     }
 
     fn numbers(requests: &[Request]) -> Vec<u64> {
@@ -278,7 +279,7 @@ mod tests {
         assert_eq!((unjudged.bytes(), unjudged.is_due()), (400, false));
         let mut batch = unjudged.sort((101..=200).map(|number| message(7, 1, number)).collect());
         assert_eq!((batch.len(), unjudged.bytes()), (0, 102 * 200));
-        batch.push(Request::Confirm { session: 7, epoch: 1, floor: 1 });
+        batch.push(Request::Confirm { attachment: Attachment { session: 7, epoch: 1 }, floor: 1 });
         unjudged.handle_commit(batch, &[]);
         assert!(unjudged.is_due());
         let batch = unjudged.sort(vec![message(7, 1, 201), message(8, 1, 1)]);
@@ -287,7 +288,8 @@ mod tests {
         // All but one come back.
         unjudged.handle_commit(batch, &(1..64).collect::<Vec<_>>());
         assert_eq!((unjudged.bytes(), unjudged.is_due()), (102 * 200, false));
-        unjudged.handle_commit(vec![Request::Confirm { session: 7, epoch: 1, floor: 2 }], &[]);
+        let attachment = Attachment { session: 7, epoch: 1 };
+        unjudged.handle_commit(vec![Request::Confirm { attachment, floor: 2 }], &[]);
         assert_eq!(numbers(&unjudged.sort(Vec::new())), (100..=163).collect::<Vec<_>>());
         unjudged.handle_commit(vec![detach(7, 1)], &[]);
         assert_eq!((unjudged.bytes(), unjudged.rows.len(), unjudged.oldest.len()), (0, 0, 0));
@@ -300,7 +302,10 @@ mod tests {
         unjudged.handle_commit(vec![message(1, 1, 65), message(2, 1, 65)], &[0, 1]);
         assert_eq!(unjudged.sort((66..=69).map(|number| message(2, 1, number)).collect()), []);
         let ended = unjudged.take_ended();
-        assert!(matches!(ended[..], [Reply::Ended { session: 1, number: 65, .. }]), "{ended:?}");
+        assert!(
+            matches!(ended[..], [Reply::Ended { seat, number: 65, .. }] if seat.session() == 1),
+            "{ended:?}"
+        );
         assert_eq!(unjudged.sort(vec![message(1, 1, 66)]), []);
         assert_eq!((unjudged.bytes(), unjudged.rows.len()), (1000, 2));
         // A newer connection of the same session is judged.

@@ -3,9 +3,9 @@
 use crate::batch::{self, State};
 use crate::config::StoreConfig;
 use crate::database::{self, Database, DatabaseError};
-use crate::figures::Figures;
-use crate::request::Moment;
 use crate::tickets::Tickets;
+use pulsegate_sessions::Figures;
+use pulsegate_sessions::Moment;
 use std::path::Path;
 use tracing::warn;
 

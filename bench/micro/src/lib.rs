@@ -1,6 +1,9 @@
-//! Small loads on the rules of the core, each a step that can be repeated for ever. `cargo bench -p pulsegate-micro` times
+//! Small loads on the rules of the core and on the store, each a step that can be repeated for ever. `cargo bench -p pulsegate-micro` times
 //! them, `bench/counts/run` counts their instructions. Must not know: how they are measured.
 
+mod committing;
+
+pub use committing::Committing;
 use pulsegate_core::connection::{Admission, Attachment, Connection, Event, Output, Written};
 use pulsegate_core::exchange::{Receiving, Sending, Window};
 use pulsegate_core::frame::{Beat, Durability, Frame, FrameReader, Hello, LifetimeKind, PREFACE, Refusals};

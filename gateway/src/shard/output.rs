@@ -12,7 +12,7 @@ use pulsegate_core::close::CloseReason;
 use pulsegate_core::connection::{Attachment, Event, Output};
 use pulsegate_core::frame::Hello;
 use pulsegate_core::time::Now;
-use pulsegate_store::{Attach, Moment, Request, Resume, Ticket, Token};
+use pulsegate_store::{Attach, Moment, Request, Resume, Seat, Ticket, Token};
 
 /// Takes the outputs of one connection during one call.
 pub(crate) struct ConnectionOutput<'a> {
@@ -78,17 +78,17 @@ impl Output for ConnectionOutput<'_> {
                 self.undone.attach = self.listener.pulse.ledger().map(|_| self.attach(&hello));
             }
             Event::TokenUsed => {
-                self.request_of_session(|session, epoch| Request::TokenUsed { session, epoch });
+                self.request_of_session(|attachment| Request::TokenUsed { attachment });
             }
             Event::Settled(committed) => {
-                self.request_of_session(|session, epoch| Request::OutReceipt { session, epoch, committed });
+                self.request_of_session(|attachment| Request::OutReceipt { attachment, committed });
             }
             Event::Confirmed(floor) => {
-                self.request_of_session(|session, epoch| Request::Confirm { session, epoch, floor });
+                self.request_of_session(|attachment| Request::Confirm { attachment, floor });
             }
-            Event::Room { attachment: Attachment { session, epoch }, above, bytes } => {
-                let (ticket, bytes_max) = (self.ticket(), bytes);
-                self.request(Request::Load { ticket, session, epoch, above, bytes_max });
+            Event::Room { attachment, above, bytes } => {
+                let seat = Seat { ticket: self.ticket(), attachment };
+                self.request(Request::Load { seat, above, bytes_max: bytes });
             }
             Event::Refused { number, code, text } => {
                 let client = self.peer.address();
@@ -97,9 +97,9 @@ impl Output for ConnectionOutput<'_> {
                     self.outlets.ledgers[ledger].note_unaccepted();
                 }
             }
-            Event::Detached { attachment: Attachment { session, epoch }, for_good } => {
-                let (ticket, now) = (self.ticket(), self.moment());
-                self.request(Request::Detach { ticket, session, epoch, for_good, now });
+            Event::Detached { attachment, for_good } => {
+                let (seat, now) = (Seat { ticket: self.ticket(), attachment }, self.moment());
+                self.request(Request::Detach { seat, for_good, now });
             }
         }
     }
@@ -120,11 +120,9 @@ impl ConnectionOutput<'_> {
     }
 
     fn deliver(&mut self, number: u64, payload: &[u8]) {
-        if let Some(Attachment { session, epoch }) = self.attachment {
+        if let Some(attachment) = self.attachment {
             return self.request(Request::Message {
-                ticket: self.ticket(),
-                session,
-                epoch,
+                seat: Seat { ticket: self.ticket(), attachment },
                 number,
                 received_at_ms: self.wall_ms,
                 payload: payload.into(),
@@ -162,9 +160,9 @@ impl ConnectionOutput<'_> {
     }
 
     /// Asks something for the session that the connection is attached to.
-    fn request_of_session(&mut self, request: impl FnOnce(u64, u64) -> Request) {
-        if let Some(Attachment { session, epoch }) = self.attachment {
-            self.request(request(session, epoch));
+    fn request_of_session(&mut self, request: impl FnOnce(Attachment) -> Request) {
+        if let Some(attachment) = self.attachment {
+            self.request(request(attachment));
         }
     }
 

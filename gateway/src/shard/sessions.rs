@@ -15,7 +15,7 @@ use pulsegate_core::lifetime::Phase;
 use pulsegate_core::time::Now;
 use pulsegate_store::{
     Attach, AttachRefusal, Attached, EndReason, Outcome, PushRefusal, Recipient, Refusal, RefusalCode, Reply,
-    Request, Ticket,
+    Request, Seat,
 };
 
 impl<I: Io> Shard<I> {
@@ -49,41 +49,43 @@ impl<I: Io> Shard<I> {
             Reply::AttachRefused { ticket, why } => {
                 self.end(connection_of(ticket).1, now, attach_reason(why));
             }
-            Reply::Committed { ticket, session, epoch, committed } => {
-                self.serve_attached(ticket, Attachment { session, epoch }, |served| {
+            Reply::Committed { seat, committed } => {
+                self.serve_attached(seat, |served| {
                     served.change(now, |connection, policy, output| {
                         connection.commit(now, policy, committed, output);
                     });
                 });
             }
-            Reply::Refused { ticket, session, epoch, refusal: Refusal { number, code } } => {
-                self.serve_attached(ticket, Attachment { session, epoch }, |served| {
+            Reply::Refused { seat, refusal: Refusal { number, code } } => {
+                self.serve_attached(seat, |served| {
                     served.entry.connection.refuse(number, code as u16, refusal_text(code));
                 });
             }
-            Reply::Ended { ticket, session, epoch, number, why } => {
-                self.serve_attached(ticket, Attachment { session, epoch }, |served| {
+            Reply::Ended { seat, number, why } => {
+                let session = seat.session();
+                self.serve_attached(seat, |served| {
                     tracing::debug!(session, number, ?why, "a message that its store can't take");
                     served.end(now, end_reason(why));
                 });
             }
-            Reply::Orphaned { ticket, session, epoch } => {
-                self.serve_attached(ticket, Attachment { session, epoch }, |served| {
+            Reply::Orphaned { seat } => {
+                let Attachment { session, epoch } = seat.attachment;
+                self.serve_attached(seat, |served| {
                     tracing::debug!(session, epoch, "the store has lost what it knew of this connection");
                     served.end(now, CloseReason::SinkFailed);
                 });
             }
-            Reply::Pushed { connection, session, epoch, number, payload, .. } => {
+            Reply::Pushed { connection, attachment, number, payload, .. } => {
                 let Some(ticket) = connection else { return };
-                self.serve_attached(ticket, Attachment { session, epoch }, |served| {
+                self.serve_attached(Seat { ticket, attachment }, |served| {
                     served.change(now, |connection, policy, output| {
                         // One that ends just now gets it when it comes back.
                         let _ = connection.push(now, policy, number, payload, output);
                     });
                 });
             }
-            Reply::Loaded { ticket, session, epoch, messages, has_more } => {
-                self.serve_attached(ticket, Attachment { session, epoch }, |served| {
+            Reply::Loaded { seat, messages, has_more } => {
+                self.serve_attached(seat, |served| {
                     let messages = messages.into_iter().map(|message| (message.number, message.payload));
                     served.change(now, |connection, policy, output| {
                         connection.load(now, policy, messages, has_more, output);
@@ -94,11 +96,11 @@ impl<I: Io> Shard<I> {
                 Some(reason) => self.end(connection_of(ticket).1, now, reason),
                 None => tracing::debug!(?why, "not sent: a message to a client that could not be stored"),
             },
-            Reply::Detached { ticket, session, epoch, .. } => {
+            Reply::Detached { seat, .. } => {
                 if let Some(origins) = &self.outlets.ledgers[ledger].origins {
-                    origins.remove(Attachment { session, epoch });
+                    origins.remove(seat.attachment);
                 }
-                self.outlets.release_end(ledger, connection_of(ticket).1);
+                self.outlets.release_end(ledger, connection_of(seat.ticket).1);
             }
             Reply::Resting { sessions, sources } => self.handle_resting(now, ledger, sessions, sources),
             Reply::Stopped { .. } => self.handle_receipts(ledger, false),
@@ -122,25 +124,19 @@ impl<I: Io> Shard<I> {
 
     /// A client has its session. If it has left meanwhile, the session is told so.
     fn handle_attached(&mut self, now: Now, ledger: usize, attached: &Attached) {
-        let id = connection_of(attached.ticket).1;
+        let id = connection_of(attached.seat.ticket).1;
         let is_welcome = self.serve(id, |served| served.welcome(now, ledger, attached)).unwrap_or(false);
         if !is_welcome {
-            let Attached { ticket, session, epoch, .. } = *attached;
             let for_good = attached.outcome == Outcome::New;
             let now = self.time.moment(now);
-            self.outlets.request(ledger, Request::Detach { ticket, session, epoch, for_good, now });
+            self.outlets.request(ledger, Request::Detach { seat: attached.seat, for_good, now });
         }
     }
 
-    /// Serves the connection with this ticket, if it still has this session.
-    fn serve_attached(
-        &mut self,
-        ticket: Ticket,
-        attachment: Attachment,
-        call: impl FnOnce(&mut Served<'_, I>),
-    ) {
-        self.serve(connection_of(ticket).1, |served| {
-            if served.entry.connection.attachment() == Some(attachment) {
+    /// Serves the connection with this seat, if it still has it.
+    fn serve_attached(&mut self, seat: Seat, call: impl FnOnce(&mut Served<'_, I>)) {
+        self.serve(connection_of(seat.ticket).1, |served| {
+            if served.entry.connection.attachment() == Some(seat.attachment) {
                 call(served);
             }
         });
@@ -198,8 +194,8 @@ impl<I: Io> Served<'_, I> {
         if !self.entry.connection.awaits_welcome() {
             return false;
         }
-        let &Attached { session, epoch, .. } = attached;
-        let attachment = Attachment { session, epoch };
+        let attachment = attached.seat.attachment;
+        let session = attachment.session;
         if let Some((first, last)) = attached.lost {
             tracing::debug!(
                 session,

@@ -1,12 +1,14 @@
 //! A connection gets its session: tokens, epochs, cursors of both sides. Knows no time to live but the one given.
 
 use super::outgoing::delete_outgoing;
-use super::{Batch, From, NUMBER_MAX};
+use super::{Batch, NUMBER_MAX};
 use crate::config::{CLIENT_BYTES_MAX, millis};
-use crate::request::{Attach, AttachRefusal, Attached, Moment, Outcome, Reply, Resume, Source, Token};
 use crate::sessions::{Session, refusals};
 use crate::token;
 use pulsegate_core::policy::SecondConnection;
+use pulsegate_sessions::{
+    Attach, AttachRefusal, Attached, Attachment, Moment, Outcome, Reply, Resume, Seat, Source, Token,
+};
 use rusqlite::{Connection, OptionalExtension};
 
 /// The longest time to live, in milliseconds: 34 years.
@@ -60,9 +62,7 @@ impl Batch<'_> {
         self.state.shares.handle_begin(self.connection, attach.source)?;
         self.state.shares.observe(self.connection, self.config, attach.source, None)?;
         Ok(Ok(Attached {
-            ticket: attach.ticket,
-            session,
-            epoch: 1,
+            seat: Seat::new(attach.ticket, session, 1),
             replaced: self.tickets.attach(session, 1, attach.ticket),
             outcome: Outcome::New,
             token: attach.token,
@@ -137,9 +137,7 @@ impl Batch<'_> {
                 session.source,
             ))?;
         let attached = Attached {
-            ticket: attach.ticket,
-            session: id,
-            epoch: session.cursor.epoch,
+            seat: Seat::new(attach.ticket, id, session.cursor.epoch),
             replaced: self.tickets.attach(id, session.cursor.epoch, attach.ticket),
             outcome: Outcome::Resumed,
             token: next,
@@ -188,7 +186,8 @@ impl Batch<'_> {
         Ok(self.state.session_count < self.config.sessions_max)
     }
 
-    pub(super) fn handle_token_used(&mut self, id: u64, epoch: u64) -> rusqlite::Result<()> {
+    pub(super) fn handle_token_used(&mut self, of: Attachment) -> rusqlite::Result<()> {
+        let Attachment { session: id, epoch } = of;
         if let Some(mut held) = self.state.sessions.load(self.connection, id)?
             && held.session.cursor.epoch == epoch
             && held.session.previous_valid
@@ -199,10 +198,10 @@ impl Batch<'_> {
         Ok(())
     }
 
-    pub(super) fn handle_detach(&mut self, from: From, for_good: bool, now: Moment) -> rusqlite::Result<()> {
-        let From { ticket, session: id, epoch } = from;
+    pub(super) fn handle_detach(&mut self, seat: Seat, for_good: bool, now: Moment) -> rusqlite::Result<()> {
+        let Attachment { session: id, epoch } = seat.attachment;
         // What isn't known here is over as well: whoever waits to hear so must not wait for ever.
-        let unknown = Reply::Detached { ticket, session: id, epoch, forgotten: true };
+        let unknown = Reply::Detached { seat, forgotten: true };
         let Some(held) = self.state.sessions.load(self.connection, id)? else {
             self.done.replies.push(unknown);
             return Ok(());
@@ -216,7 +215,7 @@ impl Batch<'_> {
         }
         if self.tickets.of(id).is_none() {
             let forgotten = false;
-            self.done.replies.push(Reply::Detached { ticket, session: id, epoch, forgotten });
+            self.done.replies.push(Reply::Detached { seat, forgotten });
             return Ok(());
         }
         let forgotten = for_good && held.session.is_settled();
@@ -229,7 +228,7 @@ impl Batch<'_> {
                 .prepare_cached("UPDATE sessions SET expires_ms = ?2, last_seen_ms = ?3 WHERE id = ?1")?
                 .execute((id, now.uptime_ms + held.session.ttl_ms, now.wall_ms))?;
         }
-        self.done.replies.push(Reply::Detached { ticket, session: id, epoch, forgotten });
+        self.done.replies.push(Reply::Detached { seat, forgotten });
         Ok(())
     }
 

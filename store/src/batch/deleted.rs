@@ -1,8 +1,8 @@
 //! What the retention has deleted with one batch, summed up by whose it was.
 
 use super::{Batch, NO_SESSION};
-use crate::request::Source;
 use crate::shares::NOBODY;
+use pulsegate_sessions::Source;
 use std::collections::BTreeMap;
 
 /// Messages that are gone.

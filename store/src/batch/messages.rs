@@ -1,11 +1,11 @@
 //! What clients send: judged, refused or taken, and what they know of it. Knows no attach.
 
-use super::{Batch, From, MESSAGE_BYTES, Message, NO_SESSION, NUMBER_MAX};
+use super::{Batch, MESSAGE_BYTES, Message, NO_SESSION, NUMBER_MAX};
 use crate::config::{CLIENT_BYTES_MAX, StoreConfig, millis};
-use crate::request::{EndReason, Refusal, RefusalCode, Reply, Source};
 use crate::sessions::Session;
 use pulsegate_core::exchange::Verdict;
 use pulsegate_core::frame::Durability;
+use pulsegate_sessions::{Attachment, EndReason, Refusal, RefusalCode, Reply, Seat, Source};
 
 /// How many refusals of a session may stand unconfirmed. What would have to be refused beyond them waits.
 const REFUSALS_MAX: u64 = 64;
@@ -14,16 +14,16 @@ impl Batch<'_> {
     pub(super) fn handle_message(
         &mut self,
         place: usize,
-        from: From,
+        seat: Seat,
         message: &Message<'_>,
     ) -> rusqlite::Result<()> {
-        let (From { ticket, session: id, epoch }, number) = (from, message.number);
+        let (Attachment { session: id, epoch }, number) = (seat.attachment, message.number);
         let Some(mut held) = self.state.sessions.load(self.connection, id)? else {
-            self.orphan(from);
+            self.orphan(seat);
             return Ok(());
         };
         // One before it waits already.
-        if !self.held.is_empty() && self.held.contains(&(id, epoch)) {
+        if !self.held.is_empty() && self.held.contains(&seat.attachment) {
             self.done.unjudged.push(place);
             return Ok(());
         }
@@ -31,18 +31,18 @@ impl Batch<'_> {
             Verdict::Stale => {
                 // One that was replaced has been told. One that has never been is of a database that is lost.
                 if epoch > held.session.cursor.epoch {
-                    self.orphan(from);
+                    self.orphan(seat);
                 }
                 return Ok(());
             }
             Verdict::Gap => {
-                self.end(from, number, EndReason::Gap);
+                self.end(seat, number, EndReason::Gap);
                 return Ok(());
             }
             Verdict::Known => {}
             // There is no next number any more.
             Verdict::Commit if number > NUMBER_MAX => {
-                self.end(from, number, EndReason::Gap);
+                self.end(seat, number, EndReason::Gap);
                 return Ok(());
             }
             Verdict::Commit => {
@@ -52,7 +52,7 @@ impl Batch<'_> {
                         session.forget_confirmed(self.connection, id)?;
                     }
                     if session.refusals >= REFUSALS_MAX {
-                        self.held.insert((id, epoch));
+                        self.held.insert(seat.attachment);
                         self.done.unjudged.push(place);
                         return Ok(());
                     }
@@ -62,7 +62,7 @@ impl Batch<'_> {
                         .prepare_cached("INSERT INTO refusals VALUES (?1, ?2, ?3)")?
                         .execute(row)?;
                     let refusal = Refusal { number, code };
-                    self.done.replies.push(Reply::Refused { ticket, session: id, epoch, refusal });
+                    self.done.replies.push(Reply::Refused { seat, refusal });
                 } else {
                     if self.config.durability == Durability::None {
                         self.done.forwarded.push(place);
@@ -81,8 +81,8 @@ impl Batch<'_> {
                 held.mark();
             }
         }
-        if held.session.receipt.replace(ticket).is_none() {
-            self.receipts.push((id, epoch));
+        if held.session.receipt.replace(seat.ticket).is_none() {
+            self.receipts.push(seat.attachment);
         }
         Ok(())
     }
@@ -109,19 +109,18 @@ impl Batch<'_> {
     }
 
     /// Nobody knows where this belongs.
-    pub(super) fn orphan(&mut self, from: From) {
-        let From { ticket, session, epoch } = from;
-        if self.orphans.insert((session, epoch)) {
-            self.ended.push(Reply::Orphaned { ticket, session, epoch });
+    pub(super) fn orphan(&mut self, seat: Seat) {
+        if self.orphans.insert(seat.attachment) {
+            self.ended.push(Reply::Orphaned { seat });
         }
     }
 
-    fn end(&mut self, from: From, number: u64, why: EndReason) {
-        let From { ticket, session, epoch } = from;
-        self.ended.push(Reply::Ended { ticket, session, epoch, number, why });
+    fn end(&mut self, seat: Seat, number: u64, why: EndReason) {
+        self.ended.push(Reply::Ended { seat, number, why });
     }
 
-    pub(super) fn handle_confirm(&mut self, id: u64, epoch: u64, floor: u64) -> rusqlite::Result<()> {
+    pub(super) fn handle_confirm(&mut self, of: Attachment, floor: u64) -> rusqlite::Result<()> {
+        let Attachment { session: id, epoch } = of;
         if let Some(mut held) = self.state.sessions.load(self.connection, id)?
             && held.session.cursor.epoch == epoch
             && (held.session.floor + 1..=held.session.cursor.committed).contains(&floor)

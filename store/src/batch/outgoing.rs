@@ -1,7 +1,7 @@
 //! What goes to clients: stored until their receipt, within limits. Knows no connection but its ticket.
 
-use super::{Batch, From, MESSAGE_BYTES, NUMBER_MAX};
-use crate::request::{LOAD_BYTES_MAX, Outgoing, PushRefusal, Recipient, Reply, Ticket};
+use super::{Batch, MESSAGE_BYTES, NUMBER_MAX};
+use pulsegate_sessions::{Attachment, LOAD_BYTES_MAX, Outgoing, PushRefusal, Recipient, Reply, Seat, Ticket};
 use rusqlite::{Connection, OptionalExtension};
 
 impl Batch<'_> {
@@ -57,8 +57,7 @@ impl Batch<'_> {
             .execute((id, number, now_ms, payload))?;
         self.done.replies.push(Reply::Pushed {
             ticket,
-            session: id,
-            epoch: session.cursor.epoch,
+            attachment: Attachment { session: id, epoch: session.cursor.epoch },
             connection: self.tickets.of(id),
             number,
             payload: payload.into(),
@@ -69,11 +68,11 @@ impl Batch<'_> {
 
     /// Reads the next messages to a client. Only the newest connection of a session is answered: whoever attaches many
     /// times gets them once.
-    pub(super) fn handle_load(&mut self, from: From, above: u64, bytes_max: u32) -> rusqlite::Result<()> {
-        let From { ticket, session: id, epoch } = from;
+    pub(super) fn handle_load(&mut self, seat: Seat, above: u64, bytes_max: u32) -> rusqlite::Result<()> {
+        let Attachment { session: id, epoch } = seat.attachment;
         let held = self.state.sessions.load(self.connection, id)?;
         if held.as_ref().is_none_or(|held| held.session.cursor.epoch < epoch) {
-            self.orphan(from);
+            self.orphan(seat);
             return Ok(());
         }
         let (Some(_), Ok(above)) =
@@ -96,11 +95,12 @@ impl Batch<'_> {
             }
             messages.push(message);
         }
-        self.done.replies.push(Reply::Loaded { ticket, session: id, epoch, messages, has_more });
+        self.done.replies.push(Reply::Loaded { seat, messages, has_more });
         Ok(())
     }
 
-    pub(super) fn handle_out_receipt(&mut self, id: u64, epoch: u64, committed: u64) -> rusqlite::Result<()> {
+    pub(super) fn handle_out_receipt(&mut self, of: Attachment, committed: u64) -> rusqlite::Result<()> {
+        let Attachment { session: id, epoch } = of;
         if let Some(mut held) = self.state.sessions.load(self.connection, id)?
             && held.session.cursor.epoch == epoch
             && committed <= held.session.out_last

@@ -4,8 +4,8 @@
 use super::deleted::Deleted;
 use super::{Batch, MESSAGE_BYTES};
 use crate::config::millis;
-use crate::request::Reply;
 use pulsegate_core::frame::Durability;
+use pulsegate_sessions::Reply;
 
 /// The most sessions that expire with one batch.
 const EXPIRED_MAX: usize = 256;
@@ -154,11 +154,11 @@ mod tests {
     use crate::batch::{State, commit};
     use crate::config::StoreConfig;
     use crate::database::Database;
-    use crate::request::{Attach, Moment, Recipient, Reply, Request};
     use crate::tickets::Tickets;
     use crate::warnings::Losses;
     use pulsegate_core::frame::Durability;
     use pulsegate_core::policy::SecondConnection;
+    use pulsegate_sessions::{Attach, Moment, Recipient, Reply, Request, Seat};
     use std::time::Duration;
 
     #[test]
@@ -192,13 +192,17 @@ mod tests {
             };
             let replies = ask(&mut state, &[Request::Attach(attach.into())]);
             let [Reply::Attached(attached)] = &replies[..] else { panic!("{replies:?}") };
-            let session = attached.session;
+            let session = attached.seat.session();
             let payload = vec![7; 50_000].into();
             ask(
                 &mut state,
                 &[
                     Request::Push { ticket: 1, to: Recipient::Session(session), now_ms: 0, payload },
-                    Request::Detach { ticket: 1, session, epoch: 1, for_good: false, now: Moment::default() },
+                    Request::Detach {
+                        seat: Seat::new(1, session, 1),
+                        for_good: false,
+                        now: Moment::default(),
+                    },
                 ],
             );
         }

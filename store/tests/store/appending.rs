@@ -8,7 +8,7 @@ use std::time::Duration;
 fn a_message_without_a_session_is_stored_as_it_is() {
     let directory = tempfile::tempdir().unwrap();
     let mut driver = Driver::open(directory.path());
-    let session = driver.begin("a", 1).session;
+    let session = driver.begin("a", 1).session();
     let requests = [
         append("127.0.0.1:50000", 9, b"one"),
         message(session, 1, 1, b"two"),
@@ -37,7 +37,7 @@ fn a_message_without_a_session_is_stored_as_it_is() {
     // Neither they nor a message of theirs can be taken for those of a session.
     let mut driver = Driver::open(directory.path());
     let attached = driver.attach(returner("a", 0, 1, 2, driver.now)).unwrap();
-    assert_eq!((attached.outcome, attached.session), (Outcome::New, session + 1));
+    assert_eq!((attached.outcome, attached.session()), (Outcome::New, session + 1));
     let replies = driver.ask([message(0, 0, 1, b"x"), message(0, 1, 1, b"x")]);
     assert!(replies.iter().all(|reply| matches!(reply, Reply::Orphaned { .. })), "{replies:?}");
     assert_eq!(driver.stored().len(), 4);

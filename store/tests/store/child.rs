@@ -76,13 +76,15 @@ fn work() {
         for reply in &batch {
             match reply {
                 Reply::Attached(attached) => {
-                    lines += &format!("attached {} {}\n", attached.session, attached.committed);
+                    lines += &format!("attached {} {}\n", attached.session(), attached.committed);
                     assert_eq!(attached.lost, None);
                 }
-                Reply::Committed { session, committed, .. } => {
-                    lines += &format!("committed {session} {committed}\n")
+                Reply::Committed { seat, committed } => {
+                    lines += &format!("committed {} {committed}\n", seat.session());
                 }
-                Reply::Pushed { session, number, .. } => lines += &format!("pushed {session} {number}\n"),
+                Reply::Pushed { attachment, number, .. } => {
+                    lines += &format!("pushed {} {number}\n", attachment.session);
+                }
                 Reply::Stopped { why } => lines += &format!("stopped {why}\n"),
                 Reply::GoesOn => lines += "goes_on\n",
                 other => panic!("{other:?}"),
@@ -131,14 +133,15 @@ fn exchange(store: &Store, replies: &Receiver<Vec<Reply>>, count: u64, window: u
         for reply in batch {
             match reply {
                 Reply::Attached(attached) => {
-                    let (session, epoch, last) = (attached.session, attached.epoch, attached.committed);
+                    let (session, epoch, last) = (attached.session(), attached.epoch(), attached.committed);
                     let until = last + window.min(count);
                     sent.insert(session, (epoch, until, last + count));
                     requests.extend(
                         (last + 1..=until).flat_map(|number| messages(session, epoch, number, beside)),
                     );
                 }
-                Reply::Committed { session, committed, .. } => {
+                Reply::Committed { seat, committed } => {
+                    let session = seat.session();
                     let (epoch, until, end) = sent.get_mut(&session).unwrap();
                     left -= usize::from(committed == *end);
                     while *until < (committed + window).min(*end) {

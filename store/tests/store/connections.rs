@@ -29,7 +29,7 @@ fn the_connection_that_is_replaced_is_named() {
     let mut driver = Driver::open(directory.path());
     let now = driver.now;
     let first = driver.attach(with(newcomer("a", 1, now), FAR)).unwrap();
-    let session = first.session;
+    let session = first.session();
     assert_eq!((first.replaced, connection(&mut driver, session)), (None, Some(FAR)));
     let replaced =
         |driver: &mut Driver, attach| driver.attach(attach).map(|attached: Attached| attached.replaced);
@@ -52,13 +52,13 @@ fn the_connection_that_is_replaced_is_named() {
 fn in_one_batch_each_connection_is_told_which_one_it_has_replaced() {
     let directory = tempfile::tempdir().unwrap();
     let mut driver = Driver::open(directory.path());
-    let (session, now) = (driver.begin("a", 1).session, driver.now);
+    let (session, now) = (driver.begin("a", 1).session(), driver.now);
     let attach = |ticket| Request::Attach(Box::new(with(returner("a", session, 1, 2, now), ticket)));
     let replies = driver.ask([attach(8), attach(9), detach(session, 2, false, now), attach(10)]);
     let replaced: Vec<_> = replies
         .iter()
         .map(|reply| match reply {
-            Reply::Attached(attached) => (attached.ticket, attached.replaced),
+            Reply::Attached(attached) => (attached.seat.ticket, attached.replaced),
             other => panic!("{other:?}"),
         })
         .collect();
@@ -69,7 +69,7 @@ fn in_one_batch_each_connection_is_told_which_one_it_has_replaced() {
 fn a_session_that_is_gone_has_no_connection() {
     let directory = tempfile::tempdir().unwrap();
     let mut driver = Driver::open(directory.path());
-    let (one, two, now) = (driver.begin("a", 1).session, driver.begin("b", 1).session, driver.now);
+    let (one, two, now) = (driver.begin("a", 1).session(), driver.begin("b", 1).session(), driver.now);
     assert_eq!(driver.store.figures().attached, 2);
     driver.ask([detach(one, 1, true, now), message(two, 1, 1, b"x"), detach(two, 1, false, now)]);
     assert_eq!((driver.store.figures().attached, driver.store.figures().sessions), (0, 1));
@@ -84,15 +84,15 @@ fn answers(second: SecondConnection) -> [Result<Option<Ticket>, Reply>; 3] {
     let directory = tempfile::tempdir().unwrap();
     let mut driver = Driver::open(directory.path());
     let now = driver.now;
-    let [one, two] = [1, 2].map(|token| driver.begin("a", token).session);
+    let [one, two] = [1, 2].map(|token| driver.begin("a", token).session());
     driver.begin("b", 3);
     driver.ask([detach(two, 1, false, now)]);
     [newcomer("a", 4, now), returner("a", two, 2, 5, now), returner("a", one, 1, 6, now)].map(|attach| {
         let answer = driver.attach(Attach { second, ..attach });
         if let Ok(attached) = &answer
-            && attached.session != one
+            && attached.session() != one
         {
-            driver.ask([detach(attached.session, attached.epoch, false, now)]);
+            driver.ask([detach(attached.session(), attached.epoch(), false, now)]);
         }
         answer.map(|attached| attached.replaced)
     })
@@ -113,9 +113,9 @@ fn a_client_without_a_connection_is_welcome_under_every_policy() {
         let now = driver.now;
         let mut attach = |attach: Attach| {
             let attached = driver.attach(Attach { second, ..attach }).unwrap();
-            let end = detach(attached.session, attached.epoch, false, now);
+            let end = detach(attached.session(), attached.epoch(), false, now);
             assert_eq!((attached.replaced, driver.ask([end]).len()), (None, 1));
-            attached.session
+            attached.session()
         };
         let one = attach(newcomer("a", 1, now));
         let two = attach(newcomer("a", 2, now));
@@ -131,7 +131,7 @@ fn a_refusal_for_use_says_nothing_to_who_has_no_token_and_changes_nothing() {
     let directory = tempfile::tempdir().unwrap();
     let config = StoreConfig { sessions_max: 1, ..StoreConfig::default() };
     let mut driver = Driver::open_with(directory.path(), config);
-    let (session, now) = (driver.begin("a", 1).session, driver.now);
+    let (session, now) = (driver.begin("a", 1).session(), driver.now);
     let bad = Reply::AttachRefused { ticket: 7, why: AttachRefusal::BadToken };
     let refuse = |attach| Attach { second: Refuse, ..attach };
     assert_eq!(driver.attach(refuse(returner("a", session, 9, 2, now))), Err(bad));
@@ -140,5 +140,5 @@ fn a_refusal_for_use_says_nothing_to_who_has_no_token_and_changes_nothing() {
     assert_eq!(connection(&mut driver, session), Some(7));
     driver.ask([detach(session, 1, false, now)]);
     let attached = driver.attach(refuse(returner("a", session, 1, 2, now))).unwrap();
-    assert_eq!((attached.epoch, attached.replaced), (2, None));
+    assert_eq!((attached.epoch(), attached.replaced), (2, None));
 }

@@ -12,7 +12,7 @@ const FILES: [&str; 3] = ["pulsegate.db", "pulsegate.db-wal", "pulsegate.db-shm"
 fn store(parent: &Path) -> (Driver, PathBuf, u64) {
     let directory = parent.join("store");
     let mut driver = Driver::open(&directory);
-    let session = driver.begin("a", 1).session;
+    let session = driver.begin("a", 1).session();
     assert_eq!(driver.ask([message(session, 1, 1, b"x")]), [committed(session, 1, 1)]);
     (driver, directory, session)
 }

@@ -1,7 +1,7 @@
 //! Asks a store and waits for its replies.
 
 use pulsegate_store::{
-    Attach, Attached, Forwarded, Moment, OpenError, Outgoing, Recipient, Reply, Request, Resume,
+    Attach, Attached, Forwarded, Moment, OpenError, Outgoing, Recipient, Reply, Request, Resume, Seat,
     SecondConnection, Store, StoreConfig, StoredMessage, Ticket, Token,
 };
 use std::collections::VecDeque;
@@ -204,9 +204,7 @@ pub(crate) fn message_at(
     received_at_ms: u64,
 ) -> Request {
     Request::Message {
-        ticket: 100 + Ticket::from(number),
-        session,
-        epoch,
+        seat: Seat::new(100 + Ticket::from(number), session, epoch),
         number,
         received_at_ms,
         payload: payload.into(),
@@ -223,13 +221,13 @@ pub(crate) fn push(ticket: Ticket, to: Recipient, payload: &[u8]) -> Request {
 }
 
 pub(crate) fn load(session: u64, epoch: u64, above: u64) -> Request {
-    Request::Load { ticket: 7, session, epoch, above, bytes_max: u32::MAX }
+    Request::Load { seat: Seat::new(7, session, epoch), above, bytes_max: u32::MAX }
 }
 
 pub(crate) fn committed(session: u64, epoch: u64, committed: u64) -> Reply {
-    Reply::Committed { ticket: 100 + Ticket::from(committed), session, epoch, committed }
+    Reply::Committed { seat: Seat::new(100 + Ticket::from(committed), session, epoch), committed }
 }
 
 pub(crate) fn detach(session: u64, epoch: u64, for_good: bool, now: Moment) -> Request {
-    Request::Detach { ticket: 9, session, epoch, for_good, now }
+    Request::Detach { seat: Seat::new(9, session, epoch), for_good, now }
 }

@@ -82,7 +82,7 @@ fn a_full_disk_stops_receipts_and_they_go_on_when_there_is_room() {
         ..StoreConfig::default()
     };
     let mut driver = Driver::open_with(&directory, config.clone());
-    let session = driver.begin("a", 1).session;
+    let session = driver.begin("a", 1).session();
     let mut next = 1;
     for _ in 0..3 {
         small.fill();
@@ -133,7 +133,7 @@ fn who_has_a_connection_is_known_after_a_fault() {
     let Some(small) = Small::mount(place.path(), 3) else { return };
     let mut driver = Driver::open(&place.path().join("store"));
     let now = driver.now;
-    let sessions = ["a", "b", "c"].map(|client| driver.begin(client, 1).session);
+    let sessions = ["a", "b", "c"].map(|client| driver.begin(client, 1).session());
     let [one, two, three] = sessions;
     small.fill();
     // Each of these asks for another page of the log, until there is none.
@@ -151,7 +151,7 @@ fn who_has_a_connection_is_known_after_a_fault() {
     let replaced: Vec<_> = replies
         .iter()
         .filter_map(|reply| match reply {
-            Reply::Attached(attached) => Some((attached.session, attached.replaced)),
+            Reply::Attached(attached) => Some((attached.session(), attached.replaced)),
             _ => None,
         })
         .collect();
@@ -174,7 +174,7 @@ fn a_file_that_has_lost_commits_decides_who_has_a_connection() {
     let directory = place.path().join("store");
     let mut driver = Driver::open(&directory);
     let now = driver.now;
-    let [one, two, three] = ["a", "b", "c"].map(|client| driver.begin(client, 1).session);
+    let [one, two, three] = ["a", "b", "c"].map(|client| driver.begin(client, 1).session());
     driver.ask([detach(two, 1, false, now)]);
     small.fill();
     until_stopped(&mut driver, one, 1);
@@ -231,7 +231,7 @@ fn a_limit_on_the_size_of_files_is_survived_without_a_restart() {
 fn a_damaged_cursor_is_found_at_the_start() {
     let directory = tempfile::tempdir().unwrap();
     let mut driver = Driver::open(directory.path());
-    let session = driver.begin("a", 1).session;
+    let session = driver.begin("a", 1).session();
     assert_eq!(driver.ask([message(session, 1, 1, b"x")]), [committed(session, 1, 1)]);
     drop(driver);
     let file = rusqlite::Connection::open(directory.path().join("pulsegate.db")).unwrap();

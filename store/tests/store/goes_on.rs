@@ -50,7 +50,7 @@ fn it_goes_on_when_all_that_waited_is_committed() {
 fn with_nothing_to_commit_it_goes_on_after_a_tick_without_a_fault() {
     let directory = tempfile::tempdir().unwrap();
     let mut driver = Driver::open(directory.path());
-    let session = driver.begin("a", 1).session;
+    let session = driver.begin("a", 1).session();
     driver.ask([detach(session, 1, false, driver.now)]);
     let when = "BEFORE DELETE ON sessions BEGIN SELECT RAISE(FAIL, 'on purpose'); END";
     change(directory.path(), &format!("CREATE TRIGGER expiry {when}"));

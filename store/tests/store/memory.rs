@@ -2,8 +2,8 @@
 
 use crate::driver::{Driver, append, message, newcomer, returner};
 use pulsegate_store::{
-    ConfigError, Durability, Forwarded, Moment, NotForwarded, OpenError, Outcome, Reply, Request, Store,
-    StoreConfig, SubmitError,
+    ConfigError, Durability, Forwarded, Moment, NotForwarded, OpenError, Outcome, Reply, Request, Seat,
+    Store, StoreConfig, SubmitError,
 };
 use std::sync::mpsc::{channel, sync_channel};
 use std::time::Duration;
@@ -22,7 +22,7 @@ fn open(config: StoreConfig) -> Result<Store, OpenError> {
 fn what_is_committed_is_handed_on_and_receipted() {
     let config = StoreConfig { message_bytes_max: 8, ..config() };
     let mut driver = Driver::open_in_memory(config);
-    let session = driver.begin("a", 1).session;
+    let session = driver.begin("a", 1).session();
     let replies = driver.ask([
         message(session, 1, 1, b"one"),
         message(session, 1, 2, b"far too large"),
@@ -35,9 +35,7 @@ fn what_is_committed_is_handed_on_and_receipted() {
     assert_eq!(attached.refused.len(), 1);
     driver.ask([message(session, 1, 4, b"stale"), message(session, 2, 4, b"")]);
     let forwarded = |epoch, number, payload: &[u8]| Forwarded {
-        ticket: 100 + u128::from(number),
-        session,
-        epoch,
+        seat: Seat::new(100 + u128::from(number), session, epoch),
         number,
         received_at_ms: 1_800_000_000_000,
         payload: payload.into(),
@@ -58,7 +56,7 @@ fn an_append_in_memory_is_refused_and_counted() {
 /// The session of the only connection that has one.
 fn session_of(replies: &[Reply]) -> u64 {
     let [Reply::Attached(attached)] = replies else { panic!("{replies:?}") };
-    attached.session
+    attached.session()
 }
 
 #[test]
@@ -140,12 +138,12 @@ fn memory_promises_nothing_and_a_directory_something() {
 /// What a client of the store before this one remembers can't be taken for anything here.
 #[test]
 fn the_numbers_of_sessions_do_not_come_again_after_a_restart() {
-    let begin = || Driver::open_in_memory(config()).begin("a", 1).session;
+    let begin = || Driver::open_in_memory(config()).begin("a", 1).session();
     let mut numbers: Vec<u64> = (0..20).map(|_| begin()).collect();
     numbers.sort_unstable();
     let is_far = |pair: &[u64]| pair[1] - pair[0] > 1_000_000;
     assert!(numbers.windows(2).all(is_far) && numbers[19] < 1 << 53, "{numbers:?}");
     let mut driver = Driver::open_in_memory(config());
-    let (one, two) = (driver.begin("a", 1).session, driver.begin("b", 2).session);
+    let (one, two) = (driver.begin("a", 1).session(), driver.begin("b", 2).session());
     assert_eq!(two, one + 1);
 }

@@ -1,12 +1,20 @@
 //! Messages to clients: stored until their receipt, within limits, brought by the next attach.
 
 use crate::driver::{Driver, TTL, detach, load, newcomer, push, returner};
-use pulsegate_store::{Attach, Outgoing, PushRefusal, Recipient, Reply, Request, StoreConfig, Ticket};
+use pulsegate_store::{
+    Attach, Attachment, Outgoing, PushRefusal, Recipient, Reply, Request, Seat, StoreConfig, Ticket,
+};
 
 const TOO_LARGE: PushRefusal = PushRefusal::TooLarge;
 
 fn pushed(session: u64, epoch: u64, connection: Option<Ticket>, number: u64, payload: &[u8]) -> Reply {
-    Reply::Pushed { ticket: 1, session, epoch, connection, number, payload: payload.into() }
+    Reply::Pushed {
+        ticket: 1,
+        attachment: Attachment { session, epoch },
+        connection,
+        number,
+        payload: payload.into(),
+    }
 }
 
 #[test]
@@ -14,11 +22,14 @@ fn a_message_to_a_client_is_kept_until_its_receipt() {
     let directory = tempfile::tempdir().unwrap();
     let mut driver = Driver::open(directory.path());
     driver.begin("a", 1);
-    let (session, now) = (driver.begin("a", 2).session, driver.now);
+    let (session, now) = (driver.begin("a", 2).session(), driver.now);
     let to = || Recipient::Client("a".to_owned());
     let replies = driver.ask([push(1, to(), b"one"), push(1, Recipient::Session(session), b"two")]);
     assert_eq!(replies, [pushed(session, 1, Some(7), 1, b"one"), pushed(session, 1, Some(7), 2, b"two")]);
-    driver.ask([Request::OutReceipt { session, epoch: 1, committed: 1 }, detach(session, 1, true, now)]);
+    driver.ask([
+        Request::OutReceipt { attachment: Attachment { session, epoch: 1 }, committed: 1 },
+        detach(session, 1, true, now),
+    ]);
     assert_eq!(driver.ask([push(1, to(), b"three")]), [pushed(session, 1, None, 3, b"three")]);
     drop(driver);
     let mut driver = Driver::open(directory.path());
@@ -33,16 +44,16 @@ fn a_message_to_a_client_is_kept_until_its_receipt() {
     let attached = driver.attach(attach).unwrap();
     assert_eq!((attached.acknowledged, attached.is_behind), (2, true));
     assert_eq!(driver.load(session, 3, 2), [outgoing(3, b"three")]);
-    driver.ask([Request::OutReceipt { session, epoch: 3, committed: 3 }]);
+    driver.ask([Request::OutReceipt { attachment: Attachment { session, epoch: 3 }, committed: 3 }]);
     let replies = driver.ask([detach(session, 3, true, now)]);
-    assert_eq!(replies, [Reply::Detached { ticket: 9, session, epoch: 3, forgotten: true }]);
+    assert_eq!(replies, [Reply::Detached { seat: Seat::new(9, session, 3), forgotten: true }]);
 }
 
 #[test]
 fn however_often_a_session_is_resumed_what_waits_is_read_for_the_newest_connection_alone() {
     let directory = tempfile::tempdir().unwrap();
     let mut driver = Driver::open(directory.path());
-    let (session, now) = (driver.begin("a", 1).session, driver.now);
+    let (session, now) = (driver.begin("a", 1).session(), driver.now);
     driver.ask((0..15).map(|_| push(1, Recipient::Session(session), &[7; 64 * 1024])));
     let attach = || Request::Attach(Box::new(returner("a", session, 1, 2, now)));
     let mut replies = driver.ask((0..500).map(|_| attach()));
@@ -66,7 +77,7 @@ fn what_waits_for_a_client_is_limited_in_messages_and_bytes() {
         ..StoreConfig::default()
     };
     let mut driver = Driver::open_with(directory.path(), config);
-    let session = driver.begin("a", 1).session;
+    let session = driver.begin("a", 1).session();
     let mut outcome = |payload: &[u8]| {
         let reply = driver.ask([push(1, Recipient::Session(session), payload)]).remove(0);
         match reply {
@@ -80,8 +91,8 @@ fn what_waits_for_a_client_is_limited_in_messages_and_bytes() {
     assert_eq!(outcome(b"123"), Err(PushRefusal::Full));
     assert_eq!((outcome(b"1"), outcome(b"")), (Ok(2), Ok(3)));
     assert_eq!(outcome(b""), Err(PushRefusal::Full));
-    driver.ask([Request::OutReceipt { session, epoch: 1, committed: 9 }]);
-    driver.ask([Request::OutReceipt { session, epoch: 1, committed: 2 }]);
+    driver.ask([Request::OutReceipt { attachment: Attachment { session, epoch: 1 }, committed: 9 }]);
+    driver.ask([Request::OutReceipt { attachment: Attachment { session, epoch: 1 }, committed: 2 }]);
     let replies = driver.ask([push(1, Recipient::Session(session), b"12345678")]);
     assert_eq!(replies, [pushed(session, 1, Some(7), 4, b"12345678")]);
     let nobody = driver.ask([push(1, Recipient::Client("b".to_owned()), b"x")]);
@@ -94,7 +105,7 @@ fn no_message_is_longer_than_its_client_takes() {
     let mut driver = Driver::open(directory.path());
     let now = driver.now;
     let attach = |attach, message_bytes_max| Attach { message_bytes_max, ..attach };
-    let session = driver.attach(attach(newcomer("a", 1, now), 3)).unwrap().session;
+    let session = driver.attach(attach(newcomer("a", 1, now), 3)).unwrap().session();
     let outcome = |driver: &mut Driver, payload: &[u8]| match driver.ask([push(
         1,
         Recipient::Session(session),
@@ -121,10 +132,10 @@ fn no_message_is_longer_than_its_client_takes() {
 fn an_expired_session_says_whose_fate_is_unknown() {
     let directory = tempfile::tempdir().unwrap();
     let mut driver = Driver::open(directory.path());
-    let session = driver.begin("a", 1).session;
+    let session = driver.begin("a", 1).session();
     driver.ask((0..3).map(|_| push(1, Recipient::Session(session), b"x")));
     driver.ask([
-        Request::OutReceipt { session, epoch: 1, committed: 1 },
+        Request::OutReceipt { attachment: Attachment { session, epoch: 1 }, committed: 1 },
         detach(session, 1, false, driver.now),
     ]);
     assert_eq!(driver.pass(TTL), [Reply::Expired { session, unknown: Some((2, 3)) }]);

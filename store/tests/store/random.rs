@@ -5,8 +5,8 @@ use crate::driver::{Driver, TTL, append, detach, message, newcomer, push, return
 use proptest::prelude::*;
 use pulsegate_store::SecondConnection::{Allow, Refuse, Replace};
 use pulsegate_store::{
-    Attach, AttachRefusal, Durability, Outcome, Recipient, Reply, Request, SecondConnection, StoreConfig,
-    Ticket,
+    Attach, AttachRefusal, Attachment, Durability, Outcome, Recipient, Reply, Request, Seat,
+    SecondConnection, StoreConfig, Ticket,
 };
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -138,15 +138,16 @@ impl World {
                 let Some(id) = self.pick(which) else { return self };
                 let Some(model) = self.sessions.get_mut(&id) else { return self };
                 model.floor = model.committed;
-                let (epoch, floor) = (model.epoch, model.floor);
-                assert_eq!(self.driver.ask([Request::Confirm { session: id, epoch, floor }]), []);
+                let floor = model.floor;
+                let attachment = Attachment { session: id, epoch: model.epoch };
+                assert_eq!(self.driver.ask([Request::Confirm { attachment, floor }]), []);
             }
             Step::TokenUsed(which) => {
                 let Some(id) = self.pick(which) else { return self };
                 let Some(model) = self.sessions.get_mut(&id) else { return self };
                 model.previous = None;
-                let epoch = model.epoch;
-                assert_eq!(self.driver.ask([Request::TokenUsed { session: id, epoch }]), []);
+                let attachment = Attachment { session: id, epoch: model.epoch };
+                assert_eq!(self.driver.ask([Request::TokenUsed { attachment }]), []);
             }
             Step::Detach(which, for_good) => self.detach(which, for_good),
             Step::Pass(seconds) => {
@@ -202,7 +203,7 @@ impl World {
         let ticket = self.next_ticket;
         let answer = self.driver.attach(Attach { ticket, second, ..attach });
         if let Ok(attached) = &answer {
-            assert_eq!(attached.ticket, ticket);
+            assert_eq!(attached.seat.ticket, ticket);
         }
         answer
     }
@@ -223,7 +224,7 @@ impl World {
         }
         let attached = answer.unwrap();
         assert_eq!((attached.outcome, attached.replaced), (Outcome::New, None));
-        self.add(client, attached.session);
+        self.add(client, attached.session());
     }
 
     fn add(&mut self, client: usize, id: u64) {
@@ -283,7 +284,7 @@ impl World {
         model.expires_ms = None;
         assert_eq!(attached.replaced, model.connection.replace(ticket));
         assert_eq!(attached.token, token(model.token));
-        assert_eq!((attached.session, attached.epoch, attached.lost), (id, model.epoch, None));
+        assert_eq!((attached.session(), attached.epoch(), attached.lost), (id, model.epoch, None));
         assert_eq!((attached.committed, attached.floor), (model.committed, model.floor));
         let refused = (model.floor + 1..=model.committed).filter(|number| !model.stored.contains(number));
         assert!(attached.refused.iter().map(|refusal| refusal.number).eq(refused));
@@ -300,8 +301,7 @@ impl World {
         model.out_last += 1;
         let pushed = Reply::Pushed {
             ticket: 1,
-            session: id,
-            epoch: model.epoch,
+            attachment: Attachment { session: id, epoch: model.epoch },
             connection: model.connection,
             number: model.out_last,
             payload: b"x"[..].into(),
@@ -316,7 +316,11 @@ impl World {
         if committed <= model.out_last {
             model.out_committed = committed;
         }
-        assert_eq!(self.driver.ask([Request::OutReceipt { session: id, epoch, committed }]), []);
+        assert_eq!(
+            self.driver
+                .ask([Request::OutReceipt { attachment: Attachment { session: id, epoch }, committed }]),
+            []
+        );
     }
 
     fn message(&mut self, which: usize, back: u64, off: i8, large: bool) {
@@ -334,9 +338,7 @@ impl World {
             let is_new = number == model.committed + 1;
             model.committed = model.committed.max(number);
             let receipt = Reply::Committed {
-                ticket: 100 + u128::from(number),
-                session: id,
-                epoch,
+                seat: Seat::new(100 + u128::from(number), id, epoch),
                 committed: model.committed,
             };
             assert_eq!(replies.last(), Some(&receipt));
@@ -352,11 +354,11 @@ impl World {
         let Some(model) = self.sessions.get_mut(&id) else { return };
         let replies = self.driver.ask([detach(id, model.epoch, for_good, self.driver.now)]);
         if model.expires_ms.is_some() {
-            let known = Reply::Detached { ticket: 9, session: id, epoch: model.epoch, forgotten: false };
+            let known = Reply::Detached { seat: Seat::new(9, id, model.epoch), forgotten: false };
             return assert_eq!(replies, [known]);
         }
         let forgotten = for_good && model.floor == model.committed && model.unknown().is_none();
-        assert_eq!(replies, [Reply::Detached { ticket: 9, session: id, epoch: model.epoch, forgotten }]);
+        assert_eq!(replies, [Reply::Detached { seat: Seat::new(9, id, model.epoch), forgotten }]);
         if forgotten {
             self.forget(id);
         } else {
@@ -370,7 +372,7 @@ impl World {
         if self.directory.is_some() {
             self.driver.stored().iter().map(|message| (message.session, message.number)).collect()
         } else {
-            self.driver.forwarded().iter().map(|message| (message.session, message.number)).collect()
+            self.driver.forwarded().iter().map(|message| (message.seat.session(), message.number)).collect()
         }
     }
 

@@ -8,7 +8,7 @@ fn a_reader_sees_what_is_committed_while_a_gateway_writes() {
     let directory = tempfile::tempdir().unwrap();
     assert!(matches!(Reader::open(directory.path()), Err(ReadError::Missing(_))));
     let mut driver = Driver::open(directory.path());
-    let session = driver.begin("a", 1).session;
+    let session = driver.begin("a", 1).session();
     let reader = Reader::open(directory.path()).unwrap();
     assert_eq!((reader.newest().unwrap(), reader.messages_after(0, 10).unwrap().len()), (0, 0));
     let mut seen = 0;
@@ -30,7 +30,7 @@ fn an_idle_reader_holds_up_no_log() {
     let config =
         pulsegate_store::StoreConfig { wal_bytes: 256 * 1024, ..pulsegate_store::StoreConfig::default() };
     let mut driver = Driver::open_with(directory.path(), config);
-    let session = driver.begin("a", 1).session;
+    let session = driver.begin("a", 1).session();
     driver.ask([message(session, 1, 1, b"x")]);
     let reader = Reader::open(directory.path()).unwrap();
     assert_eq!(reader.messages_after(0, 1).unwrap().len(), 1);
@@ -47,7 +47,7 @@ fn a_reader_notices_that_its_store_is_replaced() {
     let parent = tempfile::tempdir().unwrap();
     let [directory, aside] = ["store", "aside"].map(|name| parent.path().join(name));
     let mut driver = Driver::open(&directory);
-    let session = driver.begin("a", 1).session;
+    let session = driver.begin("a", 1).session();
     driver.ask([message(session, 1, 1, b"x")]);
     let reader = Reader::open(&directory).unwrap();
     drop(driver);

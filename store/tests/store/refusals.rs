@@ -2,7 +2,9 @@
 //! (PROTOCOL.md section 7.3), within limits, and no longer than its connection lives.
 
 use crate::driver::{Driver, committed, detach, message, returner};
-use pulsegate_store::{Durability, EndReason, Refusal, RefusalCode, Reply, Request, StoreConfig};
+use pulsegate_store::{
+    Attachment, Durability, EndReason, Refusal, RefusalCode, Reply, Request, Seat, StoreConfig,
+};
 use std::time::Duration;
 
 /// Payloads of more than a byte are refused.
@@ -12,11 +14,11 @@ fn config() -> StoreConfig {
 
 fn refused(session: u64, epoch: u64, number: u64) -> Reply {
     let refusal = Refusal { number, code: RefusalCode::TooLarge };
-    Reply::Refused { ticket: 100 + u128::from(number), session, epoch, refusal }
+    Reply::Refused { seat: Seat::new(100 + u128::from(number), session, epoch), refusal }
 }
 
 fn confirm(session: u64, epoch: u64, floor: u64) -> Request {
-    Request::Confirm { session, epoch, floor }
+    Request::Confirm { attachment: Attachment { session, epoch }, floor }
 }
 
 /// The numbers that were refused, and the last receipt.
@@ -57,7 +59,7 @@ fn exchange(driver: &mut Driver, session: u64, first: Vec<Request>) -> (Vec<u64>
 fn more_refusals_than_may_stand_all_get_their_outcome() {
     let directory = tempfile::tempdir().unwrap();
     let mut driver = Driver::open_with(directory.path(), config());
-    let session = driver.begin("a", 1).session;
+    let session = driver.begin("a", 1).session();
     let sent: Vec<_> = (1..=1000).map(|number| message(session, 1, number, b"large")).collect();
     let (first, last) = summary(&driver.ask(sent));
     assert_eq!((first, last), ((1..=64).collect(), Some(64)), "no more than may stand");
@@ -70,7 +72,7 @@ fn more_refusals_than_may_stand_all_get_their_outcome() {
 fn what_is_accepted_behind_a_refusal_that_waits_keeps_its_place() {
     let directory = tempfile::tempdir().unwrap();
     let mut driver = Driver::open_with(directory.path(), config());
-    let session = driver.begin("a", 1).session;
+    let session = driver.begin("a", 1).session();
     let is_fine = |number: u64| number.is_multiple_of(10);
     let payload = |number| if is_fine(number) { b"x".as_slice() } else { b"large" };
     // In pieces, so that some come while others wait already.
@@ -96,7 +98,7 @@ fn what_is_accepted_behind_a_refusal_that_waits_keeps_its_place() {
 fn a_confirmation_of_a_few_lets_a_few_be_judged() {
     let directory = tempfile::tempdir().unwrap();
     let mut driver = Driver::open_with(directory.path(), config());
-    let session = driver.begin("a", 1).session;
+    let session = driver.begin("a", 1).session();
     driver.ask((1..=100).map(|number| message(session, 1, number, b"large")));
     for floor in 1..=36 {
         let mut replies = driver.ask([confirm(session, 1, floor)]);
@@ -108,7 +110,7 @@ fn a_confirmation_of_a_few_lets_a_few_be_judged() {
 #[test]
 fn a_store_in_memory_hands_on_what_has_waited() {
     let mut driver = Driver::open_in_memory(StoreConfig { durability: Durability::None, ..config() });
-    let session = driver.begin("a", 1).session;
+    let session = driver.begin("a", 1).session();
     let payload = |number| if number == 100 { b"x".as_slice() } else { b"large" };
     driver.ask((1..=100).map(|number| message(session, 1, number, payload(number))));
     assert_eq!(driver.forwarded().len(), 0);
@@ -122,12 +124,12 @@ fn a_store_in_memory_hands_on_what_has_waited() {
 fn who_never_confirms_is_ended_after_half_a_minute_and_goes_on_when_it_comes_back() {
     let directory = tempfile::tempdir().unwrap();
     let mut driver = Driver::open_with(directory.path(), config());
-    let session = driver.begin("a", 1).session;
+    let session = driver.begin("a", 1).session();
     driver.ask((1..=70).map(|number| message(session, 1, number, b"large")));
     for _ in 0..29 {
         assert_eq!(driver.pass(Duration::from_secs(1)), []);
     }
-    let ended = Reply::Ended { ticket: 165, session, epoch: 1, number: 65, why: EndReason::Unconfirmed };
+    let ended = Reply::Ended { seat: Seat::new(165, session, 1), number: 65, why: EndReason::Unconfirmed };
     assert_eq!(driver.pass(Duration::from_secs(1)), [ended]);
     assert_eq!(driver.ask([message(session, 1, 71, b"x")]), [], "what still comes is not a gap");
     assert_eq!(driver.ask([confirm(session, 1, 64)]), []);
@@ -136,7 +138,7 @@ fn who_never_confirms_is_ended_after_half_a_minute_and_goes_on_when_it_comes_bac
     let mut attach = returner("a", session, 1, 2, driver.now);
     attach.resume.as_mut().unwrap().acknowledged = 64;
     let attached = driver.attach(attach).unwrap();
-    assert_eq!((attached.epoch, attached.committed, attached.refused.as_slice()), (2, 64, [].as_slice()));
+    assert_eq!((attached.epoch(), attached.committed, attached.refused.as_slice()), (2, 64, [].as_slice()));
     let replies = driver.ask((65..=70).map(|number| message(session, 2, number, b"large")));
     assert_eq!(summary(&replies), ((65..=70).collect(), Some(70)));
 }
@@ -145,7 +147,7 @@ fn who_never_confirms_is_ended_after_half_a_minute_and_goes_on_when_it_comes_bac
 fn a_confirmation_in_time_begins_the_wait_anew() {
     let directory = tempfile::tempdir().unwrap();
     let mut driver = Driver::open_with(directory.path(), config());
-    let session = driver.begin("a", 1).session;
+    let session = driver.begin("a", 1).session();
     driver.ask((1..=70).map(|number| message(session, 1, number, b"large")));
     for floor in 1..=3 {
         for _ in 0..29 {
@@ -161,12 +163,12 @@ fn a_confirmation_in_time_begins_the_wait_anew() {
 fn what_waits_goes_with_its_connection_and_is_never_committed_behind_a_new_one() {
     let directory = tempfile::tempdir().unwrap();
     let mut driver = Driver::open_with(directory.path(), config());
-    let session = driver.begin("a", 1).session;
+    let session = driver.begin("a", 1).session();
     // The last one would be accepted.
     let payload = |number| if number == 66 { b"x".as_slice() } else { b"large" };
     driver.ask((1..=66).map(|number| message(session, 1, number, payload(number))));
     let attached = driver.attach(returner("a", session, 1, 2, driver.now)).unwrap();
-    assert_eq!((attached.epoch, attached.committed, attached.refused.len()), (2, 64, 64));
+    assert_eq!((attached.epoch(), attached.committed, attached.refused.len()), (2, 64, 64));
     // Both connections confirm: that of the old one is nothing, and what it has left is stale.
     let mut replies = driver.ask([confirm(session, 1, 64), confirm(session, 2, 64)]);
     replies.extend(driver.ask([]));
@@ -183,7 +185,7 @@ fn of_very_many_who_wait_those_are_ended_that_wait_for_the_longest_time() {
     let unjudged_bytes_max = 100 * (128 + 5);
     let mut driver = Driver::open_with(directory.path(), StoreConfig { unjudged_bytes_max, ..config() });
     let sessions: Vec<u64> =
-        (1..=3).map(|client| driver.begin(&client.to_string(), client).session).collect();
+        (1..=3).map(|client| driver.begin(&client.to_string(), client).session()).collect();
     let sent = |session| (1..=104).map(move |number| message(session, 1, number, b"large"));
     assert_eq!(summary(&driver.ask(sent(sessions[0]))).1, Some(64));
     assert_eq!(summary(&driver.ask(sent(sessions[1]))).1, Some(64));
@@ -191,7 +193,7 @@ fn of_very_many_who_wait_those_are_ended_that_wait_for_the_longest_time() {
     let ended: Vec<_> = replies
         .iter()
         .filter_map(|reply| match reply {
-            Reply::Ended { session, why: EndReason::Unconfirmed, .. } => Some(*session),
+            Reply::Ended { seat, why: EndReason::Unconfirmed, .. } => Some(seat.session()),
             _ => None,
         })
         .collect();
@@ -206,13 +208,13 @@ fn of_very_many_who_wait_those_are_ended_that_wait_for_the_longest_time() {
 fn what_became_of_a_batch_is_told_before_one_of_its_connections_is_ended() {
     let directory = tempfile::tempdir().unwrap();
     let mut driver = Driver::open_with(directory.path(), config());
-    let session = driver.begin("a", 1).session;
+    let session = driver.begin("a", 1).session();
     let replies = driver.ask([
         message(session, 1, 1, b"x"),
         message(session, 1, 2, b"large"),
         message(session, 1, 9, b"x"),
     ]);
-    let gap = Reply::Ended { ticket: 109, session, epoch: 1, number: 9, why: EndReason::Gap };
+    let gap = Reply::Ended { seat: Seat::new(109, session, 1), number: 9, why: EndReason::Gap };
     let receipt = replies.iter().position(|reply| *reply == committed(session, 1, 2));
     assert!(receipt < replies.iter().position(|reply| *reply == gap), "{replies:?}");
     assert!(replies.contains(&refused(session, 1, 2)) && replies.last() == Some(&gap));

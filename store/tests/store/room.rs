@@ -69,7 +69,7 @@ fn a_retention_larger_than_the_disk_is_lowered() {
     let Some(small) = Small::mount(place.path(), 12) else { return };
     let directory = place.path().join("store");
     let mut driver = Driver::open_with(&directory, config());
-    let session = driver.begin("a", 1).session;
+    let session = driver.begin("a", 1).session();
     // 20 MB on 12, of which 9 may be messages.
     assert_eq!(commit(&mut driver, session, 1, 1, 5_000), 0);
     assert!((7 << 20..9 << 20).contains(&driver.store.figures().message_bytes));
@@ -93,7 +93,7 @@ fn a_reserve_is_given_up_when_the_disk_is_full_and_made_again() {
     let Some(small) = Small::mount(place.path(), 8) else { return };
     let directory = place.path().join("store");
     let mut driver = Driver::open_with(&directory, config());
-    let session = driver.begin("a", 1).session;
+    let session = driver.begin("a", 1).session();
     assert_eq!(std::fs::metadata(directory.join(RESERVE)).unwrap().len(), 512 * 1024);
     small.fill();
     let (last, number) = until_stopped(&mut driver, session, 1);
@@ -158,7 +158,7 @@ fn a_start_without_room_lets_no_session_expire_early() {
     let Some(small) = Small::mount(place.path(), 12) else { return };
     let directory = place.path().join("store");
     let mut driver = Driver::open_with(&directory, config());
-    let sessions: Vec<_> = (0..2_000).map(|_| driver.begin("a", 1).session).collect();
+    let sessions: Vec<_> = (0..2_000).map(|_| driver.begin("a", 1).session()).collect();
     let now = driver.now;
     driver.ask(sessions.iter().map(|session| detach(*session, 1, false, now)));
     drop(driver);

@@ -2,8 +2,8 @@
 
 use crate::driver::{Driver, TTL, committed, detach, message, newcomer, returner, token};
 use pulsegate_store::{
-    Attach, AttachRefusal, OpenError, Outcome, ReadError, Reader, Reply, Request, SecondConnection,
-    StoreConfig,
+    Attach, AttachRefusal, Attachment, OpenError, Outcome, ReadError, Reader, Reply, Request, Seat,
+    SecondConnection, StoreConfig,
 };
 use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
@@ -16,48 +16,48 @@ fn refused(why: AttachRefusal) -> Reply {
 fn the_token_before_the_newest_is_valid_until_the_newest_is_used() {
     let directory = tempfile::tempdir().unwrap();
     let mut driver = Driver::open(directory.path());
-    let (session, now) = (driver.begin("a", 1).session, driver.now);
+    let (session, now) = (driver.begin("a", 1).session(), driver.now);
     assert_eq!(driver.attach(returner("a", session, 9, 2, now)), Err(refused(AttachRefusal::BadToken)));
-    assert_eq!(driver.attach(returner("a", session, 1, 2, now)).map(|attached| attached.epoch), Ok(2));
+    assert_eq!(driver.attach(returner("a", session, 1, 2, now)).map(|attached| attached.epoch()), Ok(2));
     // Its WELCOME is lost, twice: the client still has token 1 only, and is given the same next one.
     for epoch in [3, 4] {
         let attached = driver.attach(returner("a", session, 1, 99, now)).unwrap();
-        assert_eq!((attached.epoch, attached.token), (epoch, token(2)));
+        assert_eq!((attached.epoch(), attached.token), (epoch, token(2)));
     }
     assert_eq!(driver.attach(returner("a", session, 99, 5, now)), Err(refused(AttachRefusal::BadToken)));
-    driver.ask([Request::TokenUsed { session, epoch: 3 }]);
-    assert_eq!(driver.attach(returner("a", session, 1, 5, now)).map(|attached| attached.epoch), Ok(5));
-    driver.ask([Request::TokenUsed { session, epoch: 5 }]);
+    driver.ask([Request::TokenUsed { attachment: Attachment { session, epoch: 3 } }]);
+    assert_eq!(driver.attach(returner("a", session, 1, 5, now)).map(|attached| attached.epoch()), Ok(5));
+    driver.ask([Request::TokenUsed { attachment: Attachment { session, epoch: 5 } }]);
     assert_eq!(driver.attach(returner("a", session, 1, 6, now)), Err(refused(AttachRefusal::BadToken)));
     drop(driver);
     let mut driver = Driver::open(directory.path());
     assert_eq!(driver.attach(returner("a", session, 1, 6, now)), Err(refused(AttachRefusal::BadToken)));
     let attached = driver.attach(returner("a", session, 2, 6, now)).unwrap();
-    assert_eq!((attached.epoch, attached.token), (6, token(6)));
+    assert_eq!((attached.epoch(), attached.token), (6, token(6)));
 }
 
 #[test]
 fn an_older_hello_that_comes_late_locks_nobody_out() {
     let directory = tempfile::tempdir().unwrap();
     let mut driver = Driver::open(directory.path());
-    let (session, now) = (driver.begin("a", 1).session, driver.now);
+    let (session, now) = (driver.begin("a", 1).session(), driver.now);
     // The client has given up one connection and opened another; both show token 1.
     assert_eq!(driver.attach(returner("a", session, 1, 2, now)).map(|attached| attached.token), Ok(token(2)));
     assert_eq!(driver.attach(returner("a", session, 1, 3, now)).map(|attached| attached.token), Ok(token(2)));
     // It holds token 2 from the first of them.
-    assert_eq!(driver.attach(returner("a", session, 2, 4, now)).map(|attached| attached.epoch), Ok(4));
+    assert_eq!(driver.attach(returner("a", session, 2, 4, now)).map(|attached| attached.epoch()), Ok(4));
 }
 
 #[test]
 fn a_session_belongs_to_its_client_and_is_replaced_only_where_it_may_be() {
     let directory = tempfile::tempdir().unwrap();
     let mut driver = Driver::open(directory.path());
-    let (session, now) = (driver.begin("a", 1).session, driver.now);
+    let (session, now) = (driver.begin("a", 1).session(), driver.now);
     assert_eq!(driver.attach(returner("b", session, 1, 2, now)), Err(refused(AttachRefusal::OtherClient)));
     let polite = Attach { second: SecondConnection::Refuse, ..returner("a", session, 1, 2, now) };
     assert_eq!(driver.attach(polite.clone()), Err(refused(AttachRefusal::InUse)));
     for _ in 0..2 {
-        let detached = Reply::Detached { ticket: 9, session, epoch: 1, forgotten: false };
+        let detached = Reply::Detached { seat: Seat::new(9, session, 1), forgotten: false };
         assert_eq!(driver.ask([detach(session, 1, false, now)]), [detached]);
     }
     assert_eq!(driver.attach(polite).map(|attached| attached.outcome), Ok(Outcome::Resumed));
@@ -68,23 +68,23 @@ fn newcomers_are_refused_when_there_is_no_room_and_no_cursor_is_given_up() {
     let directory = tempfile::tempdir().unwrap();
     let config = StoreConfig { sessions_max: 2, ..StoreConfig::default() };
     let mut driver = Driver::open_with(directory.path(), config);
-    let (one, now) = (driver.begin("a", 1).session, driver.now);
+    let (one, now) = (driver.begin("a", 1).session(), driver.now);
     driver.begin("b", 2);
     assert_eq!(driver.attach(newcomer("c", 3, now)), Err(refused(AttachRefusal::SessionLimit)));
     assert_eq!(driver.attach(returner("c", 99, 3, 3, now)), Err(refused(AttachRefusal::SessionLimit)));
     assert!(driver.attach(returner("a", one, 1, 3, now)).is_ok());
-    let forgotten = Reply::Detached { ticket: 9, session: one, epoch: 2, forgotten: true };
+    let forgotten = Reply::Detached { seat: Seat::new(9, one, 2), forgotten: true };
     assert_eq!(driver.ask([detach(one, 2, true, now)]), [forgotten]);
     let new = driver.attach(returner("a", one, 3, 4, now)).unwrap();
-    assert_eq!((new.outcome, new.epoch), (Outcome::New, 1));
-    assert!(new.session > one, "numbers of sessions are never used again");
+    assert_eq!((new.outcome, new.epoch()), (Outcome::New, 1));
+    assert!(new.session() > one, "numbers of sessions are never used again");
 }
 
 #[test]
 fn a_goodbye_for_good_leaves_nothing_only_if_nothing_is_open() {
     let directory = tempfile::tempdir().unwrap();
     let mut driver = Driver::open(directory.path());
-    let (session, now) = (driver.begin("a", 1).session, driver.now);
+    let (session, now) = (driver.begin("a", 1).session(), driver.now);
     driver.ask([message(session, 1, 1, b"x"), detach(session, 1, true, now)]);
     let attached = driver.attach(returner("a", session, 1, 2, now)).unwrap();
     assert_eq!(
@@ -92,9 +92,11 @@ fn a_goodbye_for_good_leaves_nothing_only_if_nothing_is_open() {
         (Outcome::Resumed, 1),
         "no confirmation, no forgetting"
     );
-    let replies =
-        driver.ask([Request::Confirm { session, epoch: 2, floor: 1 }, detach(session, 2, true, now)]);
-    assert_eq!(replies, [Reply::Detached { ticket: 9, session, epoch: 2, forgotten: true }]);
+    let replies = driver.ask([
+        Request::Confirm { attachment: Attachment { session, epoch: 2 }, floor: 1 },
+        detach(session, 2, true, now),
+    ]);
+    assert_eq!(replies, [Reply::Detached { seat: Seat::new(9, session, 2), forgotten: true }]);
     assert_eq!((driver.stored().len(), driver.store.figures().sessions), (1, 0), "its messages stay");
 }
 
@@ -102,7 +104,7 @@ fn a_goodbye_for_good_leaves_nothing_only_if_nothing_is_open() {
 fn a_session_expires_after_its_time_to_live_and_not_before_a_restart_counts_anew() {
     let directory = tempfile::tempdir().unwrap();
     let mut driver = Driver::open(directory.path());
-    let (gone, stays) = (driver.begin("a", 1).session, driver.begin("b", 2).session);
+    let (gone, stays) = (driver.begin("a", 1).session(), driver.begin("b", 2).session());
     driver.ask([detach(gone, 1, false, driver.now)]);
     assert_eq!(driver.pass(TTL - Duration::from_millis(1)), []);
     drop(driver);
@@ -168,8 +170,11 @@ fn a_store_of_the_first_version_goes_on_with_its_sessions() {
     let attached = driver.attach(returner("ada", 1, 1, 2, driver.now)).unwrap();
     assert_eq!((attached.committed, attached.refused.len()), (22, 1));
     let attached = driver.attach(returner("bob", 2, 1, 2, driver.now)).unwrap();
-    let outgoing: Vec<_> =
-        driver.load(2, attached.epoch, attached.acknowledged).iter().map(|message| message.number).collect();
+    let outgoing: Vec<_> = driver
+        .load(2, attached.epoch(), attached.acknowledged)
+        .iter()
+        .map(|message| message.number)
+        .collect();
     assert_eq!((attached.committed, outgoing), (20, vec![2, 3]));
     assert_eq!(driver.ask([message(2, 2, 21, b"2/21")]), [committed(2, 2, 21)]);
     assert_eq!(driver.stored().last().map(|message| (message.id, message.number)), Some((63, 21)));

@@ -2,7 +2,8 @@
 
 use crate::driver::{Driver, TTL, append, committed, detach, message, newcomer, push, returner};
 use pulsegate_store::{
-    Attach, AttachRefusal, Attached, Durability, PushRefusal, Recipient, Reply, Request, Source, StoreConfig,
+    Attach, AttachRefusal, Attached, Attachment, Durability, PushRefusal, Recipient, Reply, Request, Source,
+    StoreConfig,
 };
 use std::time::Duration;
 
@@ -34,7 +35,7 @@ fn sessions_config() -> StoreConfig {
 fn a_source_that_has_its_share_of_sessions_loses_its_oldest_unused_ones_and_no_other_is_touched() {
     let directory = tempfile::tempdir().unwrap();
     let mut driver = Driver::open_with(directory.path(), sessions_config());
-    let other = attach_from(&mut driver, 2, "other", 1).unwrap().session;
+    let other = attach_from(&mut driver, 2, "other", 1).unwrap().session();
     driver.ask([detach(other, 1, false, driver.now)]);
     let mut own: Vec<u64> = Vec::new();
     for number in 0..10 {
@@ -45,14 +46,15 @@ fn a_source_that_has_its_share_of_sessions_loses_its_oldest_unused_ones_and_no_o
             replies,
             own.iter().rev().nth(2).map(|oldest| expired(*oldest)).into_iter().collect::<Vec<_>>()
         );
-        own.push(attached.session);
+        own.push(attached.session());
         driver.now.uptime_ms += 1;
-        driver.ask([detach(attached.session, 1, false, driver.now)]);
+        driver.ask([detach(attached.session(), 1, false, driver.now)]);
     }
     assert_eq!(driver.store.figures().sessions, 4);
     let now = driver.now;
     assert!(
-        driver.attach(Attach { source: 2, ..returner("other", other, 1, 2, now) }).unwrap().session == other
+        driver.attach(Attach { source: 2, ..returner("other", other, 1, 2, now) }).unwrap().session()
+            == other
     );
 }
 
@@ -60,11 +62,12 @@ fn a_source_that_has_its_share_of_sessions_loses_its_oldest_unused_ones_and_no_o
 fn sessions_that_were_used_or_are_in_use_are_kept_and_their_source_is_refused_while_others_are_let_in() {
     let directory = tempfile::tempdir().unwrap();
     let mut driver = Driver::open_with(directory.path(), sessions_config());
-    let used = attach_from(&mut driver, 1, "used", 1).unwrap().session;
+    let used = attach_from(&mut driver, 1, "used", 1).unwrap().session();
     assert_eq!(driver.ask([message(used, 1, 1, b"x")]), [committed(used, 1, 1)]);
-    let receipted = attach_from(&mut driver, 1, "receipted", 2).unwrap().session;
+    let receipted = attach_from(&mut driver, 1, "receipted", 2).unwrap().session();
     driver.ask([push(1, Recipient::Session(receipted), b"x")]);
-    driver.ask([Request::OutReceipt { session: receipted, epoch: 1, committed: 1 }]);
+    driver
+        .ask([Request::OutReceipt { attachment: Attachment { session: receipted, epoch: 1 }, committed: 1 }]);
     let now = driver.now;
     driver.ask([used, receipted].map(|session| detach(session, 1, false, now)));
     attach_from(&mut driver, 1, "attached", 3).unwrap();
@@ -87,7 +90,7 @@ fn a_full_table_lets_newcomers_in_for_the_oldest_that_was_never_used_whosever_it
     let mut sessions = Vec::new();
     for source in 1..=6 {
         let attached = attach_from(&mut driver, source, "x", source as u8).unwrap();
-        sessions.push(attached.session);
+        sessions.push(attached.session());
     }
     assert_eq!(attach_from(&mut driver, 7, "x", 7), Err(LIMIT), "all are attached");
     // In one batch with what makes the oldest a used one.
@@ -147,7 +150,7 @@ fn a_source_that_has_its_share_of_what_is_kept_rests_until_its_messages_are_old(
 fn a_session_that_has_its_share_of_what_is_kept_rests_and_its_source_does_not() {
     let directory = tempfile::tempdir().unwrap();
     let mut driver = Driver::open_with(directory.path(), kept_config());
-    let session = attach_from(&mut driver, 1, "a", 1).unwrap().session;
+    let session = attach_from(&mut driver, 1, "a", 1).unwrap().session();
     let replies = driver.ask((1..=5).map(|number| message(session, 1, number, &[7; 64 * 1024])));
     assert_eq!(resting(&replies), Some((vec![session], vec![])));
     assert!(replies.contains(&committed(session, 1, 5)), "{replies:?}");
@@ -171,7 +174,7 @@ fn a_share_of_nearly_all_that_is_kept_is_none_and_the_oldest_make_room() {
             ..kept_config()
         };
         let mut driver = Driver::open_with(&directory.path().join(share.to_string()), config);
-        let session = attach_from(&mut driver, 1, "a", 1).unwrap().session;
+        let session = attach_from(&mut driver, 1, "a", 1).unwrap().session();
         for number in 1..=100 {
             let replies = driver.ask([message(session, 1, number, &[7; 64 * 1024])]);
             assert_eq!(replies, [committed(session, 1, number)]);
@@ -206,7 +209,7 @@ fn nobody_is_never_said_to_rest() {
 fn one_source_pushes_nobody_elses_messages_out() {
     let directory = tempfile::tempdir().unwrap();
     let mut driver = Driver::open_with(directory.path(), kept_config());
-    let session = attach_from(&mut driver, 2, "victim", 1).unwrap().session;
+    let session = attach_from(&mut driver, 2, "victim", 1).unwrap().session();
     driver.ask((1..=10).map(|number| message(session, 1, number, b"receipted")));
     let mut is_read = true;
     for _ in 0..100 {
@@ -238,7 +241,7 @@ fn what_waits_for_all_clients_has_a_sum_and_a_source_has_its_share_of_it() {
         let sessions: Vec<u64> = [1, 1, 2, 2, 3, 3]
             .into_iter()
             .zip(1..)
-            .map(|(source, token)| attach_from(&mut driver, source, "x", token).unwrap().session)
+            .map(|(source, token)| attach_from(&mut driver, source, "x", token).unwrap().session())
             .collect();
         let outcome = |driver: &mut Driver, session: u64| match driver
             .ask([push(1, Recipient::Session(session), &[7; 50])])
@@ -251,12 +254,12 @@ fn what_waits_for_all_clients_has_a_sum_and_a_source_has_its_share_of_it() {
         let [a, b, c, d, e, f] = sessions[..] else { panic!("six") };
         assert_eq!([outcome(&mut driver, a), outcome(&mut driver, a)], [Ok(()), Err(PushRefusal::Full)]);
         assert_eq!(outcome(&mut driver, b), Ok(()));
-        let third = attach_from(&mut driver, 1, "x", 9).unwrap().session;
+        let third = attach_from(&mut driver, 1, "x", 9).unwrap().session();
         assert_eq!(outcome(&mut driver, third), Err(PushRefusal::StoreFull), "its address has its share");
         assert_eq!([outcome(&mut driver, c), outcome(&mut driver, d)], [Ok(()), Ok(())]);
         assert_eq!(outcome(&mut driver, e), Err(PushRefusal::StoreFull), "all have theirs");
         assert_eq!(driver.store.figures().outgoing_bytes, 200);
-        driver.ask([Request::OutReceipt { session: a, epoch: 1, committed: 1 }]);
+        driver.ask([Request::OutReceipt { attachment: Attachment { session: a, epoch: 1 }, committed: 1 }]);
         assert_eq!([outcome(&mut driver, e), outcome(&mut driver, f)], [Ok(()), Err(PushRefusal::StoreFull)]);
         let now = driver.now;
         driver.ask(sessions.iter().map(|session| detach(*session, 1, false, now)));

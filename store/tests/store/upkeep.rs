@@ -22,7 +22,7 @@ fn messages_go_when_they_are_old() {
     let directory = tempfile::tempdir().unwrap();
     let config = kept_for(Duration::from_secs(100));
     let mut driver = Driver::open_with(directory.path(), config.clone());
-    let (session, start) = (driver.begin("a", 1).session, driver.now.wall_ms);
+    let (session, start) = (driver.begin("a", 1).session(), driver.now.wall_ms);
     driver.ask((1..=2500).map(|number| message_at(session, 1, number, b"x", start)));
     driver.pass(Duration::from_secs(10));
     driver.ask((2501..=3000).map(|number| message_at(session, 1, number, b"x", start)));
@@ -40,7 +40,7 @@ fn messages_go_when_they_are_old() {
     let mut driver = Driver::open_with(directory.path(), config);
     let reader = Reader::open(directory.path()).unwrap();
     assert_eq!((reader.newest().unwrap(), reader.deleted_to().unwrap()), (3000, 3000));
-    let session = driver.begin("b", 1).session;
+    let session = driver.begin("b", 1).session();
     driver.ask([message_at(session, 1, 1, b"x", start + 300_000)]);
     assert_eq!(driver.stored()[0].id, 3001, "ids are never used again");
 }
@@ -49,7 +49,7 @@ fn messages_go_when_they_are_old() {
 fn a_wall_clock_that_jumps_deletes_nothing() {
     let directory = tempfile::tempdir().unwrap();
     let mut driver = Driver::open_with(directory.path(), kept_for(Duration::from_secs(100)));
-    let (session, start) = (driver.begin("a", 1).session, driver.now.wall_ms);
+    let (session, start) = (driver.begin("a", 1).session(), driver.now.wall_ms);
     driver.ask([message_at(session, 1, 1, b"x", start)]);
     for wall_ms in [start + 8 * 86_400_000, 0, u64::MAX >> 2, start] {
         driver.now.wall_ms = wall_ms;
@@ -62,7 +62,7 @@ fn a_wall_clock_that_jumps_deletes_nothing() {
 fn messages_from_the_future_and_before_1970_go_with_the_others() {
     let directory = tempfile::tempdir().unwrap();
     let mut driver = Driver::open_with(directory.path(), kept_for(Duration::from_secs(100)));
-    let (session, start) = (driver.begin("a", 1).session, driver.now.wall_ms);
+    let (session, start) = (driver.begin("a", 1).session(), driver.now.wall_ms);
     let times = [start + 400 * 86_400_000, 0, start].into_iter().zip(1..);
     driver.ask(times.map(|(time, number)| message_at(session, 1, number, b"x", time)));
     driver.pass(Duration::from_secs(1));
@@ -77,7 +77,7 @@ fn the_age_of_messages_outlives_gateways_and_rests_between_them() {
     let directory = tempfile::tempdir().unwrap();
     let config = kept_for(Duration::from_secs(100));
     let mut driver = Driver::open_with(directory.path(), config.clone());
-    let session = driver.begin("a", 1).session;
+    let session = driver.begin("a", 1).session();
     driver.ask([message_at(session, 1, 1, b"x", 0)]);
     driver.pass(Duration::from_secs(1));
     for seconds in [40, 40, 19] {
@@ -95,7 +95,7 @@ fn the_age_of_messages_outlives_gateways_and_rests_between_them() {
 fn how_old_messages_are_is_kept_in_few_rows() {
     let directory = tempfile::tempdir().unwrap();
     let mut driver = Driver::open_with(directory.path(), kept_for(Duration::from_secs(1000)));
-    let session = driver.begin("a", 1).session;
+    let session = driver.begin("a", 1).session();
     for number in 1..=2000 {
         driver.ask([message_at(session, 1, number, b"x", 0)]);
         driver.pass(Duration::from_secs(2));
@@ -111,7 +111,7 @@ fn no_more_bytes_are_kept_than_may_be() {
     let directory = tempfile::tempdir().unwrap();
     let config = StoreConfig { retention_bytes: 1 << 20, wal_bytes: 1 << 20, ..StoreConfig::default() };
     let mut driver = Driver::open_with(directory.path(), config);
-    let (session, now) = (driver.begin("a", 1).session, driver.now.wall_ms);
+    let (session, now) = (driver.begin("a", 1).session(), driver.now.wall_ms);
     for round in 0..40_u64 {
         driver.ask((1..=100).map(|number| message_at(session, 1, 100 * round + number, &[0; 1000], now)));
         assert!(driver.store.figures().message_bytes <= (1 << 20) + 200 * 1065);
@@ -134,7 +134,7 @@ fn no_more_bytes_are_kept_than_may_be() {
 fn many_sessions_expire_in_pieces() {
     let directory = tempfile::tempdir().unwrap();
     let mut driver = Driver::open(directory.path());
-    let sessions: Vec<_> = (0..1000).map(|_| driver.begin("a", 1).session).collect();
+    let sessions: Vec<_> = (0..1000).map(|_| driver.begin("a", 1).session()).collect();
     let now = driver.now;
     driver.ask(sessions.iter().map(|session| detach(*session, 1, false, now)));
     let mut expired = driver.pass(TTL);
@@ -152,7 +152,7 @@ fn many_sessions_expire_in_pieces() {
 fn sessions_for_whom_much_waits_expire_few_at_a_time() {
     let directory = tempfile::tempdir().unwrap();
     let mut driver = Driver::open(directory.path());
-    let sessions: Vec<_> = (0..10).map(|_| driver.begin("a", 1).session).collect();
+    let sessions: Vec<_> = (0..10).map(|_| driver.begin("a", 1).session()).collect();
     for session in &sessions {
         driver.ask((0..1000).map(|ticket| push(ticket, Recipient::Session(*session), b"x")));
     }

@@ -41,9 +41,15 @@ const PROGRAM: &[&str] = &[
 const NETWORK: &[&str] = &["async-nats", "hyper", "mio", "rustls", "socket2", "tokio"];
 
 /// One row for each crate, from the bottom up. ARCHITECTURE.md says what each is.
-const RULES: [Rule; 10] = [
+const RULES: [Rule; 11] = [
     Rule { name: "pulsegate-core", on: &[], in_tests: &[], outside: Only(&["memchr"]) },
-    Rule { name: "pulsegate-store", on: &["pulsegate-core"], in_tests: &[], outside: Never(NETWORK) },
+    Rule { name: "pulsegate-sessions", on: &["pulsegate-core"], in_tests: &[], outside: Only(&["memchr"]) },
+    Rule {
+        name: "pulsegate-store",
+        on: &["pulsegate-core", "pulsegate-sessions"],
+        in_tests: &[],
+        outside: Never(NETWORK),
+    },
     Rule {
         name: "pulsegate-client",
         on: &["pulsegate-core"],
@@ -58,7 +64,7 @@ const RULES: [Rule; 10] = [
     },
     Rule {
         name: "pulsegate",
-        on: &["pulsegate-core", "pulsegate-store"],
+        on: &["pulsegate-core", "pulsegate-sessions", "pulsegate-store"],
         in_tests: &[],
         outside: Never(PROGRAM),
     },
@@ -82,12 +88,18 @@ const RULES: [Rule; 10] = [
             "pulsegate-client",
             "pulsegate-config",
             "pulsegate-core",
+            "pulsegate-sessions",
             "pulsegate-store",
         ],
         in_tests: &[],
         outside: Never(&[]),
     },
-    Rule { name: "pulsegate-micro", on: &["pulsegate-core"], in_tests: &[], outside: Only(&["memchr"]) },
+    Rule {
+        name: "pulsegate-micro",
+        on: &["pulsegate-core", "pulsegate-store"],
+        in_tests: &[],
+        outside: Never(NETWORK),
+    },
     Rule { name: "pulsegate-tidy", on: &[], in_tests: &["pulsegate-core"], outside: Only(&[]) },
 ];
 

@@ -6,7 +6,7 @@ use crate::mailbox::Command;
 use crate::shard::ledger::Ledger;
 use crate::stores::Destination;
 use pulsegate_core::frame::Durability;
-use pulsegate_store::Request;
+use pulsegate_store::{Attachment, Request};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -124,7 +124,8 @@ fn an_end_that_waits_for_a_store_is_not_told_when_another_one_dies() {
     simulation.shard.outlets.ledgers = ledgers.into();
     end(&mut simulation, client);
     other.die();
-    simulation.shard.outlets.ledgers[1].request(Request::Confirm { session: 1, epoch: 1, floor: 0 });
+    simulation.shard.outlets.ledgers[1]
+        .request(Request::Confirm { attachment: Attachment { session: 1, epoch: 1 }, floor: 0 });
     simulation.advance(Duration::ZERO);
     assert!(simulation.shard.outlets.ledgers[1].has_failed());
     assert!(!is_told(&mut simulation, client), "its messages come first");

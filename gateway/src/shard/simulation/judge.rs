@@ -7,8 +7,8 @@ use crate::stores::Post;
 use parking_lot::Mutex;
 use pulsegate_core::exchange::{Cursor, Verdict};
 use pulsegate_store::{
-    Attach, AttachRefusal, Attached, EndReason, Forwarded, Outcome, Outgoing, PushRefusal, Recipient, Reply,
-    Request, Source, SubmitError, Ticket, Token,
+    Attach, AttachRefusal, Attached, Attachment, EndReason, Forwarded, Outcome, Outgoing, PushRefusal,
+    Recipient, Reply, Request, Seat, Source, SubmitError, Ticket, Token,
 };
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -158,7 +158,7 @@ impl Judge {
         let forgotten = if books.dead { None } else { books.sessions.remove(&session) };
         if let Some(Session { connection: Some(ticket), cursor, .. }) = forgotten {
             drop(books);
-            self.post.deliver(vec![Reply::Orphaned { ticket, session, epoch: cursor.epoch }]);
+            self.post.deliver(vec![Reply::Orphaned { seat: Seat::new(ticket, session, cursor.epoch) }]);
         }
     }
 
@@ -177,39 +177,37 @@ impl Books {
     fn handle(&mut self, request: Request) {
         match request {
             Request::Attach(attach) => self.attach(*attach),
-            Request::Message { ticket, session, epoch, number, received_at_ms, payload } => {
-                let message = Forwarded { ticket, session, epoch, number, received_at_ms, payload };
-                self.judge(message);
+            Request::Message { seat, number, received_at_ms, payload } => {
+                self.judge(Forwarded { seat, number, received_at_ms, payload });
             }
             Request::Append { .. } => panic!("this store is in memory"),
-            Request::TokenUsed { session, epoch } => {
-                if let Some(session) = self.present(session, epoch) {
+            Request::TokenUsed { attachment } => {
+                if let Some(session) = self.present(attachment) {
                     session.previous = None;
                 }
             }
-            Request::Confirm { session, epoch, floor } => {
-                if let Some(session) = self.present(session, epoch) {
+            Request::Confirm { attachment, floor } => {
+                if let Some(session) = self.present(attachment) {
                     assert!(floor <= session.cursor.committed, "nobody confirms what has no receipt");
                     session.floor = session.floor.max(floor);
                 }
             }
             Request::Push { ticket, to, payload, .. } => self.push(ticket, &to, payload),
-            Request::Load { ticket, session, epoch, above, .. } => self.load(ticket, session, epoch, above),
-            Request::OutReceipt { session, epoch, committed } => {
-                let pushed = self.stories.get(&session).map_or(0, |story| story.pushed.len() as u64);
-                if let Some(session) = self.present(session, epoch) {
+            Request::Load { seat, above, .. } => self.load(seat, above),
+            Request::OutReceipt { attachment, committed } => {
+                let pushed =
+                    self.stories.get(&attachment.session).map_or(0, |story| story.pushed.len() as u64);
+                if let Some(session) = self.present(attachment) {
                     assert!(committed <= pushed, "nobody acknowledges what was not pushed");
                     session.acknowledged = session.acknowledged.max(committed);
                 }
             }
-            Request::Detach { ticket, session, epoch, for_good, .. } => {
-                self.detach(ticket, session, epoch, for_good);
-            }
+            Request::Detach { seat, for_good, .. } => self.detach(seat, for_good),
         }
     }
 
-    fn present(&mut self, session: u64, epoch: u64) -> Option<&mut Session> {
-        self.sessions.get_mut(&session).filter(|session| session.cursor.epoch == epoch)
+    fn present(&mut self, of: Attachment) -> Option<&mut Session> {
+        self.sessions.get_mut(&of.session).filter(|session| session.cursor.epoch == of.epoch)
     }
 
     fn attach(&mut self, attach: Attach) {
@@ -244,9 +242,7 @@ impl Books {
         session.cursor.epoch += 1;
         session.receipt = None;
         self.replies.push(Reply::Attached(Box::new(Attached {
-            ticket,
-            session: number,
-            epoch: session.cursor.epoch,
+            seat: Seat::new(ticket, number, session.cursor.epoch),
             replaced: session.connection.replace(ticket),
             outcome,
             token: session.newest,
@@ -261,9 +257,9 @@ impl Books {
     }
 
     fn judge(&mut self, message: Forwarded) {
-        let Forwarded { ticket, session: number, epoch, .. } = message;
+        let Seat { ticket, attachment: Attachment { session: number, epoch } } = message.seat;
         let Some(session) = self.sessions.get_mut(&number) else {
-            return self.replies.push(Reply::Orphaned { ticket, session: number, epoch });
+            return self.replies.push(Reply::Orphaned { seat: message.seat });
         };
         match session.cursor.judge(epoch, message.number) {
             Verdict::Commit => {
@@ -275,9 +271,7 @@ impl Books {
             Verdict::Known => session.receipt = Some(ticket),
             Verdict::Stale => {}
             Verdict::Gap => self.replies.push(Reply::Ended {
-                ticket,
-                session: number,
-                epoch,
+                seat: message.seat,
                 number: message.number,
                 why: EndReason::Gap,
             }),
@@ -293,8 +287,7 @@ impl Books {
         story.pushed.push(payload.clone());
         self.replies.push(Reply::Pushed {
             ticket,
-            session: number,
-            epoch: session.cursor.epoch,
+            attachment: Attachment { session: number, epoch: session.cursor.epoch },
             connection: session.connection,
             number: story.pushed.len() as u64,
             payload,
@@ -302,29 +295,31 @@ impl Books {
     }
 
     /// Brings a few at a time, so that the next question always has something to ask for.
-    fn load(&mut self, ticket: Ticket, session: u64, epoch: u64, above: u64) {
-        if !self.sessions.contains_key(&session) {
-            return self.replies.push(Reply::Orphaned { ticket, session, epoch });
+    fn load(&mut self, seat: Seat, above: u64) {
+        if !self.sessions.contains_key(&seat.session()) {
+            return self.replies.push(Reply::Orphaned { seat });
         }
-        if self.present(session, epoch).is_none() {
+        if self.present(seat.attachment).is_none() {
             return;
         }
-        let pushed = self.stories.get(&session).map_or(&[][..], |story| &story.pushed);
+        let pushed = self.stories.get(&seat.session()).map_or(&[][..], |story| &story.pushed);
         let rest = (above + 1..).zip(pushed.iter().skip(above as usize));
         let messages: Vec<_> = rest
             .map(|(number, payload)| Outgoing { number, payload: payload.clone() })
             .take(LOADED_MESSAGES)
             .collect();
         let has_more = above + (messages.len() as u64) < pushed.len() as u64;
-        self.replies.push(Reply::Loaded { ticket, session, epoch, messages, has_more });
+        self.replies.push(Reply::Loaded { seat, messages, has_more });
     }
 
-    fn detach(&mut self, ticket: Ticket, number: u64, epoch: u64, for_good: bool) {
+    fn detach(&mut self, seat: Seat, for_good: bool) {
+        let number = seat.session();
         let pushed = self.stories.get(&number).map_or(0, |story| story.pushed.len() as u64);
         if !self.sessions.contains_key(&number) {
-            return self.replies.push(Reply::Detached { ticket, session: number, epoch, forgotten: true });
+            return self.replies.push(Reply::Detached { seat, forgotten: true });
         }
-        let Some(session) = self.present(number, epoch).filter(|session| session.connection.is_some()) else {
+        let Some(session) = self.present(seat.attachment).filter(|session| session.connection.is_some())
+        else {
             return;
         };
         let settled = session.floor == session.cursor.committed && session.acknowledged == pushed;
@@ -333,14 +328,14 @@ impl Books {
         if forgotten {
             self.sessions.remove(&number);
         }
-        self.replies.push(Reply::Detached { ticket, session: number, epoch, forgotten });
+        self.replies.push(Reply::Detached { seat, forgotten });
     }
 
     fn write_receipts(&mut self) {
         for (&number, session) in &mut self.sessions {
             if let Some(ticket) = session.receipt.take() {
                 let Cursor { epoch, committed } = session.cursor;
-                self.replies.push(Reply::Committed { ticket, session: number, epoch, committed });
+                self.replies.push(Reply::Committed { seat: Seat::new(ticket, number, epoch), committed });
             }
         }
     }

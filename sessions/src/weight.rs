@@ -1,8 +1,9 @@
 //! What requests and replies take where they wait.
 
-use crate::request::{
-    Attach, Attached, LOAD_BYTES_MAX, Outgoing, REQUEST_BYTES, Recipient, Refusal, Reply, Request,
-};
+use crate::attach::{Attach, Attached};
+use crate::refusal::Refusal;
+use crate::reply::{Outgoing, Reply};
+use crate::request::{LOAD_BYTES_MAX, REQUEST_BYTES, Recipient, Request};
 
 impl Reply {
     /// What it takes until its receiver has taken it, in bytes.
@@ -32,8 +33,9 @@ impl Reply {
 }
 
 impl Request {
-    /// What it counts in the queue.
-    pub(crate) fn bytes(&self) -> usize {
+    /// What it counts in the queue, in bytes.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
         REQUEST_BYTES
             + match self {
                 Self::Attach(attach) => size_of::<Attach>() + attach.client.len(),

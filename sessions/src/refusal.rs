@@ -1,0 +1,71 @@
+//! What is refused, and why.
+
+/// A message that was not accepted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Refusal {
+    /// Its number.
+    pub number: u64,
+    /// Why.
+    pub code: RefusalCode,
+}
+
+/// Why a message is not accepted; the codes of REFUSE (PROTOCOL.md section 7.3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u16)]
+pub enum RefusalCode {
+    /// Its payload is longer than the store takes.
+    TooLarge = 1,
+    /// Its session has used up its quota.
+    OverQuota = 2,
+}
+
+impl RefusalCode {
+    /// The code of a number, if it has one.
+    #[must_use]
+    pub const fn from_code(code: u16) -> Option<Self> {
+        match code {
+            1 => Some(Self::TooLarge),
+            2 => Some(Self::OverQuota),
+            _ => None,
+        }
+    }
+}
+
+/// Why a message to a client was not stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum PushRefusal {
+    /// There is no such session.
+    NoSession,
+    /// Its payload is longer than the store takes, or the client.
+    TooLarge,
+    /// As much waits for this client's receipt as may.
+    Full,
+    /// As much waits for the receipts of all clients as may, or of those of this client's source.
+    StoreFull,
+    /// The store has ended before it answered: nobody knows whether the message is stored. A store never says so itself.
+    Unknown,
+}
+
+/// Why a connection has to end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum EndReason {
+    /// A message before this one is missing.
+    Gap,
+    /// Messages wait for the client to confirm refusals: for too long, or too much in all sessions together.
+    Unconfirmed,
+}
+
+/// Why a connection gets no session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum AttachRefusal {
+    /// The token is neither the session's newest nor the one before it.
+    BadToken,
+    /// The session belongs to a client with another id.
+    OtherClient,
+    /// The client has a connection, which is not to be replaced.
+    InUse,
+    /// There are as many sessions as there may be, in all or of this source, and in each of them something was committed.
+    SessionLimit,
+    /// A cursor is beyond what a session can reach, or the client's id is longer than 128 bytes.
+    Impossible,
+}
