@@ -210,17 +210,29 @@ impl Committer {
     /// with the last who has them open.
     fn look(&mut self) {
         let Place::Directory { files, lock, .. } = &mut self.place else { return };
-        let Phase::Working(_) = self.phase else { return };
-        match files.check().and_then(|()| lock.restore()) {
+        let Phase::Working(working) = &mut self.phase else { return };
+        let found = files.check().and_then(|()| match working.is_intact() {
+            true => lock.restore(),
+            false => Err(files.handle_overwritten()),
+        });
+        let found = found.and_then(|is_restored| {
+            files.check_log(working.database.log_bytes().unwrap_or(0)).map(|()| is_restored)
+        });
+        match found {
             Ok(false) => {}
             Ok(true) => warn!("pulsegate.lock had been removed; it is there again"),
+            // What is left of it turns out when it is opened anew.
+            Err(short @ Displaced::CutShort(_)) => self.stop(&short, None),
             Err(displaced) => {
                 let fault = Phase::Faulted { retry_at_ms: 0, delay_ms: 0, displaced: None };
                 if let Phase::Working(working) = std::mem::replace(&mut self.phase, fault) {
+                    if matches!(displaced, Displaced::Emptied(_)) {
+                        files.handle_overwritten();
+                    }
                     // What is open becomes whole in one file, wherever that is now; and whatever has taken the place
                     // of the database is not mixed with what its log has of another.
-                    // Into one that has been emptied nothing is written: it would look like a database again.
-                    if !matches!(displaced, Displaced::Emptied(_))
+                    // Into one that has lost its content nothing is written: it would look like a database again.
+                    if !matches!(displaced, Displaced::Emptied(_) | Displaced::Overwritten(_))
                         && files.has_no_other_log()
                         && let Err(error) = working.database.settle()
                     {
@@ -396,7 +408,7 @@ impl Committer {
             if !done.replies.is_empty() {
                 (self.deliver)(done.replies);
             }
-            working.database.checkpoint()?;
+            working.checkpoint()?;
         }
         self.is_full = false;
         Ok(())

@@ -8,6 +8,7 @@ use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension};
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, FileExt};
 use std::path::Path;
 use std::time::Duration;
@@ -59,6 +60,17 @@ impl DatabaseError {
 }
 
 impl DatabaseError {
+    /// Whether a file that was read has something else than a store, or a part of one. Not so if it could not be read, since
+    /// descriptors or memory have run out, say.
+    pub(crate) fn is_of_content(&self) -> bool {
+        let Self::Sqlite(error) = self else { return self.is_damaged() };
+        // A table is missing, a value isn't what it should be, or the file ends too early.
+        let is_unlike_a_store = error.sqlite_error().is_none_or(|error| {
+            error.code == ErrorCode::Unknown || error.extended_code == rusqlite::ffi::SQLITE_IOERR_SHORT_READ
+        });
+        is_unlike_a_store || self.is_damaged()
+    }
+
     /// Whether what the file has makes no sense.
     pub(crate) fn is_damaged(&self) -> bool {
         match self {
@@ -166,10 +178,7 @@ impl Database {
     /// Whether no message is above its session's cursor; and, after a fault, whether the file is whole.
     pub(crate) fn verify(&self, after_fault: bool) -> Result<(), DatabaseError> {
         if after_fault && self.file_bytes()? <= CHECKED_BYTES_MAX {
-            let found: String = self.connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
-            if found != "ok" {
-                return Err(DatabaseError::Damaged(found));
-            }
+            quick_check(&self.connection)?;
         }
         let ahead: Option<(u64, u64)> = self
             .connection
@@ -198,9 +207,29 @@ impl Database {
     }
 
     /// Moves as much of the log as readers allow into the database. The next commit begins the log anew if that
-    /// was all.
-    pub(crate) fn checkpoint(&self) -> rusqlite::Result<()> {
-        self.connection.prepare_cached("PRAGMA wal_checkpoint(PASSIVE)")?.query_row([], |_| Ok(()))
+    /// was all, which is returned.
+    pub(crate) fn checkpoint(&self) -> rusqlite::Result<bool> {
+        let mut checkpoint = self.connection.prepare_cached("PRAGMA wal_checkpoint(PASSIVE)")?;
+        checkpoint.query_row([], |row| Ok(row.get::<_, i64>(1)? == row.get::<_, i64>(2)?))
+    }
+
+    /// What another connection finds at a path: which store it is, and its last batch. In the file alone, without the log;
+    /// and in both together, which have to be whole.
+    pub(crate) fn inspect(path: &Path) -> Result<[(Incarnation, u64); 2], DatabaseError> {
+        let row = |connection: &Connection| {
+            let select = "SELECT incarnation, batch FROM identity, totals";
+            connection.query_row(select, [], |row| Ok((row.get(0)?, row.get(1)?)))
+        };
+        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let alone = Connection::open_with_flags(immutable(path), flags | OpenFlags::SQLITE_OPEN_URI)?;
+        let alone = row(&alone)?;
+        let whole = Connection::open_with_flags(path, flags)?;
+        whole.busy_timeout(BUSY)?;
+        let count = |pragma: &str| whole.query_row(pragma, [], |row| row.get::<_, u64>(0));
+        if count("PRAGMA page_count")? * count("PRAGMA page_size")? <= CHECKED_BYTES_MAX {
+            quick_check(&whole)?;
+        }
+        Ok([alone, row(&whole)?])
     }
 
     /// Moves all of the log into the database and empties it. Whether no reader was in the way.
@@ -218,6 +247,24 @@ impl Database {
         let pages: u64 = self.connection.query_row("PRAGMA page_count", [], |row| row.get(0))?;
         Ok(pages * self.page_bytes)
     }
+}
+
+/// Whether the file is whole.
+fn quick_check(connection: &Connection) -> Result<(), DatabaseError> {
+    let found: String = connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
+    if found == "ok" { Ok(()) } else { Err(DatabaseError::Damaged(found)) }
+}
+
+/// The name under which SQLite reads a file as it is, without lock and log.
+fn immutable(path: &Path) -> String {
+    let mut name = if path.is_absolute() { "file://" } else { "file:" }.to_owned();
+    for &byte in path.as_os_str().as_bytes() {
+        match byte {
+            b'/' | b'.' | b'-' | b'_' | b'0'..=b'9' | b'A'..=b'Z' | b'a'..=b'z' => name.push(byte.into()),
+            _ => name.push_str(&format!("%{byte:02x}")),
+        }
+    }
+    name + "?immutable=1"
 }
 
 fn check_version() -> Result<(), DatabaseError> {

@@ -9,6 +9,7 @@ use std::fs::Metadata;
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use tracing::warn;
 
 /// The database's file.
 pub(crate) const DATABASE: &str = "pulsegate.db";
@@ -16,6 +17,8 @@ pub(crate) const DATABASE: &str = "pulsegate.db";
 pub(crate) const LOG: &str = "pulsegate.db-wal";
 /// The log's index, which processes share.
 const INDEX: &str = "pulsegate.db-shm";
+/// What the log had of a database that is no more. SQLite doesn't know this name.
+const OLD_LOG: &str = "pulsegate.db-wal.old";
 /// The file that is locked.
 pub(crate) const LOCK: &str = "pulsegate.lock";
 
@@ -76,6 +79,14 @@ pub(crate) enum Displaced {
         .0.display()
     )]
     Emptied(PathBuf),
+    #[error(
+        "{} has been written over under the running gateway: stop the gateway, and restore once more while it is \
+         stopped; what the log had of the old database is in {OLD_LOG}",
+        .0.display()
+    )]
+    Overwritten(PathBuf),
+    #[error("{} has been cut short under the running gateway: what only it had is lost", .0.display())]
+    CutShort(PathBuf),
     #[error("another program holds {}, which had been removed: end that program", .0.display())]
     Locked(PathBuf),
     #[error("{} can't be looked at: {error}; let the gateway's user enter all folders above it", .path.display())]
@@ -90,6 +101,8 @@ pub(crate) struct Files {
     main: [(PathBuf, Identity); 2],
     /// The database had been written to when it was opened; it never becomes empty by itself.
     has_content: bool,
+    /// What was open has no content any more, and nothing brings it back.
+    is_lost: bool,
     /// What is open beside them; made anew whenever the database is opened.
     beside: Vec<(PathBuf, Identity)>,
 }
@@ -100,7 +113,8 @@ impl Files {
         let known = |path: PathBuf| Identity::of(&path).map(|identity| (path, identity));
         let main = [known(directory.to_owned())?, known(directory.join(DATABASE))?];
         let has_content = std::fs::metadata(&main[1].0)?.len() > 0;
-        let mut files = Self { directory: directory.to_owned(), main, has_content, beside: Vec::new() };
+        let mut files =
+            Self { directory: directory.to_owned(), main, has_content, is_lost: false, beside: Vec::new() };
         files.handle_opened();
         Ok(files)
     }
@@ -114,11 +128,13 @@ impl Files {
 
     /// Whether directory and database are there.
     ///
-    /// A database that somebody writes over in place stays the same file. Of that only its emptying is certain: its size
-    /// and times change as well when another program moves the log into it, or vacuums it.
+    /// A database that somebody writes over in place stays the same file: of that only its emptying is seen here.
     pub(crate) fn check_main(&self) -> Result<(), Displaced> {
-        self.main.iter().try_for_each(check)?;
         let [_, (database, _)] = &self.main;
+        if self.is_lost {
+            return Err(Displaced::Overwritten(database.clone()));
+        }
+        self.main.iter().try_for_each(check)?;
         if self.has_content && std::fs::metadata(database).is_ok_and(|metadata| metadata.len() == 0) {
             return Err(Displaced::Emptied(database.clone()));
         }
@@ -129,6 +145,30 @@ impl Files {
     pub(crate) fn check(&self) -> Result<(), Displaced> {
         self.check_main()?;
         self.beside.iter().try_for_each(check)
+    }
+
+    /// Whether the log has all of the bytes that are in use.
+    pub(crate) fn check_log(&self, used_bytes: u64) -> Result<(), Displaced> {
+        let log = self.directory.join(LOG);
+        match std::fs::metadata(&log) {
+            Ok(metadata) if metadata.len() < used_bytes => Err(Displaced::CutShort(log)),
+            // Whether it is there is not asked here.
+            Ok(_) | Err(_) => Ok(()),
+        }
+    }
+
+    /// The database has been written over. Its log goes out of the way: with whatever is there now it must not be mixed,
+    /// today or at the next start.
+    pub(crate) fn handle_overwritten(&mut self) -> Displaced {
+        self.is_lost = true;
+        let log = self.directory.join(LOG);
+        if let Err(error) = std::fs::rename(&log, self.directory.join(OLD_LOG))
+            && error.kind() != io::ErrorKind::NotFound
+        {
+            warn!(%error, "{} can't be moved away: remove it before the next start", log.display());
+        }
+        let [_, (database, _)] = &self.main;
+        Displaced::Overwritten(database.clone())
     }
 
     /// The database at its path turns out to be another one.
@@ -144,6 +184,17 @@ impl Files {
             Err(error) => error.kind() == io::ErrorKind::NotFound,
         }
     }
+}
+
+/// Why a store must not be begun in this directory although there is no database, or an empty one: a log says that there was
+/// one. SQLite would delete it.
+pub(crate) fn forsaken_log(directory: &Path) -> Option<String> {
+    let length = |name: &str| std::fs::metadata(directory.join(name)).map_or(0, |metadata| metadata.len());
+    let log = [LOG, OLD_LOG].into_iter().find(|name| length(name) > 0).filter(|_| length(DATABASE) == 0)?;
+    Some(format!(
+        "its {DATABASE} is empty or gone, but not {log} beside it: put a backup in place of the database and move the log \
+         away, or move the folder away to begin with an empty store"
+    ))
 }
 
 fn check((path, identity): &(PathBuf, Identity)) -> Result<(), Displaced> {

@@ -15,11 +15,11 @@
 //! The files are `pulsegate.db` (SQLite; its schema is [`SCHEMA`]), `pulsegate.lock`, and `pulsegate.reserve`, which only
 //! takes up room that is given back when the disk is full. A [`Reader`] reads them while a
 //! gateway writes, from any process. Each tick looks whether they are still where they were, and stops the store if
-//! not: what was acknowledged since the tick before may then be in removed files only. A file that is overwritten in
-//! place is not noticed.
+//! not, or if somebody has written over them in place: what was acknowledged since the tick before may then be in removed
+//! files only, or lost.
 //!
 //! Modules, each using only those after it: `store`, `committer`, `working`, `queue`, `batch`, `unjudged`, `tickets`,
-//! `shares`, `sessions`, `sources`, `resting`, `reader`, `database`, `migration`, `schema`, `lock`, `room`, `files`, `token`, `warnings`, `forwarded`, `config`.
+//! `shares`, `sessions`, `sources`, `resting`, `reader`, `database`, `migration`, `schema`, `lock`, `room`, `last_write`, `files`, `token`, `warnings`, `forwarded`, `config`.
 
 mod batch;
 mod committer;
@@ -27,6 +27,7 @@ mod config;
 mod database;
 mod files;
 mod forwarded;
+mod last_write;
 mod lock;
 mod migration;
 mod queue;

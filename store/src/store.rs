@@ -99,6 +99,9 @@ impl Store {
             LockError::Held => OpenError::Held(directory.to_owned()),
             LockError::Io(error) => unusable(error.to_string()),
         })?;
+        if let Some(why) = files::forsaken_log(directory) {
+            return Err(unusable(why));
+        }
         let mut room = Box::new(Room::new(directory, config.wal_bytes));
         let opened = start(directory, &mut config, &mut room, now);
         let (working, unstarted) = opened.map_err(|error| {
@@ -313,7 +316,7 @@ fn start(
         room.give_up(now.uptime_ms);
         opened = Working::open(directory, config, now, false);
     }
-    let working = opened?;
+    let mut working = opened?;
     room.lower_retention(config, working.state.totals.message_bytes);
     let unstarted = match working.start(now) {
         Ok(()) => false,

@@ -3,10 +3,13 @@
 use crate::batch::{self, State};
 use crate::config::StoreConfig;
 use crate::database::{self, Database, DatabaseError};
+use crate::files;
+use crate::last_write::LastWrite;
 use crate::tickets::Tickets;
 use pulsegate_sessions::Figures;
 use pulsegate_sessions::Moment;
 use std::path::Path;
+use std::time::Duration;
 use tracing::warn;
 
 /// Up to where the sessions of a store in memory begin, at random: far enough apart that two never meet, and numbers that
@@ -20,10 +23,17 @@ const STARTED_LOG_BYTES: u64 = 1024 * 1024;
 /// From how many times its usual size on the log is warned about; again whenever it has doubled.
 const WARN_LOGS: u64 = 16;
 
+/// How often a database that somebody has written into is looked at before it is believed to be another one, and how long
+/// after each other: where the log is just being moved into it, a first look may find half of that.
+const LOOKS: usize = 3;
+const LOOK_EVERY: Duration = Duration::from_millis(50);
+
 /// An open database and what is known of it.
 pub(crate) struct Working {
     pub(crate) database: Database,
     pub(crate) state: State,
+    /// `None` in memory.
+    last_write: Option<LastWrite>,
     /// At which size of the log a warning is due, in bytes.
     warn_bytes: u64,
 }
@@ -43,11 +53,16 @@ impl Working {
             database.checkpoint()?;
             database.connection.execute("UPDATE totals SET id = id", [])?;
         }
-        Self::new(database, config, now)
+        let last_write = LastWrite::new(directory.join(files::DATABASE));
+        let mut working = Self::new(database, config, now, Some(last_write))?;
+        if after_fault {
+            working.checkpoint()?;
+        }
+        Ok(working)
     }
 
     /// Begins without any connection; all times to live begin anew. In pieces, so that a small log is enough.
-    pub(crate) fn start(&self, now: Moment) -> rusqlite::Result<()> {
+    pub(crate) fn start(&mut self, now: Moment) -> rusqlite::Result<()> {
         let connection = &self.database.connection;
         let mut piece = connection
             .prepare("SELECT max(id) FROM (SELECT id FROM sessions WHERE id > ?1 ORDER BY id LIMIT ?2)")?;
@@ -61,7 +76,8 @@ impl Working {
             }
             after = to;
         }
-        self.database.checkpoint()
+        drop((piece, update));
+        self.checkpoint()
     }
 
     /// Makes a database in memory.
@@ -71,18 +87,66 @@ impl Working {
         let above =
             database.connection.query_row("SELECT random() & ?1", [FIRST_SESSION_MAX], |row| row.get(0))?;
         batch::begin_sessions_above(&database.connection, above)?;
-        Self::new(database, config, now)
+        Self::new(database, config, now, None)
     }
 
-    fn new(database: Database, config: &StoreConfig, now: Moment) -> Result<Self, DatabaseError> {
+    fn new(
+        database: Database,
+        config: &StoreConfig,
+        now: Moment,
+        last_write: Option<LastWrite>,
+    ) -> Result<Self, DatabaseError> {
         let state = State::load(&database.connection, now)?;
-        Ok(Self { database, state, warn_bytes: WARN_LOGS * config.wal_bytes })
+        Ok(Self { database, state, last_write, warn_bytes: WARN_LOGS * config.wal_bytes })
+    }
+
+    /// Moves as much of the log as readers allow into the database.
+    pub(crate) fn checkpoint(&mut self) -> rusqlite::Result<()> {
+        let is_complete = self.database.checkpoint()?;
+        if let Some(last_write) = &mut self.last_write {
+            last_write.handle_checkpoint(is_complete.then_some(self.state.batch));
+        }
+        Ok(())
+    }
+
+    /// Whether the database's file still has what the store has written. If somebody else has touched it, it is read anew.
+    /// While it can't be read nothing is known, and the next call tries again.
+    pub(crate) fn is_intact(&mut self) -> bool {
+        let Some(last_write) = &mut self.last_write else { return true };
+        for look in 0..LOOKS {
+            let Some(stamp) = last_write.change() else { return true };
+            if look > 0 {
+                std::thread::sleep(LOOK_EVERY);
+            }
+            let incarnation = self.database.incarnation;
+            match Database::inspect(&last_write.path) {
+                // Moving the log into it changes nothing of its sum, whoever does that.
+                Ok([alone, whole])
+                    if alone.0 == incarnation
+                        && (last_write.batch..=self.state.batch).contains(&alone.1)
+                        && whole == (incarnation, self.state.batch) =>
+                {
+                    last_write.accept(stamp);
+                    return true;
+                }
+                Err(error) if !error.is_of_content() => {
+                    warn!(%error, "something has touched pulsegate.db, and it can't be looked at");
+                    return true;
+                }
+                Ok(_) | Err(_) => {}
+            }
+        }
+        false
     }
 
     /// Moves the log into the database if it has grown to so many bytes.
     pub(crate) fn move_log(&mut self, wal_bytes: u64) -> rusqlite::Result<()> {
         let bytes = self.database.log_bytes()?;
         if bytes < wal_bytes {
+            return Ok(());
+        }
+        if self.last_write.as_ref().is_some_and(|last_write| last_write.change().is_some()) {
+            // Not into another one: the next tick finds out.
             return Ok(());
         }
         if bytes >= self.warn_bytes {
@@ -92,7 +156,7 @@ impl Working {
                 "the store's log grows: some program keeps a transaction open on pulsegate.db; end it"
             );
         }
-        match self.database.checkpoint() {
+        match self.checkpoint() {
             Err(error) if database::is_busy(&error) => Ok(()),
             other => other,
         }

@@ -21,6 +21,7 @@ mod memory;
 mod order;
 mod orphans;
 mod outgoing;
+mod overwritten;
 mod random;
 mod reading;
 mod refusals;
