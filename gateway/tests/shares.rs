@@ -5,7 +5,7 @@ mod common;
 
 use common::pulse::{PulseClient, Seen};
 use common::{PATIENCE, connect_from, listener, millis};
-use pulsegate::{CloseReason, Config, Framing, Gateway, Protocol};
+use pulsegate::{CloseReason, Config, Framing, Gateway, Protocol, StartError};
 use std::io::Write;
 use std::time::{Duration, Instant};
 
@@ -64,6 +64,53 @@ fn an_address_that_has_used_up_its_share_is_not_read_until_its_messages_are_old_
     let counts = gateway.wait().unwrap();
     assert_eq!(counts.ended(CloseReason::SinkStalled), 0);
     flooding.join().unwrap();
+}
+
+#[test]
+fn in_the_smallest_store_that_is_allowed_a_flood_from_one_address_pushes_out_nothing_of_others() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut config = config(&directory);
+    config.shards = std::num::NonZeroUsize::new(1);
+    config.store.retention_bytes = 31 * MIB;
+    assert!(matches!(
+        Gateway::builder().config(config.clone()).start(),
+        Err(StartError::Config(fault)) if fault.field == "retention_bytes"
+    ));
+    config.store.retention_bytes = 32 * MIB;
+    let gateway = Gateway::builder().config(config).start().unwrap();
+    let address = gateway.addresses()[0];
+    let (mut other, _) = PulseClient::attached_from([127, 0, 0, 3], address, "other");
+    for number in 1..=10 {
+        assert_eq!(other.send(b"kept"), number);
+        other.settled(number);
+    }
+    let (mut neighbour, _) = PulseClient::attached_from([127, 0, 0, 2], address, "neighbour");
+    let flooding: Vec<_> = (0..16)
+        .map(|_| {
+            let mut flood = connect_from([127, 0, 0, 2], address);
+            std::thread::spawn(move || {
+                let chunk = [7; 64 * 1024];
+                // Ends with the gateway.
+                while flood.write_all(&chunk).is_ok() {}
+            })
+        })
+        .collect();
+    send_until(&mut neighbour, |seen| matches!(seen, Seen::Notice { code: 5, .. }));
+    // All that waited is through when this is.
+    assert_eq!(other.send(b"kept"), 11);
+    other.settled(11);
+    gateway.control().stop();
+    gateway.wait().unwrap();
+    flooding.into_iter().for_each(|thread| thread.join().unwrap());
+    let reader = pulsegate_store::Reader::open(directory.path()).unwrap();
+    let (mut kept, mut last) = (0, 0);
+    loop {
+        let page = reader.messages_after(last, 100).unwrap();
+        let Some(newest) = page.last() else { break };
+        last = newest.id;
+        kept += page.iter().filter(|message| message.client == "other").count();
+    }
+    assert_eq!(kept, 11);
 }
 
 #[test]

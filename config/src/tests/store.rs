@@ -113,6 +113,38 @@ fn a_store_takes_what_its_listeners_send() {
 }
 
 #[test]
+fn what_is_kept_has_room_for_others_beside_one_address_and_what_waits() {
+    let store = |keys: &str| format!("[store]\n{keys}\n{LISTENER}sink = \"store\"\n");
+    let refused = |keys: &str, numbers: &str, help: &str| {
+        let problem = format!(
+            "retention_bytes: {numbers} can wait for the store are stored as well, which leaves others next to nothing"
+        );
+        check(&store(keys), 2, 19, &problem, help);
+    };
+    refused(
+        "retention_bytes = \"24MiB\"",
+        "24MiB are too few: one address may have 6MiB of them, and the 20MiB that",
+        "raise it to 32MiB, or lower queue_bytes_max to 12288KiB",
+    );
+    parsed(&store("retention_bytes = \"32MiB\""));
+    parsed(&store("retention_bytes = \"24MiB\"\nqueue_bytes_max = \"12288KiB\""));
+    refused(
+        "retention_bytes = \"32MiB\"\nretention_bytes_per_address = \"16MiB\"",
+        "32MiB are too few: one address may have 16MiB of them, and the 20MiB that",
+        "raise it to 42MiB, or lower queue_bytes_max to 9830KiB",
+    );
+    parsed(&store("retention_bytes = \"42MiB\"\nretention_bytes_per_address = \"16MiB\""));
+    refused(
+        "retention_bytes = \"1MiB\"\nretention_bytes_per_address = \"890KiB\"\nqueue_bytes_max = \"128KiB\"",
+        "1MiB are too few: one address may have 890KiB of them, and the 160KiB that",
+        "raise it to 2MiB",
+    );
+    // Without a share, and where nothing is kept, nobody is promised any.
+    parsed(&store("retention_bytes = \"24MiB\"\nretention_bytes_per_address = \"21MiB\""));
+    parsed(&format!("[store]\nretention_bytes = \"1MiB\"\n{LISTENER}"));
+}
+
+#[test]
 fn keys_of_the_store_belong_into_its_table() {
     let store_keys = RawStore::KEYS.join(", ");
     check_store("colour = 1", 1, "unknown key `colour`", &format!("known keys of the store: {store_keys}"));

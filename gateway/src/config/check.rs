@@ -8,7 +8,7 @@ use pulsegate_core::frame::MESSAGE_BYTES_MAX;
 use pulsegate_core::policy::{self, Framing, Heartbeat, PolicyError, Protocol};
 use std::ops::RangeInclusive;
 use std::time::Duration;
-use store::check_store;
+use store::{check_room_for_others, check_store};
 
 /// The most shards. Each is a thread.
 pub const SHARDS_MAX: usize = 1024;
@@ -153,6 +153,9 @@ impl Config {
                     return Err(ConfigFault { listener: Some(index), ..fault(field, &problem, &mend) });
                 }
             }
+        }
+        if self.has_store() {
+            check_room_for_others(&self.store)?;
         }
         // The ranges above lie within what a store takes; it has the last word all the same.
         let refused = |error: pulsegate_store::ConfigError| {

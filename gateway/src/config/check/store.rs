@@ -7,6 +7,11 @@ use super::{
 };
 use pulsegate_store::StoreConfig;
 
+/// In front of the store's queue waits as much as a part of it.
+const WAITS_BESIDE: u64 = 4;
+/// So large a part of what is kept is left to others at least, whatever one address sends.
+const OTHERS_PARTS: u64 = 8;
+
 pub(super) fn check_store(store: &StoreConfig) -> Result<(), ConfigFault> {
     numbered("max_sessions", store.sessions_max, 1, SESSIONS_MAX)?;
     sized("queue_bytes_max", store.queue_bytes_max as u64, QUEUE_BYTES)?;
@@ -50,4 +55,43 @@ fn check_shares(store: &StoreConfig) -> Result<(), ConfigFault> {
         }
     }
     Ok(())
+}
+
+/// One address must not push out what others have sent: beside its share, what waits when that is used up is stored as well.
+pub(super) fn check_room_for_others(store: &StoreConfig) -> Result<(), ConfigFault> {
+    // Who gives nearly all to one address on purpose wants no share.
+    let Some(share) = store.retention_bytes_of_source() else { return Ok(()) };
+    let queue = store.queue_bytes_max as u64;
+    let (kept, waits) = (store.retention_bytes, queue + queue / WAITS_BESIDE);
+    let for_others = kept / OTHERS_PARTS;
+    if share + waits + for_others <= kept {
+        return Ok(());
+    }
+    let problem = format!(
+        "{} are too few: one address may have {} of them, and the {} that can wait for the store are stored as well, which \
+         leaves others next to nothing",
+        said(kept),
+        said(share),
+        said(waits)
+    );
+    // The share is a part of what is kept, unless it is set.
+    let needed = match store.retention_bytes_per_source {
+        Some(share) => (share + waits) / (OTHERS_PARTS - 1) * OTHERS_PARTS,
+        None => waits / 5 * 8,
+    };
+    let queue_max = kept.saturating_sub(share + for_others) / (WAITS_BESIDE + 1) * WAITS_BESIDE;
+    let mend = if queue_max >= *QUEUE_BYTES.bounds.start() {
+        format!("raise it to {}, or lower queue_bytes_max to {}KiB", said(needed), queue_max >> 10)
+    } else {
+        format!("raise it to {}", said(needed))
+    };
+    Err(fault("retention_bytes", &problem, &mend))
+}
+
+/// Bytes as the file takes them, rounded up.
+fn said(bytes: u64) -> String {
+    match bytes {
+        0..=0xf_ffff => format!("{}KiB", bytes.div_ceil(1 << 10)),
+        0x10_0000.. => format!("{}MiB", bytes.div_ceil(1 << 20)),
+    }
 }
