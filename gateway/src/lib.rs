@@ -27,8 +27,8 @@
 //! # }
 //! ```
 //!
-//! Modules, each using only those after it: `gateway`, `listening`, `shard`, `stores`, `origins`, `limits`, `sink`,
-//! `handle`, `mailbox`, `id`, `machine`, `tables`, `waker`, `counters`, `config`, `peer`, `clock`, `text`.
+//! Modules, each using only those after it: `gateway`, `shard`, `stores`, `origins`, `limits`, `sink`,
+//! `handle`, `mailbox`, `id`, `machine`, `tables`, `waker`, `counters`, `listening`, `config`, `peer`, `clock`, `text`.
 
 mod clock;
 pub mod config;

@@ -1,11 +1,15 @@
 //! The one way into a shard from other threads: a bounded queue of commands and a waker.
 
 use crate::id::ConnectionId;
+use crate::listening::Place;
 use parking_lot::{Condvar, Mutex};
 use pulsegate_core::lifetime::Direction;
 use pulsegate_core::time::Instant;
 use pulsegate_store::Reply;
+use std::io;
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed, Ordering::SeqCst};
+use std::sync::mpsc::Sender;
 use std::time::Duration;
 
 /// The most that may wait in a mailbox, in bytes; a command counts its payload and [`COMMAND_BYTES`].
@@ -32,6 +36,10 @@ pub(crate) enum Command {
     Replies(usize, Vec<Reply>),
     /// A connection's session has been taken over by a newer connection.
     Replaced(ConnectionId),
+    /// Open a socket for the listener with this number, and answer with its address. Nobody is accepted there yet.
+    Listen(u16, Place, Sender<io::Result<SocketAddr>>),
+    /// Accept from now on at all sockets that were opened.
+    Accept,
     /// Stop accepting, end all connections within this time, then end the shard.
     Drain(Duration),
     /// End everything now.
@@ -44,7 +52,8 @@ impl Command {
             Self::Send(_, payload) => COMMAND_BYTES + payload.len(),
             Self::Finish(_) | Self::Close(_) | Self::SetDeadline(..) => COMMAND_BYTES,
             // Few by nature, and never to be refused.
-            Self::SinkReady | Self::SinkStuck(..) | Self::Replaced(_) | Self::Drain(_) | Self::Stop => 0,
+            Self::SinkReady | Self::SinkStuck(..) | Self::Replaced(_) => 0,
+            Self::Listen(..) | Self::Accept | Self::Drain(_) | Self::Stop => 0,
             // Counted by themselves: their sender waits.
             Self::Replies(..) => 0,
         }

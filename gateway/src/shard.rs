@@ -1,20 +1,19 @@
 //! A shard: a part of the connections, with their sockets, their state and their deadlines.
 //!
 //! What a shard decides is plain logic over its table and its wheel; sockets and the clock lie behind
-//! [`Io`]. Whoever drives it (the event loop, or a simulation) calls, in each turn and in this order:
-//! [`Shard::expire`], then what became ready, then [`Shard::handle_commands`], [`Shard::read_listed`],
-//! [`Shard::judge`], [`Shard::end_turn`]. Each is bounded, so that one loud peer, or ten thousand deadlines at
-//! once, can't keep the others waiting.
+//! [`Io`]. Whoever drives it (the event loop, or a simulation) calls [`Shard::turn`] with what the poller has told, and
+//! [`Shard::sleep`] to learn when the next turn is due.
 //!
 //! Its state lies with those who own it: the connections, the outlets, the agenda. Whatever happens to one connection
 //! happens to it as [`Served`].
 //!
-//! Modules, each using only those after it: `simulation`, `event_loop`, `acceptor`, `sockets`, `gathering`, `commands`,
+//! Modules, each using only those after it: `simulation`, `event_loop`, `sockets`, `gathering`, `commands`, `accepting`,
 //! `sessions`, `shares`, `stuck`, `draining`, `errands`, `deadlines`, `turning_away`, `reading`, `reconciling`,
 //! `served`, `output`, `listener`, `outlets`, `ledger`, `held`, `lane`, `resting`, `standstill`, `agenda`, `drain`,
-//! `connections`, `entry`, `table`, `time`, `io`.
+//! `acceptor`, `connections`, `entry`, `table`, `time`, `io`.
 
-pub(crate) mod acceptor;
+mod accepting;
+mod acceptor;
 mod agenda;
 mod commands;
 mod connections;
@@ -51,11 +50,12 @@ use crate::counters::{Counts, Published};
 use crate::id::ConnectionId;
 use crate::mailbox::{Command, Mailbox};
 use crate::peer::Peer;
+use crate::shard::acceptor::Acceptor;
 use crate::shard::agenda::{Agenda, CLOSED_PER_TURN, Errand};
 use crate::shard::connections::Connections;
 use crate::shard::drain::Drain;
 use crate::shard::entry::{Entry, Marks, Waiting};
-use crate::shard::io::Io;
+use crate::shard::io::{Io, Ready};
 use crate::shard::listener::Listener;
 use crate::shard::outlets::Outlets;
 use crate::shard::served::{Fate, Served};
@@ -93,6 +93,7 @@ pub(crate) struct Shard<I: Io> {
     time: ShardTime,
     shared: Arc<Shared>,
     inbox: Inbox,
+    acceptor: Acceptor<I::Listener>,
     connections: Connections<I::Stream>,
     outlets: Outlets,
     agenda: Agenda<I::Stream>,
@@ -132,6 +133,7 @@ impl<I: Io> Shard<I> {
             outlets: Outlets::new(index, &shared.queues, &shared.stores),
             shared,
             inbox: Inbox { mailbox, commands: Vec::new() },
+            acceptor: Acceptor::new(),
             connections: Connections::new(now),
             agenda: Agenda::new(),
             drain: None,
@@ -180,30 +182,54 @@ impl<I: Io> Shard<I> {
         Some(outcome)
     }
 
-    /// Takes in a connection, or gives it back with the reason for which it can't be kept.
-    pub(crate) fn admit(
-        &mut self,
-        stream: I::Stream,
-        peer: Peer,
-        listener: u16,
-    ) -> Result<(), (I::Stream, CloseReason)> {
+    /// One turn. What came until `horizon` is known, or among what is `ready`.
+    ///
+    /// Nobody else knows the order of the steps. Each is bounded, so that one loud peer, or ten thousand deadlines at once,
+    /// can't keep the others waiting.
+    pub(crate) fn turn(&mut self, horizon: Instant, ready: impl IntoIterator<Item = Ready>) {
+        // What arrives after a fixed deadline counts for nothing, so these expire before anything is read.
+        self.expire(horizon);
+        for ready in ready {
+            self.handle_ready(ready);
+        }
+        self.accept();
+        self.handle_commands();
+        self.read_listed();
+        // Last of what reads: a heartbeat may wait in our own buffer.
+        self.judge();
+        if self.is_draining() {
+            self.drain_step();
+        }
+        self.end_turn();
+        self.close_listeners();
+    }
+
+    fn handle_ready(&mut self, ready: Ready) {
+        match ready {
+            Ready::Listener(number) => self.acceptor.handle_ready(number),
+            Ready::Connection { id, writable, readable } => {
+                if writable {
+                    self.handle_writable(id);
+                }
+                if let Some(reach) = readable {
+                    self.handle_readable(id, reach);
+                }
+            }
+        }
+    }
+
+    /// Takes in a newcomer, or tells it why it can't be kept. That reason is returned.
+    fn admit(&mut self, stream: I::Stream, peer: Peer, listener: u16) -> Result<(), CloseReason> {
         // A newcomer takes the place of one that has ended, so that these never add to the descriptors in use.
         self.close_ended(1);
         let now = self.now();
         self.counts.accepted += 1;
-        let outcome = self
-            .try_admit(now, stream, peer, listener)
-            .or_else(|(stream, reason)| self.turn_away(now, stream, peer, listener, reason));
-        if let Err((_, reason)) = &outcome {
-            self.count_refusal(peer, *reason);
+        let Err((stream, reason)) = self.try_admit(now, stream, peer, listener) else { return Ok(()) };
+        if let Err((stream, reason)) = self.turn_away(now, stream, peer, listener, reason) {
+            self.count_refusal(peer, reason);
+            self.refuse(stream, listener, reason);
         }
-        outcome
-    }
-
-    /// A connection was accepted only to be told that it can't be kept.
-    pub(crate) fn count_refused(&mut self, peer: Peer, reason: CloseReason) {
-        self.counts.accepted += 1;
-        self.count_refusal(peer, reason);
+        Err(reason)
     }
 
     fn count_refusal(&mut self, peer: Peer, reason: CloseReason) {
@@ -292,7 +318,7 @@ impl<I: Io> Shard<I> {
     }
 
     /// Hands over what the turn has gathered for sinks and stores, and publishes the counts.
-    pub(crate) fn end_turn(&mut self) {
+    fn end_turn(&mut self) {
         if !self.agenda.closes_later() {
             self.close_ended(CLOSED_PER_TURN);
         }
@@ -329,8 +355,8 @@ impl<I: Io> Shard<I> {
     fn next_wake(&self) -> Option<Instant> {
         let drain = self.drain.as_ref().and_then(Drain::next);
         let bound = self.drain.as_ref().map(Drain::bound).filter(|_| !self.is_done());
-        let stuck = self.next_stuck_check();
-        [self.connections.next_wake(), drain, bound, stuck].into_iter().flatten().min()
+        let (stuck, accept) = (self.next_stuck_check(), self.acceptor.next_wake());
+        [self.connections.next_wake(), drain, bound, stuck, accept].into_iter().flatten().min()
     }
 
     /// Whether it has been told to stop and holds nothing any more.
@@ -339,8 +365,13 @@ impl<I: Io> Shard<I> {
         self.drain.is_some() && holds_nothing && self.agenda.has_closed_all()
     }
 
+    /// Whether nothing is left to be done, and nobody can come any more.
+    pub(crate) fn is_over(&self) -> bool {
+        self.is_done() && self.acceptor.is_closed()
+    }
+
     /// Whether it takes no newcomers any more.
-    pub(crate) const fn is_draining(&self) -> bool {
+    const fn is_draining(&self) -> bool {
         self.drain.is_some()
     }
 

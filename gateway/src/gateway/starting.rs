@@ -9,19 +9,18 @@ use crate::clock::Clock;
 use crate::config::{Config, DescriptorTables, ListenerConfig};
 use crate::counters::Published;
 use crate::limits::{Gauge, Limits};
-use crate::mailbox::Mailbox;
-use crate::shard::acceptor::Acceptor;
-use crate::shard::event_loop::{EventLoop, WAKER, listener_token};
+use crate::listening::Place;
+use crate::mailbox::{Command, Mailbox};
+use crate::shard::event_loop::EventLoop;
 use crate::shard::listener::{Delivery, Listener};
-use crate::shard::sockets::Sockets;
+use crate::shard::sockets::{Sockets, WAKER};
 use crate::shard::{Leftover, Shard, Shared};
 use crate::sink::Sink;
 use crate::sink::queue::SinkQueue;
 use crate::stores::{Awaited, Destination, Opened, Ticker};
 use crate::waker::Waker;
-use crate::{listening, machine, tables};
-use mio::net::TcpListener;
-use mio::{Interest, Poll};
+use crate::{machine, tables};
+use mio::Poll;
 use pulsegate_core::policy::Protocol;
 use pulsegate_store::Store;
 use std::collections::HashSet;
@@ -93,63 +92,83 @@ pub(super) fn start(
     for ((name, sink), queue) in sinks.into_iter().zip(queues) {
         gateway.sinks.push(start_sink(name, sink, queue, clock, LastOne(Arc::clone(&survival)))?);
     }
-    let listeners: Arc<[ListenerConfig]> = config.listeners.clone().into();
     let gather = config.gathering();
-    let mut berths = Vec::new();
+    let (reports, reports_of_all) = mpsc::channel();
     for (index, waker) in wakers.into_iter().enumerate() {
-        let shared = Arc::clone(&shared);
-        let (control, listeners) = (control.clone(), Arc::clone(&listeners));
-        let (orders, orders_of) = mpsc::channel();
-        let (reports_of, reports) = mpsc::channel();
+        let (shared, control) = (Arc::clone(&shared), control.clone());
         let kept = has_own_tables.then(|| Arc::clone(&waker_numbers));
-        let launch = Launch { index, waker, clock, shared, control, listeners, kept, gather };
+        let launch = Launch { index, waker, clock, shared, control, kept, gather };
         let thread = std::thread::Builder::new().name(format!("shard-{index}"));
-        gateway.shards.push(thread.spawn(move || launch.run(&orders_of, &reports_of))?);
-        berths.push(Berth { orders, reports });
+        let report = reports.clone();
+        gateway.shards.push(thread.spawn(move || launch.run(report))?);
     }
-    gateway.addresses = launch_all(&berths)?;
+    drop(reports);
+    for _ in 0..shards {
+        reports_of_all.recv().map_err(|_| gone())??;
+    }
+    gateway.addresses = open_listeners(&config.listeners, &control.mailboxes)?;
     Ok(gateway)
 }
 
-/// Has all tables part, the first shard open the listeners alone, then the others join, then all begin.
-fn launch_all(berths: &[Berth]) -> Result<Vec<SocketAddr>, StartError> {
-    for berth in berths {
-        berth.report()?;
+/// A shard's thread has ended before it was told to.
+fn gone() -> StartError {
+    StartError::Kernel(io::Error::other("a shard's thread has ended before it began"))
+}
+
+/// Has the first shard open the listeners alone, then the others join, then all begin.
+fn open_listeners(
+    listeners: &[ListenerConfig],
+    mailboxes: &[Arc<Mailbox>],
+) -> Result<Vec<SocketAddr>, StartError> {
+    let Some((first, others)) = mailboxes.split_first() else { return Ok(Vec::new()) };
+    let mut places: Vec<Place> = listeners.iter().map(|listener| place(listener, listeners)).collect();
+    let addresses = Opening::begin(first, &places)?.wait(listeners)?;
+    for (place, address) in places.iter_mut().zip(&addresses) {
+        (place.address, place.shared) = (*address, true);
     }
-    let Some((first, others)) = berths.split_first() else { return Ok(Vec::new()) };
-    first.order(Order::Open(None));
-    let addresses = first.report()?;
-    others.iter().for_each(|berth| berth.order(Order::Open(Some(addresses.clone()))));
-    for berth in others {
-        berth.report()?;
+    let openings: Result<Vec<Opening>, StartError> =
+        others.iter().map(|mailbox| Opening::begin(mailbox, &places)).collect();
+    for opening in openings? {
+        opening.wait(listeners)?;
     }
-    berths.iter().for_each(|berth| berth.order(Order::Begin));
+    for mailbox in mailboxes {
+        mailbox.post(Command::Accept).map_err(|_| gone())?;
+    }
     Ok(addresses)
 }
 
-/// What a shard's thread is told on its way to its first turn. If nothing comes any more, it ends.
-enum Order {
-    /// Open the listeners: at these addresses, which the first shard has taken, or as that one.
-    Open(Option<Vec<SocketAddr>>),
-    /// Begin to serve.
-    Begin,
-}
+/// Sockets that a shard was told to open, in the order of the listeners.
+struct Opening(Vec<mpsc::Receiver<io::Result<SocketAddr>>>);
 
-/// The way to a shard's thread until it begins to serve.
-struct Berth {
-    orders: mpsc::Sender<Order>,
-    reports: mpsc::Receiver<Result<Vec<SocketAddr>, StartError>>,
-}
-
-impl Berth {
-    fn order(&self, order: Order) {
-        // A thread that has ended has reported why.
-        let _ = self.orders.send(order);
+impl Opening {
+    fn begin(mailbox: &Mailbox, places: &[Place]) -> Result<Self, StartError> {
+        let open = |(number, place): (usize, &Place)| {
+            let (answer, answers) = mpsc::channel();
+            mailbox.post(Command::Listen(number as u16, *place, answer)).map_err(|_| gone())?;
+            Ok(answers)
+        };
+        places.iter().enumerate().map(open).collect::<Result<_, _>>().map(Self)
     }
 
-    fn report(&self) -> Result<Vec<SocketAddr>, StartError> {
-        let ended = |_| StartError::Kernel(io::Error::other("a shard's thread has ended before it began"));
-        self.reports.recv().map_err(ended)?
+    fn wait(self, listeners: &[ListenerConfig]) -> Result<Vec<SocketAddr>, StartError> {
+        let address = |(answer, listener): (mpsc::Receiver<io::Result<SocketAddr>>, &ListenerConfig)| {
+            let opened = answer.recv().map_err(|_| gone())?;
+            opened.map_err(|error| StartError::Listen { address: listener.listen, error })
+        };
+        self.0.into_iter().zip(listeners).map(address).collect()
+    }
+}
+
+/// Where a listener listens, as one of these.
+fn place(listener: &ListenerConfig, all: &[ListenerConfig]) -> Place {
+    let port = listener.listen.port();
+    let takes_v4 = |other: &ListenerConfig| other.listen.is_ipv4() && other.listen.port() == port;
+    Place {
+        address: listener.listen,
+        shared: false,
+        only_v6: listener.listen.is_ipv6() && port != 0 && all.iter().any(takes_v4),
+        keepalive: listener.keepalive,
+        user_timeout: listener.user_timeout,
     }
 }
 
@@ -160,82 +179,37 @@ struct Launch {
     clock: Clock,
     shared: Arc<Shared>,
     control: Control,
-    listeners: Arc<[ListenerConfig]>,
     /// The wakers that a table of its own keeps, if it gets one.
     kept: Option<Arc<HashSet<RawFd>>>,
     gather: Duration,
 }
 
 impl Launch {
-    /// The thread of a shard.
-    fn run(
-        self,
-        orders: &mpsc::Receiver<Order>,
-        reports: &mpsc::Sender<Result<Vec<SocketAddr>, StartError>>,
-    ) -> io::Result<Leftover> {
-        let parted = self.part();
-        let may_go_on = parted.is_ok();
-        // Whoever started us has given up if nobody listens; then no order comes either.
-        let _ = reports.send(parted.map(|()| Vec::new()));
-        if !may_go_on {
-            return Ok(Leftover::default());
-        }
-        let Ok(Order::Open(addresses)) = orders.recv() else { return Ok(Leftover::default()) };
+    /// The thread of a shard. Says whether it begins, and is told by commands what to listen to.
+    fn run(self, report: mpsc::Sender<Result<(), StartError>>) -> io::Result<Leftover> {
         let all_or_none = AllOrNone { control: self.control.clone(), failed: true };
-        let (report, event_loop) = match self.prepare(addresses) {
-            Ok((addresses, event_loop)) => (Ok(addresses), Some(event_loop)),
+        let (outcome, event_loop) = match self.prepare() {
+            Ok(event_loop) => (Ok(()), Some(event_loop)),
             Err(error) => (Err(error), None),
         };
-        let _ = reports.send(report);
-        match (orders.recv(), event_loop) {
-            (Ok(Order::Begin), Some(event_loop)) => all_or_none.run(event_loop),
-            (Ok(Order::Begin | Order::Open(_)) | Err(_), _) => Ok(Leftover::default()),
+        // Whoever started us has given up if nobody listens; then it has told us to stop.
+        let _ = report.send(outcome);
+        drop(report);
+        event_loop.map_or_else(|| Ok(Leftover::default()), |event_loop| all_or_none.run(event_loop))
+    }
+
+    fn prepare(self) -> Result<EventLoop, StartError> {
+        if let Some(kept) = &self.kept {
+            tables::part(kept)?;
         }
-    }
-
-    fn part(&self) -> Result<(), StartError> {
-        let Some(kept) = &self.kept else { return Ok(()) };
-        Ok(tables::part(kept)?)
-    }
-
-    fn prepare(self, addresses: Option<Vec<SocketAddr>>) -> Result<(Vec<SocketAddr>, EventLoop), StartError> {
         let poll = Poll::new()?;
         self.waker.register(poll.registry(), WAKER)?;
-        let (addresses, sockets) = open_listeners(&self.listeners, &poll, addresses)?;
-        let io = Sockets { registry: poll.registry().try_clone()?, clock: self.clock };
+        let io = Sockets::new(poll.registry().try_clone()?, self.clock);
         let mailbox = Arc::clone(&self.control.mailboxes[self.index]);
         let published = Arc::clone(&self.control.published[self.index]);
         let shard = Shard::new(self.index, io, self.shared, mailbox, published);
-        let event_loop = EventLoop::new(poll, self.clock, Acceptor::new(sockets), shard, self.gather)?;
-        Ok((addresses, event_loop))
+        Ok(EventLoop::new(poll, self.clock, shard, self.gather)?)
     }
-}
-
-/// A shard's sockets, each with the number of its listener.
-type ShardSockets = Vec<(u16, TcpListener)>;
-
-/// Opens one socket for each listener, alone or beside those at these addresses.
-fn open_listeners(
-    listeners: &[ListenerConfig],
-    poll: &Poll,
-    taken: Option<Vec<SocketAddr>>,
-) -> Result<(Vec<SocketAddr>, ShardSockets), StartError> {
-    let (mut addresses, mut sockets) = (Vec::new(), Vec::new());
-    for (door, listener) in listeners.iter().enumerate() {
-        let taken = taken.as_ref().map(|taken| taken[door]);
-        let (address, mut socket) =
-            listening::open(listener, taken, takes_v4(listeners, listener.listen.port()))
-                .map_err(|error| StartError::Listen { address: listener.listen, error })?;
-        poll.registry().register(&mut socket, listener_token(door), Interest::READABLE)?;
-        addresses.push(address);
-        sockets.push((door as u16, socket));
-    }
-    Ok((addresses, sockets))
-}
-
-/// Whether one of these takes IPv4 on this port.
-fn takes_v4(listeners: &[ListenerConfig], port: u16) -> bool {
-    port != 0 && listeners.iter().any(|other| other.listen.is_ipv4() && other.listen.port() == port)
 }
 
 /// Stops all shards if one ends before its time: a gateway that serves only some is worse than none.

@@ -1,43 +1,45 @@
-//! Accepting: bounded batches, an answer for everybody, and no way to spin or die when descriptors run out.
+//! The listening sockets of a shard: at which there is somebody to accept, and when to try again after the kernel had no
+//! descriptor. No way to spin or to die when descriptors run out. Whom to let in is not decided here.
 
-use crate::peer::Peer;
-use crate::shard::Shard;
-use crate::shard::sockets::Sockets;
-use mio::net::{TcpListener, TcpStream};
+use crate::shard::io::Io;
 use pulsegate_core::close::CloseReason;
 use pulsegate_core::time::Instant;
-use std::fs::File;
-use std::io::{self, ErrorKind, Read, Write};
-use std::net::Shutdown;
+use std::io::{self, ErrorKind};
+use std::net::SocketAddr;
 use std::time::Duration;
 
-/// How many connections of one listener are accepted in one turn.
-const ACCEPTS_PER_TURN: usize = 256;
 /// How long to wait after the kernel had no descriptor or no memory for a connection.
-const RETRY_AFTER: Duration = Duration::from_millis(100);
+pub(crate) const RETRY_AFTER: Duration = Duration::from_millis(100);
 /// At most one line about it in this time.
 const SILENCE_BETWEEN_LINES: Duration = Duration::from_secs(10);
-/// The most that is read of a refused connection before it is closed.
-const REFUSED_READ_BYTES: usize = 4096;
 
-/// A shard's sockets for one listener, and the spare descriptor.
+/// A shard's sockets to which newcomers come.
 #[derive(Debug)]
-pub(crate) struct Acceptor {
-    listeners: Vec<Listener>,
-    /// Kept so that, when no descriptor is left, it can be given up for as long as it takes to answer a
-    /// newcomer.
-    spare: Option<File>,
+pub(crate) struct Acceptor<L> {
+    /// Each stands at the number of its listener, which it keeps whoever else is closed.
+    listeners: Vec<Option<Listening<L>>>,
     shortage: Shortage,
+    /// What has become of each newcomer, in tests.
+    pub(crate) fates: Vec<(SocketAddr, Result<(), CloseReason>)>,
 }
 
 #[derive(Debug)]
-struct Listener {
-    socket: TcpListener,
-    door: u16,
-    /// There may be more to accept.
-    ready: bool,
-    /// Not before this instant.
-    retry: Option<Instant>,
+struct Listening<L> {
+    socket: L,
+    backlog: Backlog,
+}
+
+/// What is known of those who wait at a listener.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Backlog {
+    /// They wait until all shards listen.
+    Held,
+    /// Nobody waits: the poller tells of the next one.
+    Empty,
+    /// Somebody may wait.
+    Ready,
+    /// The kernel has no descriptor or no memory for the next one, and none is to be asked for before this instant.
+    Short(Instant),
 }
 
 /// What to tell the log about descriptors that ran out.
@@ -47,149 +49,132 @@ struct Shortage {
     told: Option<Instant>,
 }
 
-enum Outcome {
-    Accepted,
-    NothingLeft,
-    TryLater,
+/// What has come of one attempt to accept somebody.
+#[derive(Debug)]
+pub(crate) enum Accepted<S> {
+    /// Somebody has come.
+    Newcomer(S, SocketAddr),
+    /// It had gone before, or a firewall forbade it: the next one, please.
+    Gone,
+    /// Nobody else is to be accepted now.
+    Nobody,
+    /// There is no descriptor or no memory for the next one.
+    Shortage(io::Error),
 }
 
-impl Acceptor {
-    /// Accepts from these sockets; each stands with the number of its listener.
-    pub(crate) fn new(sockets: Vec<(u16, TcpListener)>) -> Self {
-        let listener = |(door, socket)| Listener { socket, door, ready: true, retry: None };
-        Self {
-            listeners: sockets.into_iter().map(listener).collect(),
-            spare: open_spare(),
-            shortage: Shortage::default(),
+impl<L> Listening<L> {
+    const fn due(&self) -> Option<Instant> {
+        match self.backlog {
+            Backlog::Held | Backlog::Empty => None,
+            Backlog::Ready => Some(Instant::ORIGIN),
+            Backlog::Short(until) => Some(until),
+        }
+    }
+}
+
+impl<L> Acceptor<L> {
+    /// No listener yet.
+    pub(crate) fn new() -> Self {
+        Self { listeners: Vec::new(), shortage: Shortage::default(), fates: Vec::new() }
+    }
+
+    /// Adds the socket of the listener with this number. Nobody is accepted there before [`begin`](Self::begin).
+    pub(crate) fn add(&mut self, number: u16, socket: L) {
+        let place = usize::from(number);
+        if place >= self.listeners.len() {
+            self.listeners.resize_with(place + 1, || None);
+        }
+        self.listeners[place] = Some(Listening { socket, backlog: Backlog::Held });
+    }
+
+    /// From now on those are accepted who come to the sockets there are.
+    pub(crate) fn begin(&mut self) {
+        for listening in self.listeners.iter_mut().flatten().filter(|it| it.backlog == Backlog::Held) {
+            listening.backlog = Backlog::Ready;
         }
     }
 
-    /// The poller says that somebody has come to this listener. Others may be closed already.
-    pub(crate) fn handle_ready(&mut self, door: usize) {
-        let is_it = |listener: &&mut Listener| usize::from(listener.door) == door;
-        if let Some(listener) = self.listeners.iter_mut().find(is_it) {
-            listener.ready = true;
+    /// The poller says that somebody has come to the listener with this number, which may be closed already.
+    pub(crate) fn handle_ready(&mut self, number: u16) {
+        // Whoever comes during a shortage doesn't shorten the wait, or each of them would wake us in vain.
+        if let Some(listening) = self.at(number).filter(|it| it.backlog == Backlog::Empty) {
+            listening.backlog = Backlog::Ready;
         }
     }
 
-    /// Accepts what is there, a bounded number from each listener.
-    pub(crate) fn accept(&mut self, shard: &mut Shard<Sockets>) {
-        for index in 0..self.listeners.len() {
-            let now = shard.now().instant;
-            let listener = &mut self.listeners[index];
-            if listener.retry.is_some_and(|retry| retry > now)
-                || !(listener.ready || listener.retry.is_some())
-            {
-                continue;
+    /// The numbers that listeners have.
+    pub(crate) fn numbers(&self) -> std::ops::Range<u16> {
+        0..self.listeners.len() as u16
+    }
+
+    /// From when on somebody may be accepted at this listener, if anybody.
+    pub(crate) fn due(&self, number: u16) -> Option<Instant> {
+        self.listeners.get(usize::from(number))?.as_ref()?.due()
+    }
+
+    /// Accepts one.
+    pub(crate) fn accept<I: Io<Listener = L>>(&mut self, io: &mut I, number: u16) -> Accepted<I::Stream> {
+        let Some(listening) = self.at(number) else { return Accepted::Nobody };
+        let accepted = judge(io.accept(&listening.socket));
+        match accepted {
+            Accepted::Newcomer(..) | Accepted::Gone => listening.backlog = Backlog::Ready,
+            Accepted::Nobody => listening.backlog = Backlog::Empty,
+            Accepted::Shortage(_) => {}
+        }
+        accepted
+    }
+
+    /// After a shortage: accepts one by means of the spare descriptor, only to be told that there is no other. If that
+    /// can't be, nobody is accepted here for a while. Afterwards, [`Io::keep_spare`] is due.
+    pub(crate) fn accept_by_spare<I: Io<Listener = L>>(
+        &mut self,
+        io: &mut I,
+        number: u16,
+        now: Instant,
+        error: &io::Error,
+    ) -> Accepted<I::Stream> {
+        // The kernel wanted a descriptor before it looked whether anybody was there: perhaps nobody is.
+        match io.give_up_spare().then(|| self.accept(io, number)) {
+            Some(outcome @ (Accepted::Nobody | Accepted::Gone)) => outcome,
+            Some(newcomer @ Accepted::Newcomer(..)) => {
+                self.shortage.refused += 1;
+                self.shortage.tell(now, error);
+                newcomer
             }
-            listener.retry = None;
-            for _ in 0..ACCEPTS_PER_TURN {
-                match self.accept_one(index, now, shard) {
-                    Outcome::Accepted => self.listeners[index].ready = true,
-                    Outcome::NothingLeft => {
-                        self.listeners[index].ready = false;
-                        break;
-                    }
-                    Outcome::TryLater => {
-                        self.listeners[index].retry = Some(now.after(RETRY_AFTER));
-                        self.listeners[index].ready = false;
-                        break;
-                    }
+            Some(Accepted::Shortage(_)) | None => {
+                self.shortage.tell(now, error);
+                if let Some(listening) = self.at(number) {
+                    listening.backlog = Backlog::Short(now.after(RETRY_AFTER));
                 }
+                Accepted::Nobody
             }
         }
     }
 
     /// When there is something to do though nobody new has come.
     pub(crate) fn next_wake(&self) -> Option<Instant> {
-        // A newcomer doesn't shorten the wait after a shortage, or every one of them would wake us in vain.
-        let wake = |listener: &Listener| listener.retry.or_else(|| listener.ready.then_some(Instant::ORIGIN));
-        self.listeners.iter().filter_map(wake).min()
+        self.listeners.iter().flatten().filter_map(Listening::due).min()
     }
 
-    /// At the end: closes the doors at which nobody waits any more, and those at which nobody can be answered for want
-    /// of descriptors.
-    pub(crate) fn close_when_empty(&mut self) {
-        self.listeners.retain(|listener| listener.ready && listener.retry.is_none());
+    /// Gives out the sockets at which nobody waits any more, and those at which nobody can be answered for want of
+    /// descriptors: they are to be closed.
+    pub(crate) fn take_idle(&mut self) -> impl Iterator<Item = L> {
+        let is_idle = |it: &mut Listening<L>| it.backlog != Backlog::Ready;
+        self.listeners.iter_mut().filter_map(move |place| Some(place.take_if(is_idle)?.socket))
     }
 
-    /// Closes all doors, whoever waits there.
-    pub(crate) fn close(&mut self) {
-        self.listeners.clear();
+    /// Gives out all sockets, whoever waits there: they are to be closed.
+    pub(crate) fn take_all(&mut self) -> impl Iterator<Item = L> {
+        self.listeners.drain(..).flatten().map(|listening| listening.socket)
     }
 
-    /// Whether all doors are closed.
+    /// Whether no listener is left.
     pub(crate) fn is_closed(&self) -> bool {
-        self.listeners.is_empty()
+        self.listeners.iter().all(Option::is_none)
     }
 
-    fn accept_one(&mut self, index: usize, now: Instant, shard: &mut Shard<Sockets>) -> Outcome {
-        let listener = &self.listeners[index];
-        match listener.socket.accept() {
-            Ok((stream, address)) => {
-                let door = listener.door;
-                if self.spare.is_none() {
-                    self.spare = open_spare();
-                }
-                if let Err((stream, reason)) = shard.admit(stream, Peer::new(address), door) {
-                    refuse(stream, shard.farewell(door, reason));
-                }
-                Outcome::Accepted
-            }
-            Err(error) => self.handle_error(index, now, &error, shard),
-        }
-    }
-
-    #[expect(clippy::wildcard_enum_match_arm, reason = "an open enum: what is not known is a shortage")]
-    fn handle_error(
-        &mut self,
-        index: usize,
-        now: Instant,
-        error: &io::Error,
-        shard: &mut Shard<Sockets>,
-    ) -> Outcome {
-        match error.kind() {
-            ErrorKind::WouldBlock => Outcome::NothingLeft,
-            // The peer had gone before it was accepted, or a firewall forbade it: the next one, please.
-            ErrorKind::Interrupted
-            | ErrorKind::ConnectionAborted
-            | ErrorKind::ConnectionReset
-            | ErrorKind::PermissionDenied
-            | ErrorKind::TimedOut
-            | ErrorKind::HostUnreachable
-            | ErrorKind::NetworkUnreachable => Outcome::Accepted,
-            // Sockets that have ended hold descriptors until they are closed: now, then.
-            _ if shard.close_ended(ACCEPTS_PER_TURN) > 0 => Outcome::Accepted,
-            _ => self.handle_shortage(index, now, error, shard),
-        }
-    }
-
-    /// No descriptor or no memory: the newcomer is answered by means of the spare descriptor.
-    fn handle_shortage(
-        &mut self,
-        index: usize,
-        now: Instant,
-        error: &io::Error,
-        shard: &mut Shard<Sockets>,
-    ) -> Outcome {
-        let had_spare = self.spare.take().is_some();
-        let listener = &self.listeners[index];
-        let outcome = match had_spare.then(|| listener.socket.accept()) {
-            Some(Ok((stream, address))) => {
-                shard.count_refused(Peer::new(address), CloseReason::OutOfDescriptors);
-                refuse(stream, shard.farewell(listener.door, CloseReason::OutOfDescriptors));
-                self.shortage.refused += 1;
-                Outcome::Accepted
-            }
-            // The kernel wants a descriptor before it looks whether anybody is there: nobody is.
-            Some(Err(error)) if error.kind() == ErrorKind::WouldBlock => Outcome::NothingLeft,
-            Some(Err(_)) | None => Outcome::TryLater,
-        };
-        self.spare = open_spare();
-        if !matches!(outcome, Outcome::NothingLeft) {
-            self.shortage.tell(now, error);
-        }
-        outcome
+    fn at(&mut self, number: u16) -> Option<&mut Listening<L>> {
+        self.listeners.get_mut(usize::from(number))?.as_mut()
     }
 }
 
@@ -198,8 +183,9 @@ impl Shortage {
         if self.told.is_some_and(|told| now.since(told) < SILENCE_BETWEEN_LINES) {
             return;
         }
+        let refused = std::mem::take(&mut self.refused);
         tracing::warn!(
-            refused = std::mem::take(&mut self.refused),
+            refused,
             %error,
             "can't accept: refusing newcomers until there is room; raise the limit of open files (ulimit -n)"
         );
@@ -207,40 +193,98 @@ impl Shortage {
     }
 }
 
-/// Tells a connection that can't be kept, and closes it. What it has sent is read, so that the close
-/// doesn't become a reset that destroys the answer.
-fn refuse(mut stream: TcpStream, farewell: Option<Vec<u8>>) {
-    if let Some(words) = farewell {
-        // A new socket's buffer takes them at once; if not, the peer is gone.
-        let _ = stream.write(&words);
+#[expect(clippy::wildcard_enum_match_arm, reason = "an open enum: what is not known is a shortage")]
+fn judge<S>(outcome: io::Result<(S, SocketAddr)>) -> Accepted<S> {
+    match outcome {
+        Ok((stream, address)) => Accepted::Newcomer(stream, address),
+        Err(error) => match error.kind() {
+            ErrorKind::WouldBlock => Accepted::Nobody,
+            ErrorKind::Interrupted
+            | ErrorKind::ConnectionAborted
+            | ErrorKind::ConnectionReset
+            | ErrorKind::PermissionDenied
+            | ErrorKind::TimedOut
+            | ErrorKind::HostUnreachable
+            | ErrorKind::NetworkUnreachable => Accepted::Gone,
+            _ => Accepted::Shortage(error),
+        },
     }
-    let _ = stream.shutdown(Shutdown::Write);
-    let _ = stream.read(&mut [0; REFUSED_READ_BYTES]);
-}
-
-/// Any descriptor will do.
-fn open_spare() -> Option<File> {
-    File::open("/dev/null").ok()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn at(millis: u64) -> Instant {
+        Instant::ORIGIN.after(Duration::from_millis(millis))
+    }
+
+    /// Three listeners, at each of which somebody may wait.
+    fn three() -> Acceptor<char> {
+        let mut acceptor = Acceptor::new();
+        (0..3).zip('a'..='c').for_each(|(number, socket)| acceptor.add(number, socket));
+        acceptor.begin();
+        acceptor
+    }
+
+    fn set(acceptor: &mut Acceptor<char>, number: u16, backlog: Backlog) {
+        acceptor.at(number).expect("it is open").backlog = backlog;
+    }
+
+    fn is_ready(acceptor: &Acceptor<char>, number: u16) -> bool {
+        acceptor.due(number) == Some(Instant::ORIGIN)
+    }
+
     #[test]
-    fn a_door_keeps_its_number_when_another_one_is_closed() {
-        let socket = || TcpListener::bind(([127, 0, 0, 1], 0).into()).expect("a free port");
-        let mut acceptor = Acceptor::new((0..3).map(|door| (door, socket())).collect());
-        acceptor.listeners[0].ready = false;
-        acceptor.close_when_empty();
-        acceptor.listeners.iter_mut().for_each(|listener| listener.ready = false);
-        acceptor.handle_ready(0);
-        assert!(acceptor.listeners.iter().all(|listener| !listener.ready), "it is closed");
+    fn nobody_is_accepted_before_it_begins() {
+        let mut acceptor = Acceptor::new();
+        acceptor.add(1, 'b');
         acceptor.handle_ready(1);
-        acceptor.close_when_empty();
-        let left: Vec<u16> = acceptor.listeners.iter().map(|listener| listener.door).collect();
-        assert_eq!(left, [1]);
-        acceptor.close();
+        assert_eq!((acceptor.due(1), acceptor.next_wake()), (None, None));
+        acceptor.begin();
+        assert_eq!((acceptor.due(0), acceptor.due(1)), (None, Some(Instant::ORIGIN)));
+    }
+
+    #[test]
+    fn a_listener_keeps_its_number_when_another_one_is_closed_and_one_in_its_place_is_a_new_one() {
+        let mut acceptor = three();
+        set(&mut acceptor, 0, Backlog::Empty);
+        assert_eq!(acceptor.take_idle().collect::<String>(), "a");
+        acceptor.handle_ready(0);
+        set(&mut acceptor, 1, Backlog::Empty);
+        set(&mut acceptor, 2, Backlog::Empty);
+        assert_eq!(acceptor.next_wake(), None, "nobody comes to one that is closed");
+        acceptor.handle_ready(1);
+        assert!(is_ready(&acceptor, 1) && !is_ready(&acceptor, 2));
+        acceptor.add(0, 'd');
+        acceptor.begin();
+        assert!(is_ready(&acceptor, 0));
+        assert_eq!(acceptor.take_idle().collect::<String>(), "c");
+        assert_eq!(acceptor.take_all().collect::<String>(), "db");
         assert!(acceptor.is_closed());
+    }
+
+    #[test]
+    fn who_comes_during_a_shortage_does_not_shorten_the_wait() {
+        let mut acceptor = three();
+        (0..3).for_each(|number| set(&mut acceptor, number, Backlog::Short(at(100 + u64::from(number)))));
+        acceptor.handle_ready(0);
+        assert_eq!((acceptor.due(0), acceptor.next_wake()), (Some(at(100)), Some(at(100))));
+        set(&mut acceptor, 0, Backlog::Empty);
+        assert_eq!(acceptor.next_wake(), Some(at(101)));
+        assert_eq!(acceptor.take_idle().collect::<String>(), "abc", "nobody can be answered there");
+    }
+
+    #[test]
+    fn a_shortage_is_told_of_once_in_a_while_with_how_many_were_refused() {
+        let mut shortage = Shortage::default();
+        let error = io::Error::from(ErrorKind::OutOfMemory);
+        for millis in 1..=3 {
+            shortage.refused += 1;
+            shortage.tell(at(millis), &error);
+        }
+        assert_eq!(shortage.refused, 2, "the first line has told of one");
+        shortage.tell(at(1).after(SILENCE_BETWEEN_LINES), &error);
+        assert_eq!(shortage.refused, 0);
     }
 }

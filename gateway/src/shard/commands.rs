@@ -52,6 +52,11 @@ impl<I: Io> Shard<I> {
             Command::SinkStuck(ledger, is_stuck) => self.handle_stuck(now, ledger, is_stuck),
             Command::Replies(ledger, replies) => self.handle_replies(now, ledger, replies),
             Command::Replaced(id) => self.handle_replaced(now, id),
+            Command::Listen(number, place, answer) => {
+                // Whoever has asked may have given up.
+                let _ = answer.send(self.listen(number, &place));
+            }
+            Command::Accept => self.acceptor.begin(),
             Command::Drain(within) => self.begin_drain(now, within),
             Command::Stop => self.stop(now),
         }

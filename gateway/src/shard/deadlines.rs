@@ -3,8 +3,7 @@
 
 use crate::shard::Shard;
 use crate::shard::entry::Input;
-use crate::shard::io::Io;
-use crate::shard::reading::Reach;
+use crate::shard::io::{Io, Reach};
 use crate::shard::served::Served;
 use pulsegate_core::close::CloseReason;
 use pulsegate_core::time::{Instant, Now};

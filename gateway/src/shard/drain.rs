@@ -13,7 +13,7 @@ use std::time::Duration;
 /// How long a gateway takes from its last connection until the next one listens.
 const RESTART: Duration = Duration::from_secs(1);
 /// For so long after the last end newcomers are answered at the most.
-const ANSWERS_AFTER: Duration = Duration::from_secs(2);
+pub(crate) const ANSWERS_AFTER: Duration = Duration::from_secs(2);
 /// For so long after the last planned end a shard waits until everything is handed over.
 const HANDOVER: Duration = Duration::from_secs(3);
 /// The same when it is told to stop while it drains.

@@ -2,14 +2,11 @@
 //! the clock; what is decided is decided in [`Shard`].
 
 use crate::clock::Clock;
-use crate::id::ConnectionId;
-use crate::shard::acceptor::Acceptor;
 use crate::shard::gathering::Gathering;
-use crate::shard::reading::Reach;
-use crate::shard::sockets::Sockets;
+use crate::shard::sockets::{self, Sockets, TIMER, WAKER};
 use crate::shard::{Leftover, Shard};
 use mio::unix::SourceFd;
-use mio::{Events, Interest, Poll, Registry, Token};
+use mio::{Events, Interest, Poll, Registry};
 use nix::sys::time::TimeSpec;
 use nix::sys::timerfd::{ClockId, Expiration, TimerFd, TimerFlags, TimerSetTimeFlags};
 use pulsegate_core::time::Instant;
@@ -23,24 +20,11 @@ const EVENTS_PER_TURN: usize = 1024;
 /// A shorter sleep is not worth its call.
 const GATHER_MIN: Duration = Duration::from_micros(100);
 
-/// The upper half of the tokens that are not connections'; no table grows that far.
-const OTHERS: usize = (u32::MAX as usize) << 32;
-const TIMER: Token = Token(OTHERS);
-/// The token of the mailbox's waker.
-pub(crate) const WAKER: Token = Token(OTHERS + 1);
-const LISTENERS: usize = OTHERS + 2;
-
-/// The token of a shard's n-th listening socket.
-pub(crate) const fn listener_token(index: usize) -> Token {
-    Token(LISTENERS + index)
-}
-
 /// A shard with what it waits on.
 pub(crate) struct EventLoop {
     poll: Poll,
     alarm: Alarm,
     clock: Clock,
-    acceptor: Acceptor,
     shard: Shard<Sockets>,
     gathering: Gathering,
     /// The poller has told of everything that came until then.
@@ -48,22 +32,16 @@ pub(crate) struct EventLoop {
 }
 
 impl EventLoop {
-    /// A loop around this shard. `poll` is the one in which its waker and its listeners are registered; input may
-    /// gather for up to `gather`.
+    /// A loop around this shard. `poll` is the one that tells of its waker and its sockets; input may gather for up to
+    /// `gather`.
     ///
     /// # Errors
     /// When the kernel gives no timer.
-    pub(crate) fn new(
-        poll: Poll,
-        clock: Clock,
-        acceptor: Acceptor,
-        shard: Shard<Sockets>,
-        gather: Duration,
-    ) -> io::Result<Self> {
+    pub(crate) fn new(poll: Poll, clock: Clock, shard: Shard<Sockets>, gather: Duration) -> io::Result<Self> {
         let alarm = Alarm::new(poll.registry())?;
         let now = clock.now();
         let gathering = Gathering::new(gather, now);
-        Ok(Self { poll, alarm, clock, acceptor, shard, gathering, heard: now })
+        Ok(Self { poll, alarm, clock, shard, gathering, heard: now })
     }
 
     /// Runs until it was told to drain or stop and holds nothing any more. Returns what it had to give up.
@@ -73,7 +51,7 @@ impl EventLoop {
     pub(crate) fn run(mut self) -> io::Result<Leftover> {
         let mut events = Events::with_capacity(EVENTS_PER_TURN);
         let mut ended = self.clock.now();
-        while !self.is_over() {
+        while !self.shard.is_over() {
             self.wait(&mut events, ended)?;
             let began = self.clock.now();
             let count = self.turn(&events);
@@ -87,20 +65,15 @@ impl EventLoop {
 
     /// Sleeps for so long, or until there is something to do by itself.
     fn gather(&mut self, span: Duration) {
-        let span = self.next_wake().map_or(span, |wake| self.clock.until(wake).min(span));
+        let span = self.shard.sleep().map_or(span, |wake| self.clock.until(wake).min(span));
         if span >= GATHER_MIN {
             std::thread::sleep(span);
         }
     }
 
-    fn next_wake(&mut self) -> Option<Instant> {
-        let accept = self.acceptor.next_wake();
-        [self.shard.sleep(), accept].into_iter().flatten().min()
-    }
-
     /// Asks the poller, at some time after `asked`.
     fn wait(&mut self, events: &mut Events, asked: Instant) -> io::Result<()> {
-        let wake = self.next_wake();
+        let wake = self.shard.sleep();
         let timeout = self.alarm.set(&self.clock, wake)?;
         match self.poll.poll(events, timeout) {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {
@@ -119,53 +92,22 @@ impl EventLoop {
         Ok(())
     }
 
-    /// Whether nothing is left. While it drains the doors stay open, so that newcomers are answered; they are closed
-    /// between turns, since no other turn may come after that in which the last thing has left.
-    fn is_over(&mut self) -> bool {
-        let is_done = self.shard.is_done();
-        if is_done {
-            self.acceptor.close_when_empty();
-        }
-        if self.shard.is_draining() && self.shard.answers_nobody() {
-            self.acceptor.close();
-        }
-        is_done && self.acceptor.is_closed()
-    }
-
     /// Returns how many events there were of sockets.
     fn turn(&mut self, events: &Events) -> u32 {
-        self.shard.expire(self.heard);
+        let Self { alarm, shard, heard, .. } = self;
         let mut count = 0;
-        for event in events {
-            match event.token() {
-                TIMER => self.alarm.handle_ring(),
-                WAKER => {}
-                Token(token) if token >= LISTENERS => {
-                    count += 1;
-                    self.acceptor.handle_ready(token - LISTENERS);
-                }
-                Token(token) => {
-                    count += 1;
-                    let id = ConnectionId::from_bits(token as u64);
-                    if event.is_writable() {
-                        self.shard.handle_writable(id);
-                    }
-                    let is_more = event.is_read_closed() || event.is_error() || event.is_priority();
-                    if event.is_readable() || is_more {
-                        let reach = if is_more { Reach::End } else { Reach::ShortRead };
-                        self.shard.handle_readable(id, reach);
-                    }
-                }
+        let ready = events.iter().filter_map(|event| match event.token() {
+            TIMER => {
+                alarm.handle_ring();
+                None
             }
-        }
-        self.acceptor.accept(&mut self.shard);
-        self.shard.handle_commands();
-        self.shard.read_listed();
-        self.shard.judge();
-        if self.shard.is_draining() {
-            self.shard.drain_step();
-        }
-        self.shard.end_turn();
+            WAKER => None,
+            _ => {
+                count += 1;
+                Some(sockets::ready(event))
+            }
+        });
+        shard.turn(*heard, ready);
         count
     }
 }

@@ -2,13 +2,43 @@
 //! [`Sockets`](crate::shard::sockets::Sockets); a simulation brings its own, and runs in virtual time.
 
 use crate::id::ConnectionId;
+use crate::listening::Place;
 use pulsegate_core::time::Instant;
 use std::io;
+use std::net::SocketAddr;
 
-/// What a shard needs of the world. All calls return at once.
+/// How far a connection is to be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Reach {
+    /// Until a read returns less than it could: the poller tells of what comes later.
+    ShortRead,
+    /// Until there is nothing more: an end, an error or a mark of urgent data, at which a read stops, may stand behind
+    /// the bytes, and nobody will tell again.
+    End,
+}
+
+/// What the poller tells of a socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ready {
+    /// Somebody has come to the listener with this number.
+    Listener(u16),
+    /// Something has happened to a connection.
+    Connection {
+        id: ConnectionId,
+        /// There is room to write.
+        writable: bool,
+        /// There is something to read, and it reaches so far.
+        readable: Option<Reach>,
+    },
+}
+
+/// What a shard needs of the world. All calls return at once. Connecting to others, once a shard does that, belongs
+/// beside [`accept`](Self::accept): it returns a stream whose first word is that it is writable, or an error.
 pub(crate) trait Io {
     /// A connection's socket.
     type Stream;
+    /// A socket to which newcomers come.
+    type Listener;
 
     /// Reads the clock.
     fn now(&mut self) -> Instant;
@@ -16,6 +46,21 @@ pub(crate) trait Io {
     fn wall_ms(&mut self) -> u64;
     /// 128 bits that nobody can guess.
     fn token(&mut self) -> io::Result<[u8; 16]>;
+
+    /// Listens at a place, and from now on says when somebody has come, under this number. Returns the address too,
+    /// with its port if a free one was taken.
+    fn listen(&mut self, place: &Place, number: u16) -> io::Result<(Self::Listener, SocketAddr)>;
+    /// Takes the connection that has waited longest. The kernel wants a descriptor for it before it looks whether
+    /// anybody waits.
+    fn accept(&mut self, listener: &Self::Listener) -> io::Result<(Self::Stream, SocketAddr)>;
+    /// Listens no more. Who still waits is reset.
+    fn unlisten(&mut self, listener: Self::Listener);
+    /// Keeps a descriptor in reserve, unless one is kept already, or none is to be had.
+    fn keep_spare(&mut self);
+    /// Gives up the descriptor that is kept in reserve, so that the next accept can have it. Returns whether there was
+    /// one.
+    fn give_up_spare(&mut self) -> bool;
+
     /// From now on says when the stream becomes readable, under this id.
     fn watch(&mut self, stream: &mut Self::Stream, id: ConnectionId) -> io::Result<()>;
     /// From now on says, or no longer says, when it becomes writable too.

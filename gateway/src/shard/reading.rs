@@ -3,7 +3,7 @@
 use crate::id::ConnectionId;
 use crate::shard::Shard;
 use crate::shard::entry::Input;
-use crate::shard::io::Io;
+use crate::shard::io::{Io, Reach};
 use crate::shard::listener::Listener;
 use crate::shard::outlets::Outlet;
 use crate::shard::reconciling::failure_reason;
@@ -23,16 +23,6 @@ const READS_AT_ONCE: usize = 4;
 const LISTED_PER_TURN: usize = 256;
 /// Reading rests rather than go on in smaller pieces than this, until some of the output has left.
 const READ_BYTES_MIN: usize = 256;
-
-/// How far a connection is to be read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Reach {
-    /// Until a read returns less than it could: the poller tells of what comes later.
-    ShortRead,
-    /// Until there is nothing more: an end, an error or a mark of urgent data, at which a read stops, may stand behind
-    /// the bytes, and nobody will tell again.
-    End,
-}
 
 impl<I: Io> Shard<I> {
     /// The poller says that there is something to read, and how far that reaches.

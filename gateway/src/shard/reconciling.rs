@@ -124,7 +124,11 @@ impl<I: Io> Served<'_, I> {
 }
 
 /// Writes until all is written, nothing more is taken, or it fails.
-fn write_all<I: Io>(io: &mut I, stream: &mut I::Stream, bytes: &[u8]) -> (usize, Option<std::io::Error>) {
+pub(crate) fn write_all<I: Io>(
+    io: &mut I,
+    stream: &mut I::Stream,
+    bytes: &[u8],
+) -> (usize, Option<std::io::Error>) {
     let mut count = 0;
     while count < bytes.len() {
         match io.write(stream, &bytes[count..]) {

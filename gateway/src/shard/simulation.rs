@@ -9,10 +9,13 @@ mod doors;
 mod ending;
 mod held_back;
 mod judge;
+mod kernel;
 mod model;
+mod newcomers;
 mod recorder;
 mod resting;
 mod rush;
+mod shortage;
 mod sinks;
 mod world;
 
@@ -22,7 +25,8 @@ use crate::counters::{Counts, Published};
 use crate::limits::{Gauge, Limits};
 use crate::mailbox::{Command, Mailbox};
 use crate::origins::Origins;
-use crate::peer::Peer;
+use crate::shard::drain::ANSWERS_AFTER;
+use crate::shard::io::Ready;
 use crate::shard::ledger::Ledger;
 use crate::shard::listener::Listener;
 use crate::shard::{Shard, Shared};
@@ -39,12 +43,11 @@ use pulsegate_core::lifetime::Phase;
 use pulsegate_core::policy::Protocol;
 use pulsegate_core::time::Instant;
 use std::cell::RefCell;
-use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
-use world::{Link, Ready, SimulatedIo, World};
+use world::{Link, SimulatedIo, World};
 
 /// A small queue, so that it is full at times.
 const QUEUE_BYTES: usize = 8 * 1024;
@@ -54,6 +57,8 @@ const DEVICES: usize = 6;
 const REPLY_BYTES: usize = 32;
 /// How long a run is.
 const STEPS: u32 = 400;
+/// Over how long it drains at the end.
+const DRAIN: Duration = Duration::from_secs(1);
 
 struct Simulation {
     random: Rng,
@@ -79,6 +84,8 @@ struct Simulation {
     forgets: bool,
     /// How rarely the store names others who have used up their share, if it does.
     tires: Option<u32>,
+    /// How rarely descriptors or memory run out, if they do.
+    shortages: Option<u32>,
     /// At which step the sink fails, if it does.
     failure: Option<u32>,
     /// During which steps the sink takes nothing.
@@ -88,7 +95,15 @@ struct Simulation {
 }
 
 impl Simulation {
+    /// A gateway with all its doors open.
     fn new(seed: u64) -> Self {
+        let mut simulation = Self::closed(seed);
+        simulation.open_all();
+        simulation
+    }
+
+    /// A gateway with no door open yet.
+    fn closed(seed: u64) -> Self {
         let world = World::new();
         let mailbox = Arc::new(Mailbox::new(|| {}));
         let queue = Arc::new(SinkQueue::new(QUEUE_BYTES, &[Arc::clone(&mailbox)]));
@@ -127,6 +142,7 @@ impl Simulation {
         let death = (random.u32(..20) == 0).then(|| random.u32(..STEPS));
         let forgets = random.u32(..8) == 0;
         let tires = (random.u32(..4) == 0).then(|| random.u32(2..200));
+        let shortages = (random.u32(..3) == 0).then(|| random.u32(2..60));
         let failure = (random.u32(..20) == 0).then(|| random.u32(..STEPS));
         let rests_at = if random.u32(..5) == 0 { random.u32(..STEPS) } else { STEPS };
         let rest = rests_at..rests_at + random.u32(..100);
@@ -149,6 +165,7 @@ impl Simulation {
             death,
             forgets,
             tires,
+            shortages,
             failure,
             rest,
             waits: None,
@@ -159,7 +176,7 @@ impl Simulation {
         self.world.borrow().now
     }
 
-    /// One turn, as the event loop does it.
+    /// One turn, with what the poller tells.
     fn turn(&mut self) {
         let ready = self.poll();
         self.turn_with(ready);
@@ -177,20 +194,8 @@ impl Simulation {
     }
 
     fn turn_with(&mut self, ready: Vec<Ready>) {
-        self.shard.expire(self.heard);
-        for event in ready {
-            if event.writable {
-                self.shard.handle_writable(event.id);
-            }
-            self.shard.handle_readable(event.id, event.reach);
-        }
-        self.shard.handle_commands();
-        self.shard.read_listed();
-        self.shard.judge();
-        if self.shard.is_draining() {
-            self.shard.drain_step();
-        }
-        self.shard.end_turn();
+        self.shard.turn(self.heard, ready);
+        self.note_fates();
         assert_eq!(self.shard.counts.open(), self.open_entries(), "accepted = open + ended by reason");
         self.model.check_bounds();
     }
@@ -203,13 +208,14 @@ impl Simulation {
             let wake =
                 if self.world.borrow().ready.is_empty() { self.shard.sleep() } else { Some(Instant::ORIGIN) };
             match wake {
-                Some(wake) if wake <= self.now() => {}
-                Some(wake) if wake < end => self.world.borrow_mut().now = wake,
-                _ => {
-                    self.world.borrow_mut().now = end;
-                    return self.turn();
-                }
+                Some(wake) if wake <= self.now() => continue,
+                Some(_) | None => self.world.borrow().kernel.check_quiet(self.now()),
             }
+            if wake.is_none_or(|wake| wake >= end) {
+                self.world.borrow_mut().now = end;
+                return self.turn();
+            }
+            self.world.borrow_mut().now = wake.unwrap_or(end);
         }
         panic!("the shard spins");
     }
@@ -229,53 +235,6 @@ impl Simulation {
             assert!(entry.connection.is_pulse() || waiting <= most + REPLY_BYTES, "{waiting} bytes wait");
         }
         open
-    }
-
-    /// Somebody comes to a door, from one of few addresses.
-    fn connect(&mut self) {
-        let (door, host) = (self.random.usize(..RULES.len()), self.random.u8(1..5));
-        self.connect_from(door, host);
-    }
-
-    fn connect_from(&mut self, door: usize, host: u8) -> usize {
-        let client = self.clients;
-        self.clients += 1;
-        self.world.borrow_mut().links.insert(client, Link::default());
-        let address = SocketAddr::from(([10, 0, 0, host], client as u16));
-        let refused = match self.shard.admit(client, Peer::new(address), door as u16) {
-            Err((_, reason)) => {
-                self.world.borrow_mut().touch(client, |link| link.closed = true);
-                self.model.handle_connect(door, Some(reason));
-                Some(reason)
-            }
-            Ok(()) => {
-                let refused = self.turned_away(client);
-                self.model.handle_connect(door, refused);
-                refused
-            }
-        };
-        if refused == Some(CloseReason::SinkStalled) {
-            let is_overrun = self.queue.is_overrun(self.shard.outlets.lanes[0].batch.bytes());
-            assert!(
-                is_overrun || self.model.has_stalled(self.now()),
-                "a full sink is no reason to refuse anybody"
-            );
-        }
-        client
-    }
-
-    /// Why this client waits to be told that it can't be kept, if it does.
-    fn turned_away(&mut self, client: usize) -> Option<CloseReason> {
-        let id = *self.shard.agenda.turned_away.back()?;
-        let entry = self.shard.connections.get(id).filter(|entry| entry.stream == client)?;
-        entry.marks.turned_away
-    }
-
-    /// A device comes, or comes back; from an address of its own.
-    fn call(&mut self, device: usize) {
-        let client = self.connect_from(AUTO, host_of(device));
-        self.model.handle_device(client, device, self.devices.is_diligent(device));
-        self.devices.handle_connect(device, client, &mut self.model);
     }
 
     /// A device does something of its own will, or the store does.
@@ -322,7 +281,7 @@ impl Simulation {
     fn step(&mut self) {
         let client = self.somebody();
         match self.random.u32(..100) {
-            roll if roll < self.rush => self.connect(),
+            roll if roll < self.rush => self.come_somewhere(),
             40..72 => self.model.send(client, &mut self.random),
             72..74 => self.model.hang_up(client),
             74 => self.model.reset(client),
@@ -376,25 +335,33 @@ impl Simulation {
                 self.judge.forget(session);
                 self.model.handle_forgotten();
             }
+            self.open_some();
             self.tire_some();
+            self.run_short();
             self.step();
         }
         self.step = u32::MAX;
+        self.world.borrow_mut().kernel.relieve();
         self.rest(&[], &[]);
         for _ in 0..40 {
             self.serve_all();
             self.advance(Duration::from_millis(50));
         }
         self.devices.check_quiet(&self.model, self.judge.is_dead() || self.queue.has_failed(), &self.judge);
-        self.mailbox.post(Command::Drain(Duration::from_secs(1))).expect("the shard runs");
+        self.mailbox.post(Command::Drain(DRAIN)).expect("the shard runs");
+        let answered = self.now().after(DRAIN).after(ANSWERS_AFTER);
         // The store may be busy until near the bound.
         let busy = self.random.u64(0..2);
         self.advance(Duration::from_secs(busy));
         for _ in 0..20 {
+            self.run_short();
+            (0..self.random.usize(..6)).for_each(|_| self.come_somewhere());
             self.serve_all();
             self.advance(Duration::from_secs(1));
         }
-        assert!(self.shard.is_done(), "a drain ends");
+        assert!(self.shard.is_over(), "a drain ends");
+        let is_answered = self.world.borrow().kernel.forsaken.iter().all(|at| *at >= answered);
+        assert!(is_answered, "who comes while it drains is answered");
         for ledger in &self.shard.outlets.ledgers {
             assert!(
                 ledger.is_handed_over() && self.shard.outlets.leftover.ends.is_empty(),
@@ -415,7 +382,7 @@ impl Simulation {
 }
 
 fn play(seed: u64) -> Counts {
-    Simulation::new(seed).run()
+    Simulation::closed(seed).run()
 }
 
 /// Plays all of these, and names those that fail.
@@ -469,7 +436,7 @@ fn a_seed_plays_the_same_run_each_time() {
     (0..20).for_each(|seed| assert_eq!(play(seed), play(seed)));
 }
 
-const REACHED: [CloseReason; 19] = [
+const REACHED: [CloseReason; 20] = [
     CloseReason::PeerClosed,
     CloseReason::PeerReset,
     CloseReason::FirstMessageTimeout,
@@ -488,5 +455,6 @@ const REACHED: [CloseReason; 19] = [
     CloseReason::AddressLimit,
     CloseReason::NewcomerLimit,
     CloseReason::Replaced,
+    CloseReason::OutOfDescriptors,
     CloseReason::Drain,
 ];

@@ -2,31 +2,69 @@
 
 use crate::clock::{self, Clock};
 use crate::id::ConnectionId;
-use crate::shard::io::Io;
-use mio::net::TcpStream;
+use crate::listening::{self, Place};
+use crate::shard::io::{Io, Reach, Ready};
+use mio::event::Event;
+use mio::net::{TcpListener, TcpStream};
 use mio::{Interest, Registry, Token};
 use pulsegate_core::time::Instant;
+use std::fs::File;
 use std::io::{self, Read, Write};
-use std::net::Shutdown;
+use std::net::{Shutdown, SocketAddr};
 use std::time::Duration;
 
 /// Sockets of one shard.
 #[derive(Debug)]
 pub(crate) struct Sockets {
-    pub(crate) registry: Registry,
-    pub(crate) clock: Clock,
+    registry: Registry,
+    clock: Clock,
+    /// Kept so that, when no descriptor is left, it can be given up for as long as it takes to answer a newcomer. Any will
+    /// do.
+    spare: Option<File>,
+}
+
+impl Sockets {
+    /// No socket yet; what happens to those that come is told by this poller.
+    pub(crate) const fn new(registry: Registry, clock: Clock) -> Self {
+        Self { registry, clock, spare: None }
+    }
 }
 
 /// What the poller tells of each connection: that there is something to read, and urgent data, at whose mark a read stops.
 const INPUT: Interest = Interest::READABLE.add(Interest::PRIORITY);
 
+/// The upper half of the tokens that are not connections'; no table grows that far.
+const OTHERS: usize = (u32::MAX as usize) << 32;
+/// The token of a shard's timer.
+pub(crate) const TIMER: Token = Token(OTHERS);
+/// The token of the mailbox's waker.
+pub(crate) const WAKER: Token = Token(OTHERS + 1);
+/// The token of the listener with the number 0; the others follow.
+const LISTENERS: usize = OTHERS + 2;
+
 /// The poller's name for a connection.
-pub(crate) const fn token(id: ConnectionId) -> Token {
+const fn token(id: ConnectionId) -> Token {
     Token(id.to_bits() as usize)
+}
+
+/// What the poller tells of a socket.
+pub(crate) fn ready(event: &Event) -> Ready {
+    let Token(token) = event.token();
+    if token >= LISTENERS {
+        return Ready::Listener((token - LISTENERS) as u16);
+    }
+    let is_more = event.is_read_closed() || event.is_error() || event.is_priority();
+    let reach = if is_more { Reach::End } else { Reach::ShortRead };
+    Ready::Connection {
+        id: ConnectionId::from_bits(token as u64),
+        writable: event.is_writable(),
+        readable: (event.is_readable() || is_more).then_some(reach),
+    }
 }
 
 impl Io for Sockets {
     type Stream = TcpStream;
+    type Listener = TcpListener;
 
     fn now(&mut self) -> Instant {
         self.clock.now()
@@ -40,6 +78,31 @@ impl Io for Sockets {
         let mut token = [0; 16];
         getrandom::fill(&mut token)?;
         Ok(token)
+    }
+
+    fn listen(&mut self, place: &Place, number: u16) -> io::Result<(TcpListener, SocketAddr)> {
+        let (mut listener, address) = listening::open(place)?;
+        let token = Token(LISTENERS + usize::from(number));
+        self.registry.register(&mut listener, token, Interest::READABLE)?;
+        Ok((listener, address))
+    }
+
+    fn accept(&mut self, listener: &TcpListener) -> io::Result<(TcpStream, SocketAddr)> {
+        listener.accept()
+    }
+
+    fn unlisten(&mut self, listener: TcpListener) {
+        drop(listener);
+    }
+
+    fn keep_spare(&mut self) {
+        if self.spare.is_none() {
+            self.spare = File::open("/dev/null").ok();
+        }
+    }
+
+    fn give_up_spare(&mut self) -> bool {
+        self.spare.take().is_some()
     }
 
     fn watch(&mut self, stream: &mut TcpStream, id: ConnectionId) -> io::Result<()> {

@@ -364,7 +364,7 @@ pub(super) fn check_bye(client: usize, link: &Link, ended: &Ended) {
 
 /// Whoever can't be kept is told so in its own language, if it is told at all; a device says at once which that is.
 pub(super) fn check_farewell(client: usize, is_device: bool, link: &Link, reason: CloseReason) {
-    let is_shown = is_device && link.read >= PREFACE.len();
+    let is_shown = is_device && link.id.is_some() && link.read >= PREFACE.len();
     let mut codes = Vec::new();
     let outcome = FrameReader::default().handle_input(&link.history, frame::MESSAGE_BYTES_MAX, |frame| {
         codes.push(if let Frame::Bye(bye) = frame { bye.code } else { 0 });

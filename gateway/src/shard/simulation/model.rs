@@ -44,6 +44,9 @@ struct Client {
     diligent: bool,
     /// It has said BYE.
     left: bool,
+    /// It waits for that no longer.
+    accepted: bool,
+    /// When it was accepted; before, when it came.
     opened: Instant,
     refused: Option<CloseReason>,
     unfinished: Vec<u8>,
@@ -125,16 +128,17 @@ impl Model {
         self.world.borrow().now
     }
 
-    /// Somebody was let in, or will be told why not.
-    pub(super) fn handle_connect(&mut self, door: usize, refused: Option<CloseReason>) {
+    /// Somebody has come, and waits to be accepted.
+    pub(super) fn handle_connect(&mut self, door: usize) {
         let opened = self.now();
         self.clients.push(Client {
             door,
             device: None,
             diligent: false,
             left: false,
+            accepted: false,
             opened,
-            refused,
+            refused: None,
             unfinished: Vec::new(),
             lines: Vec::new(),
             bytes: vec![(opened, 0)],
@@ -148,11 +152,31 @@ impl Model {
         });
     }
 
-    /// The client that has come last is a device.
+    /// Somebody was let in, or is told why not.
+    pub(super) fn handle_accepted(&mut self, client: usize, refused: Option<CloseReason>) {
+        let now = self.now();
+        let state = &mut self.clients[client];
+        (state.accepted, state.opened, state.refused, state.stalls) = (true, now, refused, self.stalls);
+        // What it has sent before comes with it.
+        state.bytes.iter_mut().for_each(|(instant, _)| *instant = now);
+        self.note_device(client);
+    }
+
+    /// Whether a client has not been accepted.
+    pub(super) fn is_waiting(&self, client: usize) -> bool {
+        !self.clients[client].accepted
+    }
+
+    /// A client is a device.
     pub(super) fn handle_device(&mut self, client: usize, device: usize, diligent: bool) {
         let state = &mut self.clients[client];
         (state.device, state.diligent) = (Some(device), diligent);
-        if state.refused.is_none() {
+        self.note_device(client);
+    }
+
+    fn note_device(&self, client: usize) {
+        let state = &self.clients[client];
+        if state.accepted && state.refused.is_none() && state.device.is_some() {
             self.records.lock().entry(client).or_default().is_pulse = true;
         }
     }
@@ -312,7 +336,7 @@ impl Model {
         let world = self.world.borrow();
         let clients = self.clients.iter_mut().enumerate();
         for (client, state) in clients {
-            if world.links[&client].ended.is_some() || world.links[&client].closed {
+            if !state.accepted || world.links[&client].ended.is_some() || world.links[&client].closed {
                 continue;
             }
             if std::mem::take(&mut state.beats) {
@@ -350,12 +374,13 @@ impl Model {
     pub(super) fn check_end(&self, counts: &Counts, sessions: &BTreeMap<usize, u64>) {
         let records = self.records.lock();
         let world = self.world.borrow();
-        assert_eq!(counts.accepted, self.clients.len() as u64);
+        assert_eq!(counts.accepted, self.clients.iter().filter(|state| state.accepted).count() as u64);
         assert_eq!(counts.open(), 0);
         for (client, state) in self.clients.iter().enumerate() {
             assert!(world.links[&client].closed, "client {client} is left over");
             let told = records.get(&client);
-            if state.refused.is_some()
+            if !state.accepted
+                || state.refused.is_some()
                 || matches!(RULES[state.door].delivery, Delivery::Discard | Delivery::Echo(_))
             {
                 assert!(told.is_none(), "the sink hears nothing of client {client}");

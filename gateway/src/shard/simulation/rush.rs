@@ -2,6 +2,7 @@
 
 use super::Simulation;
 use super::doors::{NAMED, TIMEOUT};
+use pulsegate_core::close::CloseReason;
 use std::time::Duration;
 
 const MS: Duration = Duration::from_millis(1);
@@ -58,6 +59,18 @@ fn a_newcomer_takes_the_place_of_one_that_has_ended() {
         simulation.connect_from(NAMED, 10);
         assert_eq!(count(&simulation, &crowd, |link| link.closed), newcomers);
     }
+}
+
+#[test]
+fn those_who_have_ended_make_room_when_descriptors_run_out() {
+    let mut simulation = Simulation::new(0);
+    let crowd = crowd(&mut simulation);
+    simulation.world.borrow_mut().kernel.bound(0);
+    jump(&mut simulation, TIMEOUT);
+    assert_eq!(count(&simulation, &crowd, |link| link.closed), 0);
+    (0..4).for_each(|_| _ = simulation.connect_from(NAMED, 10));
+    let counts = &simulation.shard.counts;
+    assert_eq!((counts.open(), counts.ended(CloseReason::OutOfDescriptors)), (4, 0));
 }
 
 #[test]

@@ -1,13 +1,15 @@
 //! A world without a kernel: sockets are buffers, the clock stands until it is moved, and what the poller
 //! would say is kept in order, edge by edge.
 
+use super::kernel::Kernel;
 use crate::id::ConnectionId;
-use crate::shard::io::Io;
-use crate::shard::reading::Reach;
+use crate::listening::Place;
+use crate::shard::io::{Io, Reach, Ready};
 use pulsegate_core::time::Instant;
 use std::cell::RefCell;
 use std::collections::{BTreeMap, VecDeque};
 use std::io::{self, ErrorKind};
+use std::net::SocketAddr;
 use std::rc::Rc;
 
 /// The most that a simulated kernel keeps for a client that doesn't read.
@@ -48,24 +50,22 @@ impl Link {
         self.outbound.len() >= SEND_BUFFER
     }
 
+    /// It is over before it was accepted.
+    fn go(&mut self, now: Instant) {
+        (self.closed, self.ended) = (true, Some(now));
+    }
+
     /// Whether the connection was reset and nobody was told yet.
     fn tell_reset(&mut self) -> bool {
         self.reset && !std::mem::replace(&mut self.reset_told, self.reset)
     }
 }
 
-/// What the poller says.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Ready {
-    pub(crate) id: ConnectionId,
-    pub(crate) writable: bool,
-    pub(crate) reach: Reach,
-}
-
 /// All sockets and the clock.
 #[derive(Debug)]
 pub(crate) struct World {
     pub(crate) now: Instant,
+    pub(crate) kernel: Kernel,
     pub(crate) links: BTreeMap<usize, Link>,
     pub(crate) ready: VecDeque<Ready>,
     /// How often a socket was read.
@@ -75,7 +75,8 @@ pub(crate) struct World {
 impl World {
     pub(crate) fn new() -> Rc<RefCell<Self>> {
         let now = Instant::from_nanos(1_000_000_000);
-        Rc::new(RefCell::new(Self { now, links: BTreeMap::new(), ready: VecDeque::new(), reads: 0 }))
+        let (links, ready) = (BTreeMap::new(), VecDeque::new());
+        Rc::new(RefCell::new(Self { now, kernel: Kernel::new(), links, ready, reads: 0 }))
     }
 
     /// A client does something to its end; the poller tells.
@@ -91,7 +92,8 @@ impl World {
     /// The client has not taken what was sent to it, or the gateway has not been told yet that it has.
     pub(crate) fn is_behind(&self, client: usize) -> bool {
         self.links.get(&client).is_some_and(|link| {
-            link.is_stuck() || self.ready.iter().any(|ready| ready.writable && Some(ready.id) == link.id)
+            let is_told = |ready: &Ready| matches!(ready, Ready::Connection { id, writable: true, .. } if Some(*id) == link.id);
+            link.is_stuck() || self.ready.iter().any(is_told)
         })
     }
 
@@ -105,13 +107,35 @@ impl World {
         bytes
     }
 
+    /// The gateway accepts the client that has waited longest, unless it has gone and the kernel says so.
+    fn accept(&mut self, door: usize) -> io::Result<(usize, SocketAddr)> {
+        let now = self.now;
+        let (client, address) = self.kernel.accept(door, now)?;
+        let link = self.links.get_mut(&client).expect("who comes has a socket");
+        if link.reset && client % 2 == 0 {
+            self.kernel.give_back();
+            link.go(now);
+            return Err(ErrorKind::ConnectionAborted.into());
+        }
+        Ok((client, address))
+    }
+
+    /// The gateway closes a door; those who wait there are reset.
+    fn unlisten(&mut self, door: usize) {
+        let now = self.now;
+        let told = !self.ready.contains(&Ready::Listener(door as u16));
+        for (client, _) in self.kernel.unlisten(door, now, told) {
+            self.links.get_mut(&client).expect("who comes has a socket").go(now);
+        }
+    }
+
     fn tell(&mut self, client: usize) {
         let Some(link) = self.links.get(&client) else { return };
         if let Some(id) = link.id {
             let writable = link.wants_writable && !link.is_stuck();
             let is_more = link.fin || link.reset || link.urgent.is_some();
             let reach = if is_more { Reach::End } else { Reach::ShortRead };
-            self.ready.push_back(Ready { id, writable, reach });
+            self.ready.push_back(Ready::Connection { id, writable, readable: Some(reach) });
         }
     }
 }
@@ -128,6 +152,8 @@ impl SimulatedIo {
 
 impl Io for SimulatedIo {
     type Stream = usize;
+    /// The number of its door.
+    type Listener = usize;
 
     fn now(&mut self) -> Instant {
         self.0.borrow().now
@@ -141,7 +167,33 @@ impl Io for SimulatedIo {
         Ok(u128::from(self.0.borrow().now.as_nanos()).to_be_bytes())
     }
 
+    fn listen(&mut self, place: &Place, number: u16) -> io::Result<(usize, SocketAddr)> {
+        let door = usize::from(number);
+        self.0.borrow_mut().kernel.listen(door);
+        Ok((door, place.address))
+    }
+
+    fn accept(&mut self, listener: &usize) -> io::Result<(usize, SocketAddr)> {
+        self.0.borrow_mut().accept(*listener)
+    }
+
+    fn unlisten(&mut self, listener: usize) {
+        self.0.borrow_mut().unlisten(listener);
+    }
+
+    fn keep_spare(&mut self) {
+        let world = &mut *self.0.borrow_mut();
+        world.kernel.keep_spare(world.now);
+    }
+
+    fn give_up_spare(&mut self) -> bool {
+        let world = &mut *self.0.borrow_mut();
+        world.kernel.give_up_spare(world.now)
+    }
+
     fn watch(&mut self, stream: &mut usize, id: ConnectionId) -> io::Result<()> {
+        let now = self.now();
+        self.0.borrow_mut().kernel.watch(now)?;
         self.with(*stream, |link| link.id = Some(id));
         let mut world = self.0.borrow_mut();
         let has_something =
@@ -228,5 +280,6 @@ impl Io for SimulatedIo {
             link.aborted = abort;
             link.ended.get_or_insert(now);
         });
+        self.0.borrow_mut().kernel.give_back();
     }
 }
