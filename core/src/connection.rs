@@ -22,7 +22,7 @@ pub use raw::{farewell_line, reply_bytes_max};
 use crate::close::{CloseReason, Retry};
 use crate::lifetime::{Direction, Lifetime, Pause, Phase, Silence};
 use crate::policy::{Policy, Protocol};
-use crate::time::{Instant, Now};
+use crate::time::{Instant, Now, OwnInstant};
 use crate::timer::{Before, Timer};
 use speech::{Dialect, Speech};
 use std::time::Duration;
@@ -88,7 +88,9 @@ impl Connection {
             return self.close(now, policy, reason, output);
         }
         self.totals.bytes_in += input.len() as u64;
-        self.lifetime.handle_received(now, policy.minimum_rate, input.len());
+        if let Some(rate) = policy.minimum_rate {
+            self.lifetime.handle_received(now, rate, input.len());
+        }
         match self.dialect(policy) {
             Dialect::Undecided => self.handle_opening(now, policy, input, output),
             Dialect::Raw => self.handle_raw(now, policy, input, output),
@@ -127,7 +129,9 @@ impl Connection {
     ///
     /// The owner first tries what [`Timer::before`] of the timer asks for.
     pub fn handle_timeout(&mut self, now: Now, policy: &Policy, output: &mut impl Output) {
-        let Some((deadline, timer)) = self.poll_timeout(now.stalled, policy) else { return };
+        let Some((deadline, timer)) = self.poll_timeout(now.stalled, policy) else {
+            return;
+        };
         if deadline > now.instant {
             return;
         }
@@ -237,9 +241,8 @@ impl Connection {
         }
     }
 
-    /// What it waits for, its sink or the owner of its session, has moved at `own`, in own time: it may wait from then
-    /// on anew.
-    pub fn handle_sink_progress(&mut self, own: Instant) {
+    /// What it waits for, its sink or the owner of its session, has moved at `own`: it may wait from then on anew.
+    pub fn handle_sink_progress(&mut self, own: OwnInstant) {
         if self.lifetime.phase() == Phase::Open {
             self.lifetime.handle_sink_progress(own, self.awaits_welcome());
         }

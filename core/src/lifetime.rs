@@ -10,7 +10,7 @@ mod exceptions;
 
 use crate::close::CloseReason;
 use crate::policy::{MinimumRate, Policy};
-use crate::time::{Instant, Now};
+use crate::time::{Instant, Now, OwnInstant};
 use exceptions::{Closing, Exceptions, Extra, SinkPause};
 use std::time::Duration;
 
@@ -54,8 +54,8 @@ pub enum Silence {
         timeout: Duration,
         /// How long before that the peer is asked, and how long it has for the answer.
         answer: Duration,
-        /// When it was asked, in own time.
-        asked: Option<Instant>,
+        /// When it was asked.
+        asked: Option<OwnInstant>,
     },
 }
 
@@ -75,8 +75,8 @@ pub enum Direction {
 pub struct Lifetime {
     /// Accept, in real time.
     opened: Instant,
-    /// Accept until the first message is complete, then the last heartbeat; in own time.
-    heard: Instant,
+    /// Accept until the first message is complete, then the last heartbeat.
+    heard: OwnInstant,
     /// What most connections never have.
     extra: Option<Box<Extra>>,
     spoken: bool,
@@ -124,9 +124,9 @@ impl Lifetime {
         self.reason
     }
 
-    /// Accept until the first message is complete, then the last heartbeat; in own time.
+    /// Accept until the first message is complete, then the last heartbeat.
     #[must_use]
-    pub const fn heard(&self) -> Instant {
+    pub const fn heard(&self) -> OwnInstant {
         self.heard
     }
 
@@ -160,6 +160,7 @@ impl Lifetime {
     }
 
     /// The first message is complete: from now on heartbeats count.
+    #[inline]
     pub fn handle_first_message(&mut self, now: Now) {
         if !self.spoken {
             self.spoken = true;
@@ -169,6 +170,7 @@ impl Lifetime {
     }
 
     /// The peer has proved itself alive. Before the first message is complete this moves nothing.
+    #[inline]
     pub fn handle_heartbeat(&mut self, now: Now) {
         if self.spoken {
             self.heard = now.own();
@@ -176,14 +178,16 @@ impl Lifetime {
     }
 
     /// The silence that we caused ends, and counts from now on.
-    pub const fn listen_anew(&mut self, now: Instant) {
+    pub const fn listen_anew(&mut self, now: OwnInstant) {
         self.heard = now;
         self.earlier = true;
     }
 
     /// `bytes` more have arrived.
-    pub fn handle_received(&mut self, now: Now, rate: Option<MinimumRate>, bytes: usize) {
-        let (Some(rate), Some(exceptions)) = (rate, self.exceptions_mut()) else { return };
+    pub fn handle_received(&mut self, now: Now, rate: MinimumRate, bytes: usize) {
+        let Some(exceptions) = self.exceptions_mut() else {
+            return;
+        };
         if let Some(until) = exceptions.rate_until {
             let full = now.own().after(rate.grace);
             exceptions.rate_until = Some(until.after(earned(rate, bytes)).min(full));
@@ -192,10 +196,19 @@ impl Lifetime {
 
     /// The peer has ended its side: from now on only what is left to send keeps the connection.
     pub fn handle_input_end(&mut self, now: Now) {
-        let own = now.own();
-        self.change(|exceptions| {
-            exceptions.input_ended.get_or_insert(own);
-        });
+        if self.phase != Phase::Open {
+            return;
+        }
+        let input_ended = Some(now.own());
+        match self.exceptions_mut() {
+            Some(exceptions) => exceptions.input_ended = exceptions.input_ended.or(input_ended),
+            // Nearly each peer does this once: cheaper than `change`, which looks whether anything is left.
+            None => {
+                let exceptions = Exceptions { input_ended, ..Exceptions::default() };
+                self.extra = Some(Box::new(Extra::Open(exceptions)));
+            }
+        }
+        self.earlier = true;
     }
 
     /// Nothing more is to be sent than what waits already.
@@ -241,7 +254,7 @@ impl Lifetime {
 
     /// What keeps us from reading has moved, at some time: the wait for it counts from then. With `waits` the peer
     /// waits for it too.
-    pub(crate) fn handle_sink_progress(&mut self, own: Instant, waits: bool) {
+    pub(crate) fn handle_sink_progress(&mut self, own: OwnInstant, waits: bool) {
         let pause = self.exceptions_mut().and_then(|exceptions| exceptions.sink_paused.as_mut());
         if let Some(pause) = pause.filter(|pause| !pause.for_share) {
             pause.since = own.max(pause.since);
@@ -284,7 +297,7 @@ impl Lifetime {
     #[must_use]
     pub fn assurance(&self, stalled: Duration, interval: Duration) -> Option<Instant> {
         let pause = self.exceptions()?.sink_paused.as_ref()?;
-        Some(pause.since.max(pause.assured).after(interval).after(stalled))
+        Some(pause.since.max(pause.assured).after(interval).real(stalled))
     }
 
     /// Sets (`Some`) or clears (`None`) a deadline, in the semantics of Go's `SetDeadline`,
@@ -321,14 +334,22 @@ impl Lifetime {
     pub fn enter(&mut self, phase: Phase, until: Option<Instant>) {
         if phase > self.phase {
             self.phase = phase;
-            self.extra = until.map(|until| Box::new(Extra::Ended(Closing { until, discarded: 0 })));
+            let ended = until.map(|until| Extra::Ended(Closing { until, discarded: 0 }));
+            // Most have a box by now, since their peers have ended their side: it is used again.
+            match (ended, self.extra.as_deref_mut()) {
+                (Some(ended), Some(extra)) => *extra = ended,
+                (Some(ended), None) => self.extra = Some(Box::new(ended)),
+                (None, _) => self.extra = None,
+            }
             self.earlier = true;
         }
     }
 
     /// Counts bytes thrown away after the end, and returns how many there are in all.
     pub fn discard(&mut self, bytes: usize) -> usize {
-        let Some(Extra::Ended(closing)) = self.extra.as_deref_mut() else { return 0 };
+        let Some(Extra::Ended(closing)) = self.extra.as_deref_mut() else {
+            return 0;
+        };
         closing.discarded = closing.discarded.saturating_add(bytes);
         closing.discarded
     }

@@ -283,6 +283,13 @@ impl<P: AsRef<[u8]>> Pulse<P> {
         self.confirm_by
     }
 
+    /// Whether nothing is to be sent, now or by and by.
+    #[must_use]
+    pub fn is_quiet(&self) -> bool {
+        let has_outcomes = self.urgent.is_some() || self.is_receipt_due;
+        !has_outcomes && self.sending.unconfirmed() == 0 && !self.sending.is_waiting()
+    }
+
     /// Appends to `out` what is to be sent now: what is urgent first, then messages, as far as the window
     /// allows and until `out` holds `bytes_max`. Whole frames only.
     pub fn poll_transmit(&mut self, now: Instant, bytes_max: usize, out: &mut Vec<u8>) {

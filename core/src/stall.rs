@@ -88,7 +88,7 @@ mod tests {
         guard.handle_sleep(Some(at(90)));
         let now = guard.handle_reading(at(8_000));
         assert_eq!(now.stalled, Duration::from_secs(8));
-        assert_eq!(now.own(), at(0), "whoever could not speak either has lost nothing");
+        assert_eq!(now.own(), Now::at(at(0)).own(), "whoever could not speak either has lost nothing");
         assert_eq!(guard.handle_reading(at(8_001)).stalled, Duration::from_secs(8));
     }
 

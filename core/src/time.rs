@@ -53,11 +53,52 @@ impl std::fmt::Debug for Instant {
     }
 }
 
+/// A point in a shard's own time: real time minus the stalls, in which the shard itself could not listen (see
+/// [`StallGuard`](crate::stall::StallGuard)).
+///
+/// A type of its own, so that nobody takes one for the other: between the two there is only [`Now::own`] and
+/// [`real`](Self::real). As small as an [`Instant`]. It means nothing to another shard, which has had other stalls.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct OwnInstant(Instant);
+
+impl OwnInstant {
+    /// The earliest one.
+    pub const ORIGIN: Self = Self(Instant::ORIGIN);
+
+    /// This instant, moved later by `span` (saturating).
+    #[must_use]
+    pub fn after(self, span: Duration) -> Self {
+        Self(self.0.after(span))
+    }
+
+    /// The own time from `earlier` to this instant; zero if `earlier` is in fact later.
+    #[must_use]
+    pub const fn since(self, earlier: Self) -> Duration {
+        self.0.since(earlier.0)
+    }
+
+    /// When this instant comes in real time, if the shard has `stalled` so long in all by then.
+    #[must_use]
+    pub fn real(self, stalled: Duration) -> Instant {
+        self.0.after(stalled)
+    }
+
+    /// Nanoseconds of own time since the origin.
+    #[must_use]
+    pub const fn as_nanos(self) -> u64 {
+        self.0.as_nanos()
+    }
+}
+
+impl std::fmt::Debug for OwnInstant {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "OwnInstant({:?})", Duration::from_nanos(self.as_nanos()))
+    }
+}
+
 /// The present moment on both of a shard's clocks.
 ///
-/// Promises towards the peer (short deadline, maximum age) count real time. Silence counts the shard's
-/// own time, real time minus the stalls in which the shard itself could not listen (see
-/// [`StallGuard`](crate::stall::StallGuard)).
+/// Promises towards the peer (short deadline, maximum age) count real time. Silence counts the shard's own time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Now {
     /// Real monotonic time.
@@ -75,8 +116,8 @@ impl Now {
 
     /// The shard's own time.
     #[must_use]
-    pub fn own(self) -> Instant {
-        self.instant.before(self.stalled)
+    pub fn own(self) -> OwnInstant {
+        OwnInstant(self.instant.before(self.stalled))
     }
 }
 
@@ -99,6 +140,17 @@ mod tests {
 
     #[test]
     fn an_optional_instant_costs_no_more_than_an_instant() {
-        assert_eq!(size_of::<Option<Instant>>(), 8);
+        assert_eq!((size_of::<Option<Instant>>(), size_of::<Option<OwnInstant>>()), (8, 8));
+    }
+
+    #[test]
+    fn own_time_comes_later_in_real_time_by_the_stalls() {
+        let now = Now { instant: Instant::from_nanos(9), stalled: Duration::from_nanos(4) };
+        assert_eq!(now.own().real(now.stalled), now.instant);
+        assert_eq!(
+            now.own().after(Duration::from_nanos(2)).real(Duration::from_nanos(5)),
+            Instant::from_nanos(12)
+        );
+        assert_eq!(now.own().since(Now::at(Instant::from_nanos(2)).own()), Duration::from_nanos(3));
     }
 }

@@ -7,7 +7,7 @@ use crate::frame::{LifetimeKind, Welcome};
 use crate::lifetime::{Lifetime, Silence};
 use crate::policy::{LifetimePolicy, Policy};
 use crate::pulse::Pulse;
-use crate::time::Instant;
+use crate::time::{Instant, OwnInstant};
 use crate::timer::Timer;
 use std::time::Duration;
 
@@ -33,8 +33,8 @@ pub(super) struct Dialogue {
     pub(super) attachment: Attachment,
     pub(super) interval_ms: u32,
     pub(super) timeout_ms: u32,
-    /// When the peer was asked whether it lives, in own time.
-    pub(super) asked: Option<Instant>,
+    /// When the peer was asked whether it lives.
+    pub(super) asked: Option<OwnInstant>,
     /// What the peer's BYE says.
     pub(super) goodbye: Option<Goodbye>,
     /// As much waits as may: until some of it has left, nothing can be said.
@@ -120,7 +120,7 @@ impl Dialogue {
 
     /// Whether the client, whose messages are on their way in, has waited long enough for a word of ours. Once in each
     /// interval that begins while they come: so nothing has to be kept of when the last one was said.
-    pub(super) fn awaits_word(&self, heard: Instant, now: Instant) -> bool {
+    pub(super) fn awaits_word(&self, heard: OwnInstant, now: OwnInstant) -> bool {
         let interval = u64::from(self.interval_ms.max(1)) * 1_000_000;
         heard.as_nanos() / interval != now.as_nanos() / interval
     }
@@ -130,6 +130,12 @@ impl Dialogue {
         if number == self.pulse.sending().last() + 1 {
             self.pulse.push(payload);
         }
+    }
+
+    /// Whether there is nothing to be sent, and nothing to be asked for.
+    #[inline]
+    pub(super) fn is_quiet(&self) -> bool {
+        self.pulse.is_quiet() && !self.is_behind
     }
 
     /// The question for more messages, if there are more and they could leave.

@@ -45,24 +45,25 @@ pub struct Admission<'a> {
 /// What the owner of a connection has to know.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Event<'a> {
-    /// A message is complete. In the pulse protocol it is to be answered by [`Connection::commit`](super::Connection::commit), perhaps after
-    /// [`Connection::refuse`](super::Connection::refuse).
+    /// A message is complete. In the pulse protocol it is to be answered by [`commit`](super::Connection::commit),
+    /// perhaps after [`refuse`](super::Connection::refuse).
     Message {
         /// Its number: on a raw connection, from 1; else in its session.
         number: u64,
         /// Its bytes, valid during the call.
         payload: &'a [u8],
     },
-    /// The peer has ended its side. The connection stays until the owner says [`Connection::finish`](super::Connection::finish) and
-    /// everything is sent, bounded by the half-close time.
+    /// The peer has ended its side. The connection stays until the owner says
+    /// [`finish`](super::Connection::finish) and everything is sent, bounded by the half-close time.
     InputEnded,
-    /// A client of the pulse protocol wants a session: [`Connection::welcome`](super::Connection::welcome), or an end.
+    /// A client of the pulse protocol wants a session: [`welcome`](super::Connection::welcome), or an end.
     Hello(Hello<'a>),
     /// The client has used what WELCOME told it: an older token is void.
     TokenUsed,
     /// The client has committed or refused our messages up to this number.
     Settled(u64),
-    /// The client's window has room for messages that its owner keeps and [`Connection::load`](super::Connection::load) has not brought yet.
+    /// The client's window has room for messages that its owner keeps and [`load`](super::Connection::load) has not
+    /// brought yet.
     Room {
         /// The session, and the epoch of this connection.
         attachment: Attachment,

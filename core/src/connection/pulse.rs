@@ -144,6 +144,9 @@ impl Connection {
             }
             return;
         }
+        if dialogue.is_quiet() {
+            return;
+        }
         let bytes_max = if waiting == 0 { TRANSMIT_BYTES.min(policy.output_bytes_max) } else { 0 };
         let before = output.transmit().len();
         dialogue.pulse.poll_transmit(now.instant, bytes_max, output.transmit());

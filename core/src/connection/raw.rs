@@ -19,8 +19,7 @@ const NUMBER_DIGITS_MAX: usize = 20;
 impl Connection {
     pub(super) fn handle_raw(&mut self, now: Now, policy: &Policy, input: &[u8], output: &mut impl Output) {
         if !self.lifetime.has_spoken() && self.is_lost(policy, input) {
-            self.speech = Some(Box::new(Speech::Pulse(Dialogue::new(policy))));
-            return self.close(now, policy, CloseReason::RawListener, output);
+            return self.turn_lost_away(now, policy, output);
         }
         if policy.heartbeat == Heartbeat::Any {
             self.lifetime.handle_heartbeat(now);
@@ -40,7 +39,14 @@ impl Connection {
         }
     }
 
+    #[cold]
+    fn turn_lost_away(&mut self, now: Now, policy: &Policy, output: &mut impl Output) {
+        self.speech = Some(Box::new(Speech::Pulse(Dialogue::new(policy))));
+        self.close(now, policy, CloseReason::RawListener, output);
+    }
+
     /// Whether a client of the pulse protocol has come to a listener for raw ones, as far as its first bytes tell.
+    #[inline]
     fn is_lost(&self, policy: &Policy, input: &[u8]) -> bool {
         let is_first = self.totals.bytes_in == input.len() as u64;
         policy.protocol == Protocol::Raw && is_first && input.starts_with(&PREFACE)

@@ -70,12 +70,14 @@ impl Connection {
         self.dialect(policy) == Dialect::Undecided
     }
 
+    #[inline]
     pub(super) fn dialect(&self, policy: &Policy) -> Dialect {
         self.dialect_of(policy, self.speech.as_deref())
     }
 
     /// Nothing kept means raw as soon as the first message is complete: until then the peer may still become
     /// anything.
+    #[inline]
     pub(super) fn dialect_of(&self, policy: &Policy, speech: Option<&Speech>) -> Dialect {
         match (speech, policy.protocol) {
             (Some(Speech::Pulse(_)), _) => Dialect::Pulse,

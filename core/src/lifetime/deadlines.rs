@@ -2,7 +2,7 @@
 
 use super::{Lifetime, Phase, Silence};
 use crate::policy::{LifetimePolicy, Policy};
-use crate::time::{Instant, Now};
+use crate::time::{Instant, Now, OwnInstant};
 use crate::timer::Timer;
 use std::time::Duration;
 
@@ -47,15 +47,17 @@ impl Lifetime {
         self.exceptions().filter(|exceptions| exceptions.input_ended.is_none())?.read_deadline
     }
 
-    /// When the peer's silence leads to something, in own time, and to what.
-    fn silence_limit(&self, policy: &Policy, silence: Silence) -> Option<(Instant, Timer)> {
+    /// When the peer's silence leads to something, and to what.
+    fn silence_limit(&self, policy: &Policy, silence: Silence) -> Option<(OwnInstant, Timer)> {
         if !self.spoken {
             return Some((self.heard.after(policy.first_message), Timer::FirstMessage));
         }
         if silence == Silence::Ours {
             return Some((self.heard.after(policy.sink_stall), Timer::SinkStall));
         }
-        let LifetimePolicy::Long { heartbeat_timeout, .. } = policy.lifetime else { return None };
+        let LifetimePolicy::Long { heartbeat_timeout, .. } = policy.lifetime else {
+            return None;
+        };
         Some(match silence {
             Silence::Ends | Silence::Ours => (self.heard.after(heartbeat_timeout), Timer::Heartbeat),
             Silence::Asks { timeout, answer, asked: None } => {
@@ -69,7 +71,7 @@ impl Lifetime {
     }
 
     fn earliest(&self, stalled: Duration, policy: &Policy, silence: Silence) -> (Instant, Timer) {
-        let real = |own: Instant| own.after(stalled);
+        let real = |own: OwnInstant| own.real(stalled);
         let mut earliest = self.age_limit(policy);
         if !self.is_paused()
             && !self.input_ended()
@@ -77,7 +79,9 @@ impl Lifetime {
         {
             earliest = earliest.min((real(own), timer));
         }
-        let Some(exceptions) = self.exceptions() else { return earliest };
+        let Some(exceptions) = self.exceptions() else {
+            return earliest;
+        };
         let paused = exceptions.is_paused() || exceptions.input_ended.is_some();
         let rate = exceptions.rate_until.filter(|_| !paused);
         let write_deadline = exceptions.write_deadline.filter(|_| exceptions.output_moved.is_some());

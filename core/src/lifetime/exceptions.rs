@@ -1,6 +1,6 @@
 //! What most connections never have in their lifetime, in a box of its own.
 
-use crate::time::Instant;
+use crate::time::{Instant, OwnInstant};
 
 /// What an idle connection has no use for; it costs it one empty pointer.
 #[derive(Debug)]
@@ -18,14 +18,12 @@ pub(super) struct Exceptions {
     pub(super) read_deadline: Option<Instant>,
     pub(super) write_deadline: Option<Instant>,
     pub(super) sink_paused: Option<SinkPause>,
-    /// Own time.
-    pub(super) output_paused: Option<Instant>,
-    /// The last progress of waiting output, in own time.
-    pub(super) output_moved: Option<Instant>,
-    /// Own time.
-    pub(super) input_ended: Option<Instant>,
-    /// Until when the received bytes are enough, in own time.
-    pub(super) rate_until: Option<Instant>,
+    pub(super) output_paused: Option<OwnInstant>,
+    /// The last progress of waiting output.
+    pub(super) output_moved: Option<OwnInstant>,
+    pub(super) input_ended: Option<OwnInstant>,
+    /// Until when the received bytes are enough.
+    pub(super) rate_until: Option<OwnInstant>,
 }
 
 /// A phase after the end.
@@ -36,13 +34,13 @@ pub(super) struct Closing {
     pub(super) discarded: usize,
 }
 
-/// Reading rests until there is room for what the peer sends. Own time.
+/// Reading rests until there is room for what the peer sends.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct SinkPause {
     /// Since when there is none, as far as that counts.
-    pub(super) since: Instant,
+    pub(super) since: OwnInstant,
     /// When the peer was last told that we live though we don't read, or when that began.
-    pub(super) assured: Instant,
+    pub(super) assured: OwnInstant,
     /// The sink may take messages, but no more of this peer's.
     pub(super) for_share: bool,
 }
