@@ -129,9 +129,7 @@ impl Connection {
     ///
     /// The owner first tries what [`Timer::before`] of the timer asks for.
     pub fn handle_timeout(&mut self, now: Now, policy: &Policy, output: &mut impl Output) {
-        let Some((deadline, timer)) = self.poll_timeout(now.stalled, policy) else {
-            return;
-        };
+        let Some((deadline, timer)) = self.poll_timeout(now.stalled, policy) else { return };
         if deadline > now.instant {
             return;
         }

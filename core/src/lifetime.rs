@@ -185,9 +185,7 @@ impl Lifetime {
 
     /// `bytes` more have arrived.
     pub fn handle_received(&mut self, now: Now, rate: MinimumRate, bytes: usize) {
-        let Some(exceptions) = self.exceptions_mut() else {
-            return;
-        };
+        let Some(exceptions) = self.exceptions_mut() else { return };
         if let Some(until) = exceptions.rate_until {
             let full = now.own().after(rate.grace);
             exceptions.rate_until = Some(until.after(earned(rate, bytes)).min(full));
@@ -347,9 +345,7 @@ impl Lifetime {
 
     /// Counts bytes thrown away after the end, and returns how many there are in all.
     pub fn discard(&mut self, bytes: usize) -> usize {
-        let Some(Extra::Ended(closing)) = self.extra.as_deref_mut() else {
-            return 0;
-        };
+        let Some(Extra::Ended(closing)) = self.extra.as_deref_mut() else { return 0 };
         closing.discarded = closing.discarded.saturating_add(bytes);
         closing.discarded
     }

@@ -58,6 +58,19 @@ impl std::fmt::Debug for Instant {
 ///
 /// A type of its own, so that nobody takes one for the other: between the two there is only [`Now::own`] and
 /// [`real`](Self::real). As small as an [`Instant`]. It means nothing to another shard, which has had other stalls.
+///
+/// ```
+/// # use pulsegate_core::time::{Instant, Now};
+/// # use std::time::Duration;
+/// let now = Now { instant: Instant::from_nanos(5), stalled: Duration::from_nanos(2) };
+/// assert!(now.own().real(now.stalled) <= now.instant);
+/// ```
+/// ```compile_fail,E0308
+/// # use pulsegate_core::time::{Instant, Now};
+/// # use std::time::Duration;
+/// let now = Now { instant: Instant::from_nanos(5), stalled: Duration::from_nanos(2) };
+/// assert!(now.own() <= now.instant);
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct OwnInstant(Instant);
 

@@ -55,9 +55,7 @@ impl Lifetime {
         if silence == Silence::Ours {
             return Some((self.heard.after(policy.sink_stall), Timer::SinkStall));
         }
-        let LifetimePolicy::Long { heartbeat_timeout, .. } = policy.lifetime else {
-            return None;
-        };
+        let LifetimePolicy::Long { heartbeat_timeout, .. } = policy.lifetime else { return None };
         Some(match silence {
             Silence::Ends | Silence::Ours => (self.heard.after(heartbeat_timeout), Timer::Heartbeat),
             Silence::Asks { timeout, answer, asked: None } => {
@@ -79,9 +77,7 @@ impl Lifetime {
         {
             earliest = earliest.min((real(own), timer));
         }
-        let Some(exceptions) = self.exceptions() else {
-            return earliest;
-        };
+        let Some(exceptions) = self.exceptions() else { return earliest };
         let paused = exceptions.is_paused() || exceptions.input_ended.is_some();
         let rate = exceptions.rate_until.filter(|_| !paused);
         let write_deadline = exceptions.write_deadline.filter(|_| exceptions.output_moved.is_some());

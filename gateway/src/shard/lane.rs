@@ -4,7 +4,7 @@ use crate::id::ConnectionId;
 use crate::shard::standstill::Standstill;
 use crate::sink::queue::{Batch, SinkQueue};
 use pulsegate_core::close::CloseReason;
-use pulsegate_core::time::Instant;
+use pulsegate_core::time::OwnInstant;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -45,7 +45,7 @@ impl Lane {
     }
 
     /// Since when the sink has no room and takes nothing.
-    pub(crate) fn rests_since(&mut self, own: Instant) -> Option<Instant> {
+    pub(crate) fn rests_since(&mut self, own: OwnInstant) -> Option<OwnInstant> {
         let is_full = self.queue.is_full(self.batch.bytes()) || !self.paused.is_empty();
         self.standstill.observe(is_full, self.queue.taken(), own)
     }
@@ -53,7 +53,7 @@ impl Lane {
     /// Why it has no room for newcomers, who may overrun it, if it has none.
     pub(crate) fn obstacle_of_newcomers(
         &mut self,
-        own: Instant,
+        own: OwnInstant,
         sink_stall: Duration,
     ) -> Option<CloseReason> {
         if self.queue.has_failed() {

@@ -7,7 +7,7 @@ use crate::shard::resting::Resting;
 use crate::shard::standstill::Standstill;
 use pulsegate_core::close::CloseReason;
 use pulsegate_core::frame::Durability;
-use pulsegate_core::time::Instant;
+use pulsegate_core::time::OwnInstant;
 use pulsegate_store::{Attach, Request, Store, SubmitError};
 use std::sync::Arc;
 use std::time::Duration;
@@ -41,8 +41,8 @@ impl Committing for Store {
 /// The sink of a store in memory takes nothing.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Stuck {
-    /// When those are looked for next who have waited too long, in own time.
-    pub(crate) check: Instant,
+    /// When those are looked for next who have waited too long.
+    pub(crate) check: OwnInstant,
     /// The time between two looks.
     pub(crate) every: Duration,
 }
@@ -64,8 +64,8 @@ pub(crate) struct Ledger {
     /// How often the store has taken or answered something.
     moves: u64,
     standstill: Standstill,
-    /// When the store has last answered, in own time.
-    pub(crate) answered: Instant,
+    /// When the store has last answered.
+    pub(crate) answered: OwnInstant,
     /// The store is in memory, and waits for a sink that takes nothing.
     pub(crate) stuck: Option<Stuck>,
     /// Ends that the sink is to hear of after messages that the store has yet to forward.
@@ -91,7 +91,7 @@ impl Ledger {
             doubted: false,
             moves: 0,
             standstill: Standstill::default(),
-            answered: Instant::ORIGIN,
+            answered: OwnInstant::ORIGIN,
             stuck: None,
             held: Held::default(),
             paused: Vec::new(),
@@ -137,7 +137,7 @@ impl Ledger {
     }
 
     /// Since when it takes nothing although much waits for it.
-    pub(crate) fn rests_since(&mut self, own: Instant) -> Option<Instant> {
+    pub(crate) fn rests_since(&mut self, own: OwnInstant) -> Option<OwnInstant> {
         let is_full = self.bytes >= BACKLOG_BYTES_MAX || !self.paused.is_empty();
         self.standstill.observe(is_full, self.moves, own)
     }
@@ -145,7 +145,7 @@ impl Ledger {
     /// Why it has no room for newcomers, whose wishes may overrun it, if it has none.
     pub(crate) fn obstacle_of_newcomers(
         &mut self,
-        own: Instant,
+        own: OwnInstant,
         sink_stall: Duration,
     ) -> Option<CloseReason> {
         if self.closed {
@@ -156,7 +156,7 @@ impl Ledger {
     }
 
     /// The store has answered something.
-    pub(crate) const fn handle_answer(&mut self, own: Instant) {
+    pub(crate) const fn handle_answer(&mut self, own: OwnInstant) {
         self.moves += 1;
         self.answered = own;
     }

@@ -10,7 +10,7 @@ use crate::sink::queue::{From, SinkQueue};
 use crate::stores::Opened;
 use pulsegate_core::close::CloseReason;
 use pulsegate_core::connection::Attachment;
-use pulsegate_core::time::Instant;
+use pulsegate_core::time::OwnInstant;
 use pulsegate_store::{Request, Store};
 use std::sync::Arc;
 use std::time::Duration;
@@ -109,7 +109,7 @@ impl Outlets {
     pub(crate) fn obstacle_of_newcomers(
         &mut self,
         outlet: &Outlet,
-        own: Instant,
+        own: OwnInstant,
         sink_stall: Duration,
     ) -> Option<CloseReason> {
         let (lane, ledger) = match *outlet {
@@ -132,7 +132,12 @@ impl Outlets {
 
     /// Since when this outlet has not moved, or now if it does. With `awaits_answer` somebody waits for an answer of the
     /// store, and not for room.
-    pub(crate) fn moved(&mut self, outlet: &Outlet, awaits_answer: bool, own: Instant) -> Option<Instant> {
+    pub(crate) fn moved(
+        &mut self,
+        outlet: &Outlet,
+        awaits_answer: bool,
+        own: OwnInstant,
+    ) -> Option<OwnInstant> {
         Some(match *outlet {
             Outlet::Discard | Outlet::Echo(_) => return None,
             Outlet::Lane(lane) => self.lanes[lane].rests_since(own).unwrap_or(own),
@@ -142,7 +147,7 @@ impl Outlets {
     }
 
     /// Since when the sink has no room and takes nothing that gets what a store in memory has committed.
-    pub(crate) fn sink_rests_since(&mut self, outlet: &Outlet, own: Instant) -> Option<Instant> {
+    pub(crate) fn sink_rests_since(&mut self, outlet: &Outlet, own: OwnInstant) -> Option<OwnInstant> {
         let Outlet::Ledger { lane: Some(lane), .. } = *outlet else { return None };
         self.lanes[lane].rests_since(own)
     }
@@ -190,7 +195,7 @@ impl Outlets {
     }
 
     /// The ledgers of which those have to be looked for now who have waited too long for a sink that takes nothing.
-    pub(crate) fn check_stuck(&mut self, own: impl FnOnce() -> Instant) -> Vec<usize> {
+    pub(crate) fn check_stuck(&mut self, own: impl FnOnce() -> OwnInstant) -> Vec<usize> {
         if self.ledgers.iter().all(|ledger| ledger.stuck.is_none()) {
             return Vec::new();
         }
@@ -203,8 +208,8 @@ impl Outlets {
         self.ledgers.iter_mut().enumerate().filter_map(is_due).collect()
     }
 
-    /// When [`check_stuck`](Self::check_stuck) is due, in own time.
-    pub(crate) fn next_stuck_check(&self) -> Option<Instant> {
+    /// When [`check_stuck`](Self::check_stuck) is due.
+    pub(crate) fn next_stuck_check(&self) -> Option<OwnInstant> {
         self.ledgers.iter().filter_map(|ledger| Some(ledger.stuck?.check)).min()
     }
 
@@ -224,7 +229,7 @@ impl Outlets {
     }
 
     /// Hands over what the turn has gathered for sinks.
-    pub(crate) fn push(&mut self, mut own: impl FnMut() -> Instant) {
+    pub(crate) fn push(&mut self, mut own: impl FnMut() -> OwnInstant) {
         for lane in &mut self.lanes {
             if !lane.batch.is_empty() {
                 lane.queue.push(self.shard, std::mem::take(&mut lane.batch));

@@ -40,7 +40,7 @@ impl<I: Io> Shard<I> {
 
     /// When [`check_stuck`](Self::check_stuck) is due.
     pub(crate) fn next_stuck_check(&self) -> Option<Instant> {
-        self.outlets.next_stuck_check().map(|own| own.after(self.time.stalled()))
+        self.outlets.next_stuck_check().map(|own| own.real(self.time.stalled()))
     }
 }
 
