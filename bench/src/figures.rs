@@ -6,7 +6,7 @@ use crate::plan::{Kind, Plan};
 use crate::pulse::word;
 use crate::round::Round;
 use crate::statistics::Sorted;
-use pulsegate::text::counted;
+use pulsegate::text::{self, counted};
 use pulsegate_core::close::CloseReason;
 use std::time::Duration;
 
@@ -311,7 +311,7 @@ fn say_verdict(plan: &Plan, round: &Round, has_rules: bool, say: &mut impl FnMut
     if !has_rules {
         return;
     }
-    let limit = humantime::format_duration(limit);
+    let limit = text::duration(limit);
     let early = measured.late.iter().filter(|late| **late < 0).count();
     if measured.late.is_empty() {
         say(

@@ -36,6 +36,7 @@ use floor::Floor;
 use plan::{Kind, Plan};
 use progress::Progress;
 use pulse::Told;
+use pulsegate::text::duration;
 use report::{Measured, Report, Target};
 use room::{Machine, Room, Wish};
 use std::io::Write;
@@ -232,7 +233,6 @@ impl Run {
 
     fn settings(&self, room: &Room, rounds: &[Measured]) -> Vec<(&'static str, String)> {
         let mut settings = vec![("connections", self.order.connections.to_string())];
-        let duration = |span: Duration| humantime::format_duration(span).to_string();
         match self.order.kind {
             Kind::Idle { hold, every } => {
                 settings.push(("for", duration(hold)));

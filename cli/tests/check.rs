@@ -29,7 +29,7 @@ fn a_sound_file_is_told_in_a_line_per_listener() {
           [[listener]]\nlisten = \"[::1]:7374\"\nlifetime = \"short\"\ndeadline = \"30s\"\n\
           framing = \"lines\"\nsink = \"echo\"\n",
         0,
-        "127.0.0.1:7373 long, raw or pulse: first message within 10s, heartbeat timeout 5s, maximum age 1day, \
+        "127.0.0.1:7373 long, raw or pulse: first message within 10s, heartbeat timeout 5s, maximum age 24h, \
          any bytes are a heartbeat, raw chunks and pulse messages to print\n\
          [::1]:7374 short, raw or pulse: first message within 10s, closed after 30s, \
          raw lines and pulse messages to echo\n\

@@ -1,7 +1,7 @@
 //! A listener in one plain sentence: where it listens, and by which rules. For the command line and the log.
 
-use humantime::format_duration;
 use pulsegate::ListenerConfig;
+use pulsegate::text::duration;
 use pulsegate_core::policy::{Framing, Heartbeat, LifetimePolicy, Policy, Protocol};
 use std::fmt;
 
@@ -49,10 +49,10 @@ impl fmt::Display for Summary<'_> {
         let Self(listener) = self;
         let policy = &listener.policy;
         let spoken = spoken(policy);
-        let first_message = format_duration(policy.first_message);
+        let first_message = duration(policy.first_message);
         match policy.lifetime {
             LifetimePolicy::Short { deadline } => {
-                let deadline = format_duration(deadline);
+                let deadline = duration(deadline);
                 write!(
                     f,
                     "{} short, {spoken}: first message within {first_message}, closed after {deadline}",
@@ -60,21 +60,21 @@ impl fmt::Display for Summary<'_> {
                 )?;
             }
             LifetimePolicy::Long { heartbeat_timeout, max_age } => {
-                let (timeout, age) = (format_duration(heartbeat_timeout), format_duration(max_age));
+                let (timeout, age) = (duration(heartbeat_timeout), duration(max_age));
                 write!(
                     f,
                     "{} long, {spoken}: first message within {first_message}, heartbeat timeout {timeout}",
                     listener.listen
                 )?;
                 if let Some(longest) = policy.pulse.heartbeat_timeout_max {
-                    write!(f, ", up to {} on request", format_duration(longest))?;
+                    write!(f, ", up to {} on request", duration(longest))?;
                 }
                 write!(f, ", maximum age {age}")?;
                 heartbeat(policy, f)?;
             }
         }
         if let Some(rate) = policy.minimum_rate {
-            let grace = format_duration(rate.grace);
+            let grace = duration(rate.grace);
             write!(f, ", at least {} bytes per second with a grace of {grace}", rate.bytes_per_second)?;
         }
         write!(f, ", {} to {}", delivered(policy), listener.sink)?;
@@ -113,7 +113,7 @@ mod tests {
     fn the_default_in_a_sentence() {
         check(
             |_| (),
-            "127.0.0.1:7373 long, raw or pulse: first message within 10s, heartbeat timeout 5s, maximum age 1day, \
+            "127.0.0.1:7373 long, raw or pulse: first message within 10s, heartbeat timeout 5s, maximum age 24h, \
              any bytes are a heartbeat, raw chunks and pulse messages to print",
         );
     }
@@ -140,12 +140,12 @@ mod tests {
                 door.policy.pulse.heartbeat_timeout_max = long_wish;
             },
             "127.0.0.1:7373 long, pulse: first message within 10s, heartbeat timeout 5s, up to 5m on request, \
-             maximum age 1day, any frame is a heartbeat, messages to print",
+             maximum age 24h, any frame is a heartbeat, messages to print",
         );
         check(
             |door| door.policy.protocol = Protocol::Auto,
             "127.0.0.1:7373 long, raw or pulse: first message within 10s, heartbeat timeout 5s, \
-             maximum age 1day, any bytes are a heartbeat, raw chunks and pulse messages to print",
+             maximum age 24h, any bytes are a heartbeat, raw chunks and pulse messages to print",
         );
         check(
             |door| {
@@ -154,7 +154,7 @@ mod tests {
                 door.policy.heartbeat = Heartbeat::Line(b"PING"[..].into());
             },
             "127.0.0.1:7373 long, raw or pulse: first message within 10s, heartbeat timeout 5s, \
-             maximum age 1day, only the line \"PING\" or a pulse frame is a heartbeat, \
+             maximum age 24h, only the line \"PING\" or a pulse frame is a heartbeat, \
              raw lines and pulse messages to print",
         );
     }
@@ -174,7 +174,7 @@ mod tests {
                 door.max_per_address = Some(100);
                 door.max_newcomers = Some(10);
             },
-            "127.0.0.1:7373 long, raw: first message within 10s, heartbeat timeout 5s, maximum age 1day, \
+            "127.0.0.1:7373 long, raw: first message within 10s, heartbeat timeout 5s, maximum age 24h, \
              only the line \"PING\" is a heartbeat, at least 100 bytes per second with a grace of 10s, \
              lines to print, at most 1000 connections, at most 100 per address, at most 10 newcomers, \
              reply \"OK {n}\", farewell \"BYE {reason}\"",

@@ -241,7 +241,7 @@ fn values_out_of_range_are_refused() {
     }
     for (key, column, problem, help) in [
         ("drain_within = \"61m\"", 16, "drain_within: 1h 1m is out of range", "give it 0s to 1h"),
-        ("summary_every = \"0s\"", 17, "summary_every: 0s is out of range", "give it 1s to 1day"),
+        ("summary_every = \"0s\"", 17, "summary_every: 0s is out of range", "give it 1s to 24h"),
         (
             "sink_queue_bytes_max = 1",
             24,

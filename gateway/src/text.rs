@@ -1,11 +1,15 @@
-//! What strangers sent, made harmless for a terminal, and moments as text. Knows nothing of where it came from or is
+//! What strangers sent, made harmless for a terminal, and moments and durations as text. Knows nothing of where it came from or is
 //! shown.
 
-use std::fmt::{Display, Write};
+use std::fmt::{self, Display, Write};
 use std::time::{Duration, SystemTime};
 
 /// The last second of the year 9999, since 1970-01-01 UTC.
 const TIME_SECONDS_MAX: u64 = 253_402_300_799;
+/// A day, in seconds.
+const DAY: u64 = 24 * 3600;
+/// A year of 365.25 days, in seconds: what a configuration means by it.
+const YEAR: u64 = 31_557_600;
 
 /// Text as it is, its last line end left out, everything else escaped.
 #[must_use]
@@ -76,7 +80,57 @@ pub fn json_line(value: &serde_json::Value) -> String {
 pub fn utc(time: SystemTime) -> impl Display {
     let last = Duration::new(TIME_SECONDS_MAX, 999_000_000);
     let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().min(last);
-    humantime::format_rfc3339_millis(SystemTime::UNIX_EPOCH + since)
+    Utc { days: since.as_secs() / DAY, seconds: since.as_secs() % DAY, millis: since.subsec_millis() }
+}
+
+/// A moment since 1970-01-01.
+struct Utc {
+    days: u64,
+    seconds: u64,
+    millis: u32,
+}
+
+impl Utc {
+    /// Year, month and day in the calendar. Counted from a first of March, so that a leap day ends a year, and in whole
+    /// cycles of 400 years (H. Hinnant, "chrono-compatible low-level date algorithms").
+    const fn date(&self) -> (u64, u64, u64) {
+        let since_march = self.days + 719_468;
+        let (cycle, day) = (since_march / 146_097, since_march % 146_097);
+        let year = (day - day / 1460 + day / 36_524 - day / 146_096) / 365;
+        let day = day - (365 * year + year / 4 - year / 100);
+        let month = (5 * day + 2) / 153;
+        let year = cycle * 400 + year;
+        let day = day - (153 * month + 2) / 5 + 1;
+        if month < 10 { (year, month + 3, day) } else { (year + 1, month - 9, day) }
+    }
+}
+
+impl Display for Utc {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (year, month, day) = self.date();
+        let (hour, minute, second) = (self.seconds / 3600, self.seconds / 60 % 60, self.seconds % 60);
+        write!(f, "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{:03}Z", self.millis)
+    }
+}
+
+/// A duration as it is written in a configuration: `250ms`, `1m 30s`, `24h`, `7days`, `10years`. Hours are counted up to
+/// two days, and years are named only where they are whole.
+#[must_use]
+pub fn duration(span: Duration) -> String {
+    let (seconds, nanos) = (span.as_secs(), u64::from(span.subsec_nanos()));
+    if seconds > 0 && seconds.is_multiple_of(YEAR) && nanos == 0 {
+        return counted(seconds / YEAR, "year").replace(' ', "");
+    }
+    let days = if seconds < 2 * DAY { 0 } else { seconds / DAY };
+    let rest = seconds - days * DAY;
+    let mut parts = vec![(days, "days"), (rest / 3600, "h"), (rest / 60 % 60, "m"), (rest % 60, "s")];
+    parts.extend([(nanos / 1_000_000, "ms"), (nanos / 1000 % 1000, "us"), (nanos % 1000, "ns")]);
+    let parts: Vec<_> = parts
+        .into_iter()
+        .filter(|(count, _)| *count > 0)
+        .map(|(count, unit)| format!("{count}{unit}"))
+        .collect();
+    if parts.is_empty() { "0s".to_owned() } else { parts.join(" ") }
 }
 
 /// Two digits for each byte.
@@ -88,6 +142,7 @@ pub fn hex(payload: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     #[test]
     fn what_hides_or_turns_text_is_escaped() {
@@ -119,6 +174,37 @@ mod tests {
         assert_eq!(utc(epoch + last).to_string(), "9999-12-31T23:59:59.000Z");
         assert_eq!(utc(epoch + last + second).to_string(), "9999-12-31T23:59:59.999Z");
         assert_eq!(utc(epoch + Duration::from_secs(1 << 60)).to_string(), "9999-12-31T23:59:59.999Z");
+    }
+
+    #[test]
+    fn durations_are_shown_as_they_are_written() {
+        let seconds = Duration::from_secs;
+        for (span, shown) in [
+            (Duration::ZERO, "0s"),
+            (Duration::from_nanos(1_002_003), "1ms 2us 3ns"),
+            (seconds(90), "1m 30s"),
+            (seconds(DAY), "24h"),
+            (seconds(2 * DAY - 1), "47h 59m 59s"),
+            (seconds(2 * DAY), "2days"),
+            (seconds(7 * DAY + 3600), "7days 1h"),
+            (seconds(YEAR), "1year"),
+            (seconds(10 * YEAR), "10years"),
+            (seconds(365 * DAY), "365days"),
+        ] {
+            assert_eq!(duration(span), shown);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_shown_is_what_another_makes_of_it_and_reads_again(
+            seconds in 0..=TIME_SECONDS_MAX, nanos in 0..1_000_000_000_u32,
+        ) {
+            let span = Duration::new(seconds, nanos);
+            let time = SystemTime::UNIX_EPOCH + span;
+            prop_assert_eq!(utc(time).to_string(), humantime::format_rfc3339_millis(time).to_string());
+            prop_assert_eq!(humantime::parse_duration(&duration(span)), Ok(span));
+        }
     }
 
     #[test]

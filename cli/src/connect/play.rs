@@ -4,7 +4,7 @@
 use super::journal::{say, seconds};
 use super::lines::{Lines, shown};
 use super::plan::{Next, Plan};
-use pulsegate::text::counted;
+use pulsegate::text::{self, counted};
 use std::io;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -224,7 +224,7 @@ impl<'a> Play<'a> {
             }
             Next::Silence => {
                 self.due = later(now, self.plan.pause);
-                say(format_args!("silent for {}", humantime::format_duration(self.plan.pause)))?;
+                say(format_args!("silent for {}", text::duration(self.plan.pause)))?;
             }
             Next::End => {}
         }

@@ -6,7 +6,7 @@ use crate::check::refused;
 use anyhow::Context;
 use nix::sys::signal::Signal;
 use pulsegate::config::{Config, KeptPlaces, ListenerConfig};
-use pulsegate::text::counted;
+use pulsegate::text::{self, counted};
 use pulsegate::{Control, Counts, Gateway, RunError, StartError};
 use pulsegate_config::Summary as Rules;
 use std::net::SocketAddr;
@@ -46,7 +46,7 @@ pub(super) fn run_gateway(
     let (outcome, forced) = runtime.block_on(control(gateway, config, &log, signals))?;
     let counts = of.counts();
     tracing::info!(
-        ran = %humantime::format_duration(Duration::from_secs(started.elapsed().as_secs())),
+        ran = text::duration(Duration::from_secs(started.elapsed().as_secs())),
         accepted = counts.accepted,
         messages = counts.messages,
         ended = %counts.reasons_phrase(),
@@ -112,7 +112,7 @@ async fn control(
 fn handle_signal(name: Signal, count: u32, config: &Config, control: &Control) {
     if count == 1 {
         let open = control.counts().open();
-        let within = humantime::format_duration(config.drain_within);
+        let within = text::duration(config.drain_within);
         tracing::info!(
             "{name}: draining {} within {within}; again to end at once",
             counted(open, "connection")

@@ -4,6 +4,7 @@
 mod store;
 
 use super::{Config, ListenerConfig, STORE};
+use crate::text::duration;
 use pulsegate_core::frame::MESSAGE_BYTES_MAX;
 use pulsegate_core::policy::{self, Framing, Heartbeat, PolicyError, Protocol};
 use std::ops::RangeInclusive;
@@ -48,7 +49,7 @@ pub const SESSIONS_MAX: u64 = 1_000_000_000;
 pub const RETENTION_BYTES: Sizes = Sizes { bounds: 1 << 20..=1 << 50, said: "1MiB to 1PiB" };
 /// The shortest time that a store counts in: of keeping messages, and of quotas.
 pub const STORE_TIME_MIN: Duration = Duration::from_secs(1);
-/// The longest time that messages are kept: ten years, each of 365.25 days as `humantime` has it.
+/// The longest time that messages are kept: ten years, each of 365.25 days.
 pub const RETENTION_AGE_MAX: Duration = Duration::from_secs(10 * 31_557_600);
 /// The smallest and the largest quota of a session, in bytes; besides, one message has to fit in.
 pub const QUOTA_BYTES: Sizes = Sizes { bounds: 65..=1 << 50, said: "65 bytes to 1PiB" };
@@ -294,9 +295,8 @@ fn within(field: &'static str, value: Duration, min: Duration, max: Duration) ->
     if (min..=max).contains(&value) {
         return Ok(());
     }
-    let problem = format!("{} is out of range", humantime::format_duration(value));
-    let bounds =
-        format!("give it {} to {}", humantime::format_duration(min), humantime::format_duration(max));
+    let problem = format!("{} is out of range", duration(value));
+    let bounds = format!("give it {} to {}", duration(min), duration(max));
     Err(fault(field, &problem, &bounds))
 }
 

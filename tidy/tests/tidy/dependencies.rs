@@ -31,6 +31,7 @@ const PROGRAM: &[&str] = &[
     "bytesize",
     "clap",
     "hdrhistogram",
+    "humantime",
     "serde",
     "tokio",
     "toml",
