@@ -9,6 +9,7 @@ mod lines;
 mod plan;
 mod play;
 mod session;
+mod stuck;
 
 use dial::Dialled;
 use plan::Plan;
@@ -85,6 +86,8 @@ impl Args {
     /// When there is no connection, or stdout can't be written to.
     pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let with_session = [SignalKind::interrupt(), SignalKind::terminate()];
+        stuck::watch(if self.id.is_some() { &with_session } else { &with_session[..1] })?;
         let code = match self.id {
             Some(id) => runtime.block_on(session::run(&self.address, id, self.outbox)),
             None => {

@@ -4,8 +4,8 @@
 
 mod common;
 
-use common::PATIENCE;
 use common::program::{Ended, Program};
+use common::{PATIENCE, wait_until};
 use socket2::{Domain, SockRef, Socket, Type};
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -275,4 +275,31 @@ fn a_gateway_that_has_stopped_holds_up_nobody_who_interrupts() {
         assert_eq!(ended.code, Some(130), "{ended:#?}");
         assert_said(&ended, "0 messages committed, 1 not");
     }
+}
+
+#[test]
+fn an_output_that_takes_nothing_keeps_no_signal_from_being_heard() {
+    let (_gateway, address) = Program::serve(&["--sink", "discard"]);
+    for (signal, flags) in [("TERM", &["--id", "stuck"][..]), ("INT", &["--raw", "--every", "0s"])] {
+        let mut program = {
+            let mut command = Command::new("sh");
+            // What it writes goes into a pipe that is full already, and that nobody reads.
+            command.args([
+                "-c",
+                "exec 3>&1; dd if=/dev/zero bs=64k count=1 2>/dev/null >&3; exec \"$0\" \"$@\"",
+            ]);
+            command.args([env!("CARGO_BIN_EXE_pulsegate"), "connect", &address.to_string()]).args(flags);
+            Program::start_unread(command)
+        };
+        wait_until("it is stuck in a write", || is_stuck(program.id()));
+        program.signal(signal);
+        assert_eq!(program.wait(), Some(130), "{signal}: {}", program.stderr());
+        assert!(program.stderr().contains("standard output takes nothing"), "{}", program.stderr());
+    }
+}
+
+/// Whether the process is `pulsegate` already, and its first thread waits for room in a pipe.
+fn is_stuck(process: u32) -> bool {
+    let read = |name: &str| std::fs::read_to_string(format!("/proc/{process}/{name}")).unwrap_or_default();
+    read("comm").trim() == "pulsegate" && read("wchan").contains("pipe")
 }

@@ -1,0 +1,37 @@
+//! A watch over the end of `connect`: where standard output takes nothing, a signal can't be told there any more, and it
+//! ends the program all the same. Must not know: what the client does until then.
+
+use super::play::EXIT_INTERRUPTED;
+use std::io::Write;
+use std::time::Duration;
+use tokio::signal::unix::{SignalKind, signal};
+
+/// So long after a signal the program has ended by itself, unless it is stuck: longer than its goodbye takes.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// Starts a thread that ends the program some time after it was told to end, if it is still there. Only signals that
+/// the client takes too may be named, since their default action is gone.
+///
+/// # Errors
+/// When there is no thread, or signals can't be taken.
+pub(super) fn watch(signals: &[SignalKind]) -> std::io::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let taken = {
+        let _within = runtime.enter();
+        signals.iter().map(|kind| signal(*kind)).collect::<Result<Vec<_>, _>>()?
+    };
+    let wait = move || {
+        runtime.block_on(async {
+            let mut signals = tokio::task::JoinSet::new();
+            for mut signal in taken {
+                signals.spawn(async move { signal.recv().await });
+            }
+            signals.join_next().await;
+            tokio::time::sleep(PATIENCE).await;
+        });
+        // Nobody may read this either, and then it isn't waited for.
+        let _ = writeln!(std::io::stderr(), "pulsegate: interrupted while standard output takes nothing");
+        std::process::exit(EXIT_INTERRUPTED.into());
+    };
+    std::thread::Builder::new().name("watch".to_owned()).spawn(wait).map(drop)
+}
