@@ -212,6 +212,9 @@ fn explain(error: ReadError) -> anyhow::Error {
         ReadError::Forbidden(_) => "run this as the user that the gateway runs as",
         ReadError::Older(_) => "start a gateway of this version on it, which brings it up to date",
         ReadError::Newer(_) => "use the pulsegate that has made it",
+        ReadError::Sqlite(_) if error.is_damage() => {
+            "its file is damaged: stop the gateway, and put a backup in its place"
+        }
         ReadError::Sqlite(_) => {
             "read it as the user that the gateway runs as; if that is so, look at the gateway's log"
         }

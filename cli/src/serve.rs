@@ -190,7 +190,11 @@ impl Args {
         let said = [self.gateway.data_dir.is_some(), self.gateway.durability.is_some()];
         let idle = STORE_KEYS.into_iter().zip(said).find(|(_, is_said)| *is_said);
         if let (Some((key, _)), false) = (idle, config.has_store()) {
-            anyhow::bail!(in_flags(&without_store(key)));
+            let mut fault = without_store(key);
+            if self.config.is_none() {
+                fault.mend = "add --sink store, or take it out".to_owned();
+            }
+            anyhow::bail!(in_flags(&fault));
         }
         Ok(config)
     }
@@ -426,12 +430,12 @@ mod tests {
             (
                 "--protocol pulse --data-dir ./data",
                 "--data-dir: no listener has the sink store, so that nothing is kept on disk; \
-                 set the sink of a listener to store, or take it out",
+                 add --sink store, or take it out",
             ),
             (
                 "--durability os",
                 "--durability: no listener has the sink store, so that nothing is kept on disk; \
-                 set the sink of a listener to store, or take it out",
+                 add --sink store, or take it out",
             ),
             ("--drain-within 2h", "--drain-within: 2h is out of range; give it 0s to 1h"),
             (

@@ -162,6 +162,7 @@ fn an_address_in_use_is_said_and_the_exit_code_is_one() {
         let said = second.stderr();
         assert!(said.contains(&format!("can't listen on {address}")), "{said}");
         assert!(said.contains("in use"), "{said}");
+        assert!(said.contains("; stop the program that listens there, or listen on another port"), "{said}");
     }
     let client = connect(shared);
     assert!(is_quiet(&client), "the first goes on");

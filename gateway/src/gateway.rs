@@ -31,7 +31,7 @@ pub enum StartError {
     #[error(transparent)]
     Config(#[from] ConfigFault),
     /// An address can't be listened on.
-    #[error("can't listen on {address}: {error}")]
+    #[error("can't listen on {address}: {error}{}", listen_mend(.error))]
     Listen {
         /// The address.
         address: SocketAddr,
@@ -44,6 +44,16 @@ pub enum StartError {
     /// The kernel gave no poller, timer or thread.
     #[error("the kernel denies what a shard needs{}", kernel_mend(.0))]
     Kernel(#[from] io::Error),
+}
+
+/// What to do where an address can't be had.
+fn listen_mend(error: &io::Error) -> &'static str {
+    match error.raw_os_error().map(Errno::from_raw) {
+        Some(Errno::EADDRINUSE) => "; stop the program that listens there, or listen on another port",
+        Some(Errno::EADDRNOTAVAIL) => "; give an address of this machine, or 0.0.0.0 for all of them",
+        Some(Errno::EACCES) => "; ports below 1024 take a privilege: choose a higher one",
+        _ => "",
+    }
 }
 
 /// What to do where the kernel has no descriptor.

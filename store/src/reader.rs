@@ -4,7 +4,7 @@
 use crate::files::{self, Identity};
 use crate::migration::schema_version;
 use crate::schema::SCHEMA_VERSION;
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::{Connection, ErrorCode, OpenFlags};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -37,6 +37,15 @@ pub enum ReadError {
     /// SQLite can't read it.
     #[error("can't read the store: {0}")]
     Sqlite(#[from] rusqlite::Error),
+}
+
+impl ReadError {
+    /// Whether the file itself is at fault: what stands in it is no store, or is damaged.
+    #[must_use]
+    pub fn is_damage(&self) -> bool {
+        let Self::Sqlite(error) = self else { return false };
+        matches!(error.sqlite_error_code(), Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt))
+    }
 }
 
 /// A committed message.
