@@ -54,23 +54,27 @@ const PAUSE: Duration = Duration::from_millis(500);
 const KNOCK: Duration = Duration::from_secs(5);
 
 const EXAMPLES: &str = "\
-Examples:
-  pulsegate bench idle 127.0.0.1:7373 --connections 5000 --for 2s --pid $(pidof pulsegate)
-      How much memory the server needs for each of 5,000 connections that do nothing. A server that ends silent ones,
-      as `pulsegate serve` does after 5s, has to wait longer than this takes.
-  pulsegate bench beat 127.0.0.1:7373 --connections 10000 --every 1s --pid PID --null
-      What a heartbeat costs the server, also as a multiple of the least that is possible.
+Examples, against `pulsegate serve --sink discard --long 1m` but for the third:
+  pulsegate bench idle 127.0.0.1:7373 --for 2s --pid $(pidof pulsegate)
+      How much memory the server needs for each of 10,000 connections that do
+      nothing.
+  pulsegate bench beat 127.0.0.1:7373 --every 1s --pid PID --null
+      What a heartbeat costs the server, also as a multiple of the least that
+      is possible.
   pulsegate bench reap 127.0.0.1:7373 --timeout 5s --html reap.html
-      Whether clients that fall silent are ended after 5 s: how late, how many too early.
-  pulsegate bench exchange 127.0.0.1:7374 --connections 256 --window 8 --pid PID
-      How many messages per second a pulse listener commits, and how long each takes from send to receipt.
-  pulsegate bench exchange 127.0.0.1:7374 --rate 20000
-      How long receipts take at 20,000 messages per second, counted from when each message was due.
+      Whether clients that fall silent are ended after 5 s: how late, how many
+      too early.
+  pulsegate bench exchange 127.0.0.1:7373 --connections 256 --window 8
+      How many messages per second a pulse listener commits, and how long each
+      takes from send to receipt.
+  pulsegate bench exchange 127.0.0.1:7373 --rate 20000
+      How long receipts take at 20,000 messages per second, counted from when
+      each message was due.
 
 Sizes and durations have units: 32, 1KiB, 250ms, 10s, 1m 30s.
 
-Exit codes: 0 measured; 1 it went wrong; 2 wrong arguments, or too little room for them;
-3 measured, but not valid: what spoils it is said.";
+Exit codes: 0 measured; 1 it went wrong; 2 wrong arguments, or too little room
+for them; 3 measured, but not valid: what spoils it is said.";
 
 /// What to measure.
 #[derive(clap::Args, Debug)]

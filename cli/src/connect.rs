@@ -23,19 +23,22 @@ use tokio::signal::unix::{SignalKind, signal};
 const EXAMPLES: &str = "\
 Examples:
   pulsegate connect 127.0.0.1:7373 --id sensor-7
-      Each line of the input becomes a message. The client says when it is sent,
-      received (the gateway has committed it, in its memory or on its disk) and confirmed (the gateway knows
-      that we know), and what the gateway sends. It comes back by itself and
-      goes on, and at the end of the input it waits until all is settled, up to 30 s.
-      Ctrl-C ends it within a second, and says what is not settled; a second one ends it at once.
+      Each line of the input becomes a message. The client says when it is
+      sent, received (the gateway has committed it, in its memory or on its
+      disk) and confirmed (the gateway knows that we know), and what the
+      gateway sends. It comes back by itself and goes on, and at the end of the
+      input it waits until all is settled, up to 30 s. Ctrl-C ends it within a
+      second, and says what is not settled; a second one ends it at once.
   pulsegate connect 127.0.0.1:7373 --id sensor-7 --outbox sensor-7.outbox
       The same, and what was read is kept in a file until it is settled.
-  pulsegate connect 127.0.0.1:7373 --raw --count 10 --every 2s --pause 24s --repeat 2
+  pulsegate connect 127.0.0.1:7373 --raw --every 2s --pause 24s --repeat 2
       Ten messages, 24 s of silence, and the same again. A gateway with a
       heartbeat timeout of 5 s ends the connection 5 s after the tenth.
 
-Exit codes: 0 everything was sent (with --id: and committed); 1 no connection, or no gateway of the pulse
-protocol at its other end; 2 wrong arguments; 3 the server ended the connection before, or a message was not committed; 130 interrupted.";
+Exit codes: 0 everything was sent (with --id: and committed); 1 no connection,
+or no gateway of the pulse protocol at its other end; 2 wrong arguments; 3 the
+server ended the connection before, or a message was not committed; 130
+interrupted.";
 
 /// The arguments of `pulsegate connect`.
 #[derive(clap::Args)]

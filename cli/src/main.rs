@@ -79,6 +79,22 @@ fn main() -> ExitCode {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use clap::CommandFactory;
+
+    /// The texts behind the options, of a command and those below it.
+    fn texts(command: &clap::Command) -> Vec<String> {
+        let own = command.get_after_help().map(ToString::to_string);
+        own.into_iter().chain(command.get_subcommands().flat_map(texts)).collect()
+    }
+
+    #[test]
+    fn help_fits_into_eighty_columns() {
+        let texts = texts(&Cli::command());
+        assert!(texts.len() >= 4, "serve, connect, messages and bench have examples");
+        for line in texts.iter().flat_map(|text| text.lines()) {
+            assert!(line.chars().count() < 80, "it would be wrapped in the middle: {line:?}");
+        }
+    }
 
     #[test]
     fn a_dumb_terminal_and_who_wants_none_get_no_colours() {

@@ -26,19 +26,25 @@ Durations have a unit: 250ms, 10s, 1m 30s, 24h.
 
 Examples:
   pulsegate serve
-      Listen on 127.0.0.1:7373; keep a connection while bytes come at least every 5s.
-  pulsegate serve --listen 0.0.0.0:9000 --long 1m --framing lines --heartbeat PING
+      Listen on 127.0.0.1:7373; keep a connection while bytes come at least
+      every 5s.
+  pulsegate serve --long 1m --framing lines --heartbeat PING
       Keep a connection while the line PING comes at least every minute.
   pulsegate serve --listen 0.0.0.0:9000 --short 30s --sink echo
-      End every connection 30s after it was accepted, and send back what it sends.
+      End every connection 30s after it was accepted, and send back what it
+      sends.
   pulsegate serve --protocol auto --sink store --data-dir ./data
-      Speak the pulse protocol to who begins with it, and keep all messages in a store on disk.
+      Speak the pulse protocol to who begins with it, and keep all messages in
+      a store on disk.
   pulsegate serve --config pulsegate.toml --log json
-      Everything from a file, but the log as JSON. `pulsegate check` validates a file.
+      Everything from a file, but the log as JSON. `pulsegate check` validates
+      a file.
 
-SIGTERM or SIGINT drains: newcomers are told to come back, connections are ended over --drain-within. A second one,
-at least half a second after the first, ends at once. SIGQUIT ends on the spot; SIGHUP and others are ignored.
-The log goes to stderr; PULSEGATE_LOG=debug has a line for each connection that ended.";
+SIGTERM or SIGINT drains: newcomers are told to come back, connections are
+ended over --drain-within. A second one, at least half a second after the
+first, ends at once. SIGQUIT ends on the spot; SIGHUP and others are ignored.
+The log goes to stderr; PULSEGATE_LOG=debug has a line for each connection that
+ended.";
 
 /// Where the settings come from.
 #[derive(clap::Args, Debug)]

@@ -14,7 +14,8 @@ fn one_address_alone_keeps_nobody_out_and_it_is_said_what_to_do_for_a_proxy() {
     let patient = ["--shards", "1", "--long", "60s", "--first-message", "60s"];
     let args = [&patient[..], &["--sink", "discard", "--max-connections", "8"]].concat();
     let (program, address) = Program::serve(&args);
-    assert!(program.stderr().contains("the last 2 are kept for addresses that hold fewer than 4"));
+    let room = "at most 8 connections in all, the last 2 only for addresses that have fewer than 4";
+    wait_until("it is said for how many there is room", || program.stderr().contains(room));
     let crowd: Vec<_> = (0..8).map(|_| connect_from([127, 0, 0, 2], address)).collect();
     wait_until("six stay", || crowd.iter().filter(|client| is_quiet(client)).count() == 6);
     let others = [3, 4].map(|last| connect_from([127, 0, 0, last], address));

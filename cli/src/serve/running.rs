@@ -60,19 +60,26 @@ pub(super) fn run_gateway(
 fn what_runs(config: &Config, gateway: &Gateway) -> (Vec<String>, Vec<String>) {
     let line = |(listener, address): (&ListenerConfig, &SocketAddr)| {
         let listener = ListenerConfig { listen: *address, ..listener.clone() };
-        let places = gateway.max_connections();
-        let kept = listener.kept_places(places).map_or_else(String::new, |KeptPlaces { count, few }| {
-            let verb = if count == 1 { "is" } else { "are" };
-            format!("; the last {count} {verb} kept for addresses that hold fewer than {few}")
-        });
-        format!(
-            "listening on {}, at most {} in all{kept}",
-            Rules(&listener),
-            counted(places as u64, "connection")
-        )
+        format!("listening on {}", Rules(&listener))
     };
-    let lines = config.listeners.iter().zip(gateway.addresses()).map(line).collect();
-    (gateway.warnings().to_vec(), lines)
+    let lines = config.listeners.iter().zip(gateway.addresses()).map(line);
+    (gateway.warnings().to_vec(), lines.chain(places(config, gateway)).collect())
+}
+
+/// For how many there is room, and which places not everybody gets.
+fn places(config: &Config, gateway: &Gateway) -> Vec<String> {
+    let all = gateway.max_connections();
+    let in_all = format!("at most {} in all", counted(all as u64, "connection"));
+    let kept = |listener: &ListenerConfig| {
+        let KeptPlaces { count, few } = listener.kept_places(all)?;
+        Some(format!("the last {count} only for addresses that have fewer than {few}"))
+    };
+    if let [listener] = config.listeners.as_slice() {
+        return vec![kept(listener).map_or_else(|| in_all.clone(), |kept| format!("{in_all}, {kept}"))];
+    }
+    let listeners = config.listeners.iter().zip(gateway.addresses());
+    let of_each = listeners.filter_map(|(listener, address)| Some(format!("{address}: {}", kept(listener)?)));
+    std::iter::once(in_all).chain(of_each).collect()
 }
 
 /// Waits for signals and sums up, until the gateway has ended. Says, too, whether it was ended by force.
