@@ -67,13 +67,14 @@ impl<I: Io> Shard<I> {
         self.serve(id, |served| served.end(now, reason));
     }
 
-    /// Lets those read on that a full sink or store has held back.
+    /// Lets those read on that a full sink or store has held back: in their order, and before those who have just been
+    /// read and would be read on.
     fn resume_held_back(&mut self) {
         let now = self.now();
-        for id in self.outlets.take_released() {
+        for id in self.outlets.take_released().into_iter().rev() {
             self.serve(id, |served| {
                 served.act(now, |connection, policy, _| connection.resume(now, policy, Pause::Sink));
-                served.list();
+                served.list_first();
                 served.reconcile(now);
             });
         }

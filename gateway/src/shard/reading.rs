@@ -60,7 +60,14 @@ impl<I: Io> Served<'_, I> {
     /// Reads it, if it wants to be read, until there is nothing more or it has had its share.
     pub(crate) fn read(&mut self, reach: Reach) {
         let buffer = std::mem::take(&mut self.buffer);
-        let finished = (0..READS_AT_ONCE).any(|_| !self.read_once(reach, buffer));
+        let mut finished = false;
+        for reads in 0..READS_AT_ONCE {
+            // If it has filled the queue itself, it waits behind all others who wait.
+            if finished || reads > 0 && self.obstacle() == Some(CloseReason::SinkStalled) {
+                break;
+            }
+            finished = !self.read_once(reach, buffer);
+        }
         self.buffer = buffer;
         if !finished {
             self.list();

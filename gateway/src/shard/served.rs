@@ -104,6 +104,14 @@ impl<'a, I: Io> Served<'a, I> {
         }
     }
 
+    /// The same, before all others.
+    pub(crate) fn list_first(&mut self) {
+        if self.entry.marks.input != Input::Listed && !self.is_over() {
+            self.entry.marks.input = Input::Listed;
+            self.agenda.listed.push_front(self.id);
+        }
+    }
+
     /// Tells the sink, if there is one, that it was accepted.
     pub(crate) fn announce(&mut self) {
         if let Some(lane) = self.listener.lane() {

@@ -56,6 +56,26 @@ fn who_sends_most_does_not_keep_those_waiting_who_are_held_back() {
 }
 
 #[test]
+fn who_fills_the_queue_each_time_comes_after_those_who_are_held_back_with_it() {
+    let mut simulation = Simulation::new(0);
+    let (loud, quiet) = (simulation.connect_from(DOOR, 1), simulation.connect_from(DOOR, 2));
+    for _ in 0..2 {
+        flood(&mut simulation, loud);
+        simulation.turn();
+    }
+    simulation.model.say(quiet, b"quiet\n");
+    simulation.turn();
+    for _ in 0..3 {
+        flood(&mut simulation, loud);
+        simulation.serve_sink(usize::MAX);
+        simulation.advance(Duration::ZERO);
+    }
+    simulation.serve_sink(usize::MAX);
+    assert_eq!(simulation.model.lines_at_sink(quiet), 1);
+    assert!(simulation.model.lines_at_sink(loud) > 200, "it is heard too");
+}
+
+#[test]
 fn a_sink_that_takes_nothing_ends_those_who_are_held_back() {
     let (mut simulation, loud, quiet) = one_held_back();
     simulation.advance(SINK_STALL - TICK);
