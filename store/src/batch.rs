@@ -1,31 +1,23 @@
-//! One batch: one transaction in which requests are judged and carried out, and the replies that are due when it
-//! has been committed. Knows neither threads nor faults: after an error all of its state is void.
+//! One batch: one transaction in which requests are judged by the rules of sessions and carried out, and the replies
+//! that are due when it has been committed. Knows neither threads nor faults: after an error all of its state is void.
 
-mod attaching;
+mod applying;
 mod deleted;
-mod messages;
-mod outgoing;
 mod upkeep;
 
 use crate::config::StoreConfig;
-use crate::sessions::Sessions;
-use crate::shares::Shares;
+use crate::rows;
 use crate::tickets::{Present, Tickets};
 use crate::warnings::Losses;
-use pulsegate_core::frame::{CURSOR_MAX, Durability};
-use pulsegate_sessions::{Attachment, Moment, Reply, Request, Seat, Source};
+use pulsegate_core::frame::Durability;
+use pulsegate_sessions::{Effect, MESSAGE_BYTES, Moment, Reply, Request, Seat, Sessions, Sums};
 use rusqlite::{CachedStatement, Connection, Transaction, TransactionBehavior};
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
-/// What a message counts beside its payload, in bytes.
-const MESSAGE_BYTES: u64 = 64;
 /// What stands for the session of a client that has none.
 const NO_SESSION: u64 = 0;
 /// How many sessions may be changed by hints before they are written.
 const HINTED_MAX: usize = 4096;
-
-/// The highest number that a message may have, and that a peer may claim (PROTOCOL.md section 9): that of the database.
-const NUMBER_MAX: u64 = CURSOR_MAX;
 
 /// How much the messages are; the table `totals` has this as well.
 #[derive(Debug)]
@@ -37,35 +29,15 @@ pub(crate) struct Totals {
     next: u64,
 }
 
-impl Totals {
-    /// Stores a message as the newest. Returns what it counts.
-    fn append(
-        &mut self,
-        insert: &mut CachedStatement<'_>,
-        session: u64,
-        client: &str,
-        source: Source,
-        message: &Message<'_>,
-    ) -> rusqlite::Result<u64> {
-        let Message { number, received_at_ms, payload } = *message;
-        insert.execute((self.next, session, number, received_at_ms, client, payload, source))?;
-        let bytes = (payload.len() + client.len()) as u64 + MESSAGE_BYTES;
-        self.next += 1;
-        self.messages += 1;
-        self.message_bytes += bytes;
-        Ok(bytes)
-    }
-}
-
 /// What the committer keeps in memory between batches: all of it is in the database as well.
 #[derive(Debug)]
 pub(crate) struct State {
-    sessions: Sessions,
-    pub(crate) shares: Shares,
+    pub(crate) sessions: Sessions,
+    /// What is still to be done: nothing, between batches.
+    effects: Vec<Effect>,
     pub(crate) totals: Totals,
     /// The number of the last batch that has changed anything.
     pub(crate) batch: u64,
-    pub(crate) session_count: u64,
     now: Moment,
     /// Sessions may have expired.
     expiry_due: bool,
@@ -84,7 +56,7 @@ pub(crate) struct State {
 
 impl State {
     /// Reads the state of a database.
-    pub(crate) fn load(connection: &Connection, now: Moment) -> rusqlite::Result<Self> {
+    pub(crate) fn load(connection: &Connection, config: &StoreConfig, now: Moment) -> rusqlite::Result<Self> {
         let newest: Option<u64> =
             connection.query_row("SELECT max(id) FROM messages", [], |row| row.get(0))?;
         let marked_ms = connection.query_row("SELECT max(age_ms) FROM ages", [], |row| row.get(0))?;
@@ -97,13 +69,13 @@ impl State {
                 Ok((Totals { messages, message_bytes, deleted_to, next }, row.get(3)?, row.get(4)?))
             },
         )?;
-        let session_count = connection.query_row("SELECT count(*) FROM sessions", [], |row| row.get(0))?;
+        let mut sessions = Sessions::new(config.rules(), sums(connection)?);
+        sessions.set_age(age_ms);
         Ok(Self {
-            sessions: Sessions::default(),
-            shares: Shares::load(connection)?,
+            sessions,
+            effects: Vec::new(),
             totals,
             batch,
-            session_count,
             now,
             expiry_due: true,
             retention_due: true,
@@ -117,6 +89,7 @@ impl State {
     /// Time has passed: look for what has to go.
     pub(crate) const fn handle_tick(&mut self, now: Moment) {
         self.age_ms += now.uptime_ms.saturating_sub(self.now.uptime_ms);
+        self.sessions.set_age(self.age_ms);
         self.now = now;
         self.expiry_due = true;
         self.retention_due = true;
@@ -132,6 +105,17 @@ impl State {
     pub(crate) const fn has_upkeep(&self) -> bool {
         self.expiry_due || self.retention_due || self.shrink_due
     }
+}
+
+/// What is known of all sessions from the start.
+fn sums(connection: &Connection) -> rusqlite::Result<Sums> {
+    connection.query_row(
+        "SELECT (SELECT count(*) FROM sessions),
+                coalesce((SELECT max(seq) FROM sqlite_sequence WHERE name = 'sessions'), 0),
+                (SELECT coalesce(sum(outgoing_bytes), 0) FROM sources)",
+        [],
+        |row| Ok(Sums { sessions: row.get(0)?, newest: row.get(1)?, outgoing_bytes: row.get(2)? }),
+    )
 }
 
 /// What a batch comes to.
@@ -171,10 +155,11 @@ pub(crate) fn commit(
     tickets: &mut Tickets,
     requests: &[Request],
 ) -> Result<Done, Failure> {
+    state.sessions.set_rules(config.rules());
     let only_hints = requests.iter().all(Request::is_hint);
-    if only_hints && !state.has_upkeep() && state.sessions.dirty() < HINTED_MAX {
+    if only_hints && !state.has_upkeep() && state.sessions.changed() < HINTED_MAX {
         // They change nothing but memory, and wait there for the next commit.
-        return Ok(Batch::new(connection, config, state, tickets)?.work(requests, false)?);
+        return Ok(Batch::new(connection, config, state, tickets, requests)?.work(false)?);
     }
     // Tokens are synced whatever the durability of messages: a lost one locks its client out.
     let is_sync_due = config.durability == Durability::Os && requests.iter().any(Request::has_token);
@@ -182,12 +167,11 @@ pub(crate) fn commit(
         connection.pragma_update(None, "synchronous", "FULL")?;
     }
     let transaction = Transaction::new_unchecked(connection, TransactionBehavior::Immediate)?;
-    let done = Batch::new(connection, config, state, tickets)?.work(requests, true)?;
+    let done = Batch::new(connection, config, state, tickets, requests)?.work(true)?;
     if let Err(error) = transaction.commit() {
         return Err(Failure { error, in_doubt: Some(done.into()) });
     }
     state.sessions.trim();
-    state.shares.trim();
     if is_sync_due {
         connection.pragma_update(None, "synchronous", "NORMAL")?;
     }
@@ -243,24 +227,12 @@ struct Batch<'c> {
     config: &'c StoreConfig,
     state: &'c mut State,
     tickets: &'c mut Tickets,
+    requests: &'c [Request],
+    keeps_messages: bool,
     insert_message: CachedStatement<'c>,
+    update_cursor: CachedStatement<'c>,
     inserted: usize,
     done: Done,
-    /// Connections to which a receipt is due.
-    receipts: Vec<Attachment>,
-    /// Connections of which a message of this batch can't be judged yet, so that none after it can.
-    held: HashSet<Attachment>,
-    /// Connections that have to end: told last, so that each learns before what became of its messages.
-    ended: Vec<Reply>,
-    /// Those of them of which nobody knows.
-    orphans: HashSet<Attachment>,
-}
-
-/// What a client says.
-struct Message<'r> {
-    number: u64,
-    received_at_ms: u64,
-    payload: &'r [u8],
 }
 
 impl<'c> Batch<'c> {
@@ -269,6 +241,7 @@ impl<'c> Batch<'c> {
         config: &'c StoreConfig,
         state: &'c mut State,
         tickets: &'c mut Tickets,
+        requests: &'c [Request],
     ) -> rusqlite::Result<Self> {
         let insert_message = connection.prepare_cached(
             "INSERT INTO messages (id, session, number, received_at_ms, client, payload, source)
@@ -279,63 +252,43 @@ impl<'c> Batch<'c> {
             config,
             state,
             tickets,
+            requests,
+            keeps_messages: config.durability != Durability::None,
             insert_message,
+            update_cursor: rows::prepare_cursor(connection)?,
             inserted: 0,
             done: Done::default(),
-            receipts: Vec::new(),
-            held: HashSet::new(),
-            ended: Vec::new(),
-            orphans: HashSet::new(),
         })
     }
 
-    fn work(mut self, requests: &[Request], writes: bool) -> rusqlite::Result<Done> {
+    fn work(mut self, writes: bool) -> rusqlite::Result<Done> {
         let changes = self.connection.total_changes();
-        for (place, request) in requests.iter().enumerate() {
+        for (place, request) in self.requests.iter().enumerate() {
             self.handle(place, request)?;
         }
         if writes {
             self.expire()?;
             self.retain()?;
             self.shrink()?;
-            self.state.sessions.flush(self.connection)?;
-            self.state.shares.flush(self.connection)?;
+            self.state.sessions.save(&mut self.state.effects);
+            self.apply()?;
             if self.connection.total_changes() != changes {
                 self.write_totals()?;
             }
         }
-        for attachment in self.receipts {
-            if let Some((ticket, committed)) = self.state.sessions.take_receipt(attachment) {
-                let seat = Seat { ticket, attachment };
-                self.done.replies.push(Reply::Committed { seat, committed });
-            }
-        }
-        self.done.replies.append(&mut self.ended);
-        // Said first, so that nobody is let in who rests without its shard knowing.
-        if let Some(news) = self.state.shares.take_news() {
+        self.state.sessions.finish(&mut self.state.effects);
+        self.apply()?;
+        if let Some(news) = self.state.sessions.take_news() {
             self.done.replies.insert(0, news);
         }
         Ok(Done { batch: self.state.batch, ..self.done })
     }
 
     fn handle(&mut self, place: usize, request: &Request) -> rusqlite::Result<()> {
-        match *request {
-            Request::Attach(ref attach) => self.handle_attach(attach),
-            Request::Message { seat, number, received_at_ms, ref payload } => {
-                self.handle_message(place, seat, &Message { number, received_at_ms, payload })
-            }
-            Request::Append { ref client, source, number, received_at_ms, ref payload } => {
-                self.handle_append(client, source, &Message { number, received_at_ms, payload })
-            }
-            Request::TokenUsed { attachment } => self.handle_token_used(attachment),
-            Request::Confirm { attachment, floor } => self.handle_confirm(attachment, floor),
-            Request::Push { ticket, ref to, now_ms, ref payload } => {
-                self.handle_push(ticket, to, now_ms, payload)
-            }
-            Request::Load { seat, above, bytes_max } => self.handle_load(seat, above, bytes_max),
-            Request::OutReceipt { attachment, committed } => self.handle_out_receipt(attachment, committed),
-            Request::Detach { seat, for_good, now } => self.handle_detach(seat, for_good, now),
+        while let Err(need) = self.state.sessions.handle(place, request, &mut self.state.effects) {
+            self.provide(need)?;
         }
+        self.apply()
     }
 
     /// Marks the transaction as one that is found in the file if, and only if, it was committed.

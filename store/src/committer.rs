@@ -15,12 +15,11 @@ use crate::lock::Lock;
 use crate::queue::Queue;
 use crate::room::Room;
 use crate::tickets::Tickets;
-use crate::unjudged::Unjudged;
 use crate::warnings::{Losses, Warnings};
 use crate::working::Working;
 use parking_lot::Mutex;
 use pulsegate_sessions::Figures;
-use pulsegate_sessions::{Moment, Reply, Request};
+use pulsegate_sessions::{Moment, Reply, Request, Unjudged};
 use std::fmt::Display;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -329,7 +328,7 @@ impl Committer {
         let mut working = Working::open(path, &self.config, self.now, true)?;
         let names_resting = |done: &Done| leaves_resting(&done.replies) == Some(true);
         if self.has_resting || self.in_doubt.as_deref().is_some_and(names_resting) {
-            working.state.shares.start_anew();
+            working.state.sessions.start_anew();
         }
         files.check_main()?;
         if working.database.incarnation != *incarnation {
@@ -351,6 +350,7 @@ impl Committer {
             self.tickets.handle_rollback();
         }
         let gone = batch::follow_database(&working.database.connection, &mut self.tickets, self.now)?;
+        working.state.sessions.begin_above(self.tickets.session_max());
         if !gone.is_empty() {
             error!(
                 connections = gone.len(),

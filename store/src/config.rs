@@ -1,13 +1,11 @@
 //! The settings of a store, with defaults, and what of them can't be kept. Knows no file of settings.
 
 use pulsegate_core::frame::Durability;
+use pulsegate_sessions::{Rules, millis};
 use std::time::Duration;
 
 /// The largest payload that any store takes, in bytes.
 pub(crate) const PAYLOAD_BYTES_MAX: usize = 16_000_000;
-
-/// The longest id of a client, in bytes (PROTOCOL.md section 9).
-pub(crate) const CLIENT_BYTES_MAX: usize = 128;
 
 /// How much one session may store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -172,6 +170,24 @@ impl StoreConfig {
         (bytes < self.retention_bytes / SHARE_PARTS * SHARE_PARTS_MAX).then_some(bytes)
     }
 
+    /// What of this the rules of sessions have to know.
+    pub(crate) fn rules(&self) -> Rules {
+        Rules {
+            keeps_messages: self.durability != Durability::None,
+            sessions_max: self.sessions_max,
+            sessions_of_source_max: self.sessions_of_source_max(),
+            message_bytes_max: self.message_bytes_max,
+            quota_bytes: self.quota.bytes,
+            quota_every_ms: millis(self.quota.every),
+            outgoing_messages_max: self.outgoing_messages_max,
+            outgoing_bytes_max: self.outgoing_bytes_max,
+            outgoing_bytes_of_source: self.outgoing_bytes_of_source(),
+            outgoing_bytes_of_all: self.outgoing_bytes_of_all(),
+            kept_of_session: self.retention_bytes_of_session(),
+            kept_of_source: self.retention_bytes_of_source(),
+        }
+    }
+
     /// Whether all of this can be kept.
     ///
     /// # Errors
@@ -221,11 +237,6 @@ impl StoreConfig {
         }
         Ok(())
     }
-}
-
-/// A duration in whole milliseconds.
-pub(crate) fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

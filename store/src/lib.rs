@@ -3,8 +3,8 @@
 //! Whoever owns connections hands [`Request`]s in by [`Store::submit`], which never blocks, and gets [`Reply`]s by
 //! the callback given to [`Store::open`]. One thread commits: a batch is what arrived while the last batch
 //! was being written. All of a batch is one transaction, and its replies are handed out after that
-//! transaction has become as durable as [`Durability`] says, never before. What is new is judged by
-//! [`Cursor::judge`](pulsegate_core::exchange::Cursor::judge) and by nothing else.
+//! transaction has become as durable as [`Durability`] says, never before. What becomes of each
+//! is for [`Sessions`](pulsegate_sessions::Sessions) to say: the store keeps what they have, and looks up what they need.
 //!
 //! The store reads no clock: a [`Moment`] comes with what needs one, and with [`Store::tick`], by which
 //! everything happens that nobody asks for: expiry, retention, and trying again after a fault.
@@ -18,8 +18,8 @@
 //! not, or if somebody has written over them in place: what was acknowledged since the tick before may then be in removed
 //! files only, or lost.
 //!
-//! Modules, each using only those after it: `store`, `committer`, `working`, `queue`, `batch`, `unjudged`, `tickets`,
-//! `shares`, `sessions`, `sources`, `resting`, `reader`, `database`, `migration`, `schema`, `lock`, `room`, `last_write`, `files`, `token`, `warnings`, `forwarded`, `config`.
+//! Modules, each using only those after it: `store`, `committer`, `working`, `queue`, `batch`, `rows`,
+//! `tickets`, `reader`, `database`, `migration`, `schema`, `lock`, `room`, `last_write`, `files`, `warnings`, `forwarded`, `config`.
 
 mod batch;
 mod committer;
@@ -32,16 +32,11 @@ mod lock;
 mod migration;
 mod queue;
 mod reader;
-mod resting;
 mod room;
+mod rows;
 mod schema;
-mod sessions;
-mod shares;
-mod sources;
 mod store;
 mod tickets;
-mod token;
-mod unjudged;
 mod warnings;
 mod working;
 

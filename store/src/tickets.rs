@@ -30,18 +30,23 @@ pub(crate) struct Tickets {
 impl Tickets {
     /// The ticket of the session's connection, if it has one, as of the running transaction.
     pub(crate) fn of(&self, session: u64) -> Option<Ticket> {
+        self.present(session).map(|present| present.ticket)
+    }
+
+    fn present(&self, session: u64) -> Option<Present> {
         match self.changed.get(&session) {
-            Some(changed) => changed.map(|present| present.ticket),
-            None => self.committed.get(&session).map(|parts| whole(parts).ticket),
+            Some(changed) => *changed,
+            None => self.committed.get(&session).map(whole),
         }
     }
 
-    /// The session has a new connection. Returns the ticket of the one that this replaces.
-    pub(crate) fn attach(&mut self, session: u64, epoch: u64, ticket: Ticket) -> Option<Ticket> {
-        let replaced = self.of(session);
-        self.session_max = self.session_max.max(session);
-        self.changed.insert(session, Some(Present { ticket, epoch }));
-        replaced
+    /// The session has this connection, or none.
+    pub(crate) fn follow(&mut self, session: u64, epoch: u64, connection: Option<Ticket>) {
+        let present = connection.map(|ticket| Present { ticket, epoch });
+        if self.present(session) != present {
+            self.session_max = self.session_max.max(session);
+            self.changed.insert(session, present);
+        }
     }
 
     /// The session has no connection any more.
@@ -110,9 +115,11 @@ mod tests {
     #[test]
     fn a_rollback_brings_back_what_was_committed() {
         let mut tickets = Tickets::default();
-        assert_eq!((tickets.attach(1, 1, TICKET), tickets.attach(2, 1, 2)), (None, None));
+        tickets.follow(1, 1, Some(TICKET));
+        tickets.follow(2, 1, Some(2));
         tickets.handle_commit();
-        assert_eq!((tickets.attach(1, 2, 3), tickets.of(1)), (Some(TICKET), Some(3)));
+        tickets.follow(1, 2, Some(3));
+        assert_eq!(tickets.of(1), Some(3));
         tickets.detach(2);
         assert_eq!((tickets.of(2), tickets.committed()), (None, 2));
         tickets.handle_rollback();
@@ -123,7 +130,7 @@ mod tests {
     fn what_a_database_does_not_know_is_gone() {
         let mut tickets = Tickets::default();
         for (session, epoch) in [(1, 1), (2, 5), (3, 2)] {
-            tickets.attach(session, epoch, TICKET + Ticket::from(session));
+            tickets.follow(session, epoch, Some(TICKET + Ticket::from(session)));
         }
         tickets.handle_commit();
         let mut gone = tickets.retain(&HashMap::from([(1, 1), (2, 4), (9, 1)]));
@@ -136,7 +143,7 @@ mod tests {
     #[test]
     fn the_memory_of_a_crowd_is_given_back() {
         let mut tickets = Tickets::default();
-        (1..=100_000).for_each(|session| assert_eq!(tickets.attach(session, 1, TICKET), None));
+        (1..=100_000).for_each(|session| tickets.follow(session, 1, Some(TICKET)));
         tickets.handle_commit();
         (11..=100_000).for_each(|session| tickets.detach(session));
         tickets.handle_commit();

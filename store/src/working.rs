@@ -96,7 +96,7 @@ impl Working {
         now: Moment,
         last_write: Option<LastWrite>,
     ) -> Result<Self, DatabaseError> {
-        let state = State::load(&database.connection, now)?;
+        let state = State::load(&database.connection, config, now)?;
         Ok(Self { database, state, last_write, warn_bytes: WARN_LOGS * config.wal_bytes })
     }
 
@@ -165,11 +165,11 @@ impl Working {
     /// What the store holds.
     pub(crate) fn figures(&self, tickets: &Tickets) -> Figures {
         Figures {
-            sessions: self.state.session_count,
+            sessions: self.state.sessions.count(),
             attached: tickets.committed() as u64,
             messages: self.state.totals.messages,
             message_bytes: self.state.totals.message_bytes,
-            outgoing_bytes: self.state.shares.outgoing_bytes(),
+            outgoing_bytes: self.state.sessions.outgoing_bytes(),
             ..Figures::default()
         }
     }

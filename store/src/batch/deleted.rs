@@ -1,8 +1,7 @@
 //! What the retention has deleted with one batch, summed up by whose it was.
 
 use super::{Batch, NO_SESSION};
-use crate::shares::NOBODY;
-use pulsegate_sessions::Source;
+use pulsegate_sessions::{NOBODY, Source};
 use std::collections::BTreeMap;
 
 /// Messages that are gone.
@@ -25,14 +24,14 @@ impl Deleted {
 impl Batch<'_> {
     /// Gives the shares back to which these messages belonged.
     pub(super) fn handle_deleted(&mut self, deleted: Deleted) -> rusqlite::Result<()> {
-        let state = &mut *self.state;
         for (source, bytes) in deleted.sources {
-            state.shares.handle_deleted(self.connection, self.config, source, bytes)?;
+            while let Err(need) = self.state.sessions.handle_deleted(None, source, bytes) {
+                self.provide(need)?;
+            }
         }
-        for (id, bytes) in deleted.sessions {
-            if let Some(mut held) = state.sessions.load(self.connection, id)? {
-                state.shares.handle_deleted_of_session(self.config, id, held.session, bytes);
-                held.mark();
+        for (session, bytes) in deleted.sessions {
+            while let Err(need) = self.state.sessions.handle_deleted(Some(session), NOBODY, bytes) {
+                self.provide(need)?;
             }
         }
         Ok(())

@@ -1,16 +1,11 @@
 //! What has to go without being asked: expired sessions, old messages. In pieces that ride on the batches, so
 //! that no commit waits long for them.
 
+use super::Batch;
 use super::deleted::Deleted;
-use super::{Batch, MESSAGE_BYTES};
-use crate::config::millis;
 use pulsegate_core::frame::Durability;
-use pulsegate_sessions::Reply;
+use pulsegate_sessions::{MESSAGE_BYTES, millis};
 
-/// The most sessions that expire with one batch.
-const EXPIRED_MAX: usize = 256;
-/// After how many messages that wait for their clients no more sessions expire with a batch.
-const EXPIRED_OUTGOING_MAX: u64 = 2_048;
 /// In how many steps the age of messages is told apart.
 const AGES: u64 = 256;
 /// The shortest of these steps.
@@ -28,40 +23,14 @@ impl Batch<'_> {
         if !self.state.expiry_due {
             return Ok(());
         }
-        let expired = self
-            .connection
-            .prepare_cached(
-                "SELECT id, out_last - out_committed FROM sessions WHERE expires_ms <= ?1
-                 ORDER BY expires_ms LIMIT ?2",
-            )?
-            .query_map((self.state.now.uptime_ms, EXPIRED_MAX), |row| {
-                Ok((row.get::<_, u64>(0)?, row.get::<_, u64>(1)?))
-            })?
-            .collect::<rusqlite::Result<Vec<_>>>()?;
-        let (mut done, mut waiting) = (0, 0);
-        for &(session, outgoing) in &expired {
-            if waiting >= EXPIRED_OUTGOING_MAX {
-                break;
+        self.state.expiry_due = loop {
+            let now_ms = self.state.now.uptime_ms;
+            match self.state.sessions.expire(now_ms, &mut self.state.effects) {
+                Ok(has_more) => break has_more,
+                Err(need) => self.provide(need)?,
             }
-            self.expire_session(session)?;
-            (done, waiting) = (done + 1, waiting + outgoing);
-        }
-        self.state.expiry_due = done == EXPIRED_MAX || done < expired.len();
-        Ok(())
-    }
-
-    /// Ends a session whose time is over.
-    pub(super) fn expire_session(&mut self, id: u64) -> rusqlite::Result<()> {
-        let Some(held) = self.state.sessions.load(self.connection, id)? else { return Ok(()) };
-        let (committed, last) = (held.session.out_committed, held.session.out_last);
-        self.forget(id)?;
-        let unknown = (committed < last).then_some((committed + 1, last));
-        if unknown.is_some() {
-            self.done.losses.expired += 1;
-            self.done.losses.unknown += last - committed;
-        }
-        self.done.replies.push(Reply::Expired { session: id, unknown });
-        Ok(())
+        };
+        self.apply()
     }
 
     /// Gives the memory back that sessions have left in a store in memory, once that is a good part of it. A file keeps its
@@ -166,7 +135,7 @@ mod tests {
         let config = StoreConfig { durability: Durability::None, ..StoreConfig::default() };
         let database = Database::open_in_memory().unwrap();
         let connection = &database.connection;
-        let mut state = State::load(connection, Moment::default()).unwrap();
+        let mut state = State::load(connection, &config, Moment::default()).unwrap();
         let mut tickets = Tickets::default();
         let pages = || connection.query_row("PRAGMA page_count", [], |row| row.get::<_, u64>(0)).unwrap();
         let empty = pages();

@@ -5,13 +5,15 @@ use super::{Text, assert_tidy, read, rust_files};
 use std::ops::Range;
 
 /// Whose modules stand in a listed order: crates, by their folders, and modules that have a folder of their own.
-const ORDERED: [&str; 10] = [
+const ORDERED: [&str; 12] = [
     "core",
     "core/src/connection",
     "core/src/exchange",
     "core/src/frame",
     "core/src/lifetime",
     "core/src/pulse",
+    "sessions",
+    "sessions/src/sessions",
     "gateway",
     "config",
     "store",

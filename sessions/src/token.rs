@@ -1,6 +1,6 @@
 //! Comparing tokens in a time that says nothing about them. Knows no session.
 
-use pulsegate_sessions::Token;
+use crate::attach::Token;
 use std::hint::black_box;
 
 /// Whether two tokens are equal, in the same time wherever they differ.

@@ -1,7 +1,8 @@
 //! Who has used up its share of what is kept, so that nothing more is read from it until some of that has gone. Few by
 //! nature: each has a share. Knows no connection.
 
-use pulsegate_sessions::{Reply, Source};
+use crate::reply::Reply;
+use crate::seat::Source;
 use std::collections::BTreeSet;
 
 /// A share that was used up is free again when no more than so many parts of [`PARTS`] of it are.
@@ -17,9 +18,9 @@ pub(crate) struct Resting {
 }
 
 impl Resting {
-    /// Nobody, which has yet to be told.
-    pub(crate) fn untold() -> Self {
-        Self { has_changed: true, ..Self::default() }
+    /// Nobody rests, which has yet to be told.
+    pub(crate) fn start_anew(&mut self) {
+        *self = Self { has_changed: true, ..Self::default() };
     }
 
     /// A session has so many bytes of messages.

@@ -2,7 +2,11 @@
 //! them, while as many refusals as may stand unconfirmed (PROTOCOL.md section 7.3). In memory only: none of them is
 //! acknowledged, so they go with their connection. Judges nothing.
 
-use pulsegate_sessions::{Attachment, EndReason, Reply, Request, Seat, Ticket};
+use crate::refusal::EndReason;
+use crate::reply::Reply;
+use crate::request::Request;
+use crate::seat::{Seat, Ticket};
+use pulsegate_core::connection::Attachment;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
 /// How many are judged anew at once after a confirmation: as many as it can make room for.
@@ -13,7 +17,7 @@ const PATIENCE_TICKS: u64 = 30;
 
 /// What waits, by session: at most one connection of each.
 #[derive(Debug)]
-pub(crate) struct Unjudged {
+pub struct Unjudged {
     rows: HashMap<u64, Row>,
     /// The sessions in the order in which they began to wait.
     oldest: BTreeMap<u64, u64>,
@@ -50,7 +54,8 @@ struct Row {
 
 impl Unjudged {
     /// Nothing waits; so many bytes may.
-    pub(crate) fn new(bytes_max: usize) -> Self {
+    #[must_use]
+    pub fn new(bytes_max: usize) -> Self {
         Self {
             rows: HashMap::new(),
             oldest: BTreeMap::new(),
@@ -64,7 +69,7 @@ impl Unjudged {
     }
 
     /// Puts what is to be judged anew before these requests, and takes out of them what has to wait with others.
-    pub(crate) fn sort(&mut self, requests: Vec<Request>) -> Vec<Request> {
+    pub fn sort(&mut self, requests: Vec<Request>) -> Vec<Request> {
         if self.rows.is_empty() && self.released.is_empty() {
             return requests;
         }
@@ -82,7 +87,7 @@ impl Unjudged {
     }
 
     /// A batch has been committed, but for the messages in these places.
-    pub(crate) fn handle_commit(&mut self, batch: Vec<Request>, held: &[usize]) {
+    pub fn handle_commit(&mut self, batch: Vec<Request>, held: &[usize]) {
         if held.is_empty() && self.rows.is_empty() {
             return;
         }
@@ -119,7 +124,7 @@ impl Unjudged {
     }
 
     /// Time has passed in which commits went on.
-    pub(crate) fn handle_tick(&mut self) {
+    pub fn handle_tick(&mut self) {
         self.ticks += 1;
         while let Some((_, &session)) = self.oldest.first_key_value()
             && self.rows.get(&session).is_some_and(|row| row.since_ticks + PATIENCE_TICKS <= self.ticks)
@@ -129,12 +134,13 @@ impl Unjudged {
     }
 
     /// Whether something is to be judged anew.
-    pub(crate) const fn is_due(&self) -> bool {
+    #[must_use]
+    pub const fn is_due(&self) -> bool {
         !self.released.is_empty()
     }
 
     /// The connections that are to end.
-    pub(crate) fn take_ended(&mut self) -> Vec<Reply> {
+    pub fn take_ended(&mut self) -> Vec<Reply> {
         std::mem::take(&mut self.ended)
     }
 
@@ -253,7 +259,7 @@ impl Unjudged {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use pulsegate_sessions::Moment;
+    use crate::seat::Moment;
 
     fn message(session: u64, epoch: u64, number: u64) -> Request {
         let payload = vec![0; 72].into();
