@@ -23,6 +23,8 @@ pub(crate) enum Entry {
     },
     /// The session goes on with this token.
     Resume([u8; 16]),
+    /// The gateway is told that it may send messages of so many bytes in this session.
+    Tell(u32),
     /// A session has begun, or with number 0 none is left; messages up to `forget` ended with the one before.
     Begin {
         /// The session's number.
@@ -31,6 +33,8 @@ pub(crate) enum Entry {
         token: [u8; 16],
         /// The last id of which nothing more will be heard.
         forget: u64,
+        /// The longest message that the gateway was told of in it, in bytes.
+        told_max: u32,
     },
     /// The cursor of the gateway's messages, and which of those that it has passed were refused.
     Cursor(u64, Vec<(u64, u16)>),
@@ -56,6 +60,8 @@ pub(crate) enum Report {
 pub(crate) struct Found {
     pub(crate) session: u64,
     pub(crate) token: [u8; 16],
+    /// The longest message that the gateway was told of in it, in bytes; 0: nothing is known.
+    pub(crate) told_max: u32,
     /// Its client's own messages: the highest number that is settled, and the highest id that was given out.
     pub(crate) settled: u64,
     pub(crate) last_id: u64,

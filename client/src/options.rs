@@ -33,8 +33,9 @@ pub struct Options {
     /// How much may be on its way to this client or wait to be taken by the application: 256 messages and
     /// 4 MiB by default; at least one message and [`message_bytes_max`](Self::message_bytes_max).
     pub window: Window,
-    /// The longest message that this client takes, in bytes, 1 to 16,000,000; 1 MiB by default. Within a
-    /// session it must not become less.
+    /// The longest message that this client takes, in bytes, 1 to 16,000,000; 1 MiB by default. Within a session it
+    /// never becomes less: one that is resumed with a lower value goes on with the highest that it was told, and with
+    /// a window that holds it.
     pub message_bytes_max: u32,
     /// How much may wait to be committed, in bytes, up to 4 GiB; 16 MiB by default. Each message counts its length
     /// and 64 bytes more. What is beyond waits in [`Client::push`](crate::Client::push) and
@@ -113,6 +114,8 @@ pub struct SavedSession {
     pub sent: usize,
     /// The client's own messages above, oldest first.
     pub unsettled: Vec<Bytes>,
+    /// The longest message that the gateway was told to send in it, in bytes; 0: nothing is known.
+    pub message_bytes_max: u32,
 }
 
 /// Options that can't be.
@@ -200,11 +203,13 @@ impl Options {
 
 impl SavedSession {
     fn is_sound(&self) -> bool {
-        let has_nothing = self.session == 0 && self.committed == 0 && self.acknowledged == 0;
+        let cursors = [self.committed, self.acknowledged, self.message_bytes_max.into()];
+        let has_nothing = self.session == 0 && cursors == [0; 3];
         let is_ordered = self.refused.is_sorted_by(|(one, _), (next, _)| one < next);
         let is_below = self.refused.iter().all(|(number, _)| (1..=self.committed).contains(number));
         self.sent <= self.unsettled.len()
             && self.refused.len() <= REFUSALS_MAX
+            && self.message_bytes_max <= MESSAGE_BYTES_MAX
             && self.committed.max(self.acknowledged) <= CURSOR_MAX
             && is_ordered
             && is_below
@@ -237,6 +242,10 @@ mod tests {
         check("connect_timeout", |options| options.connect_timeout = Duration::ZERO);
         check("resume", |options| {
             options.resume = Some(SavedSession { acknowledged: 1, ..SavedSession::default() });
+        });
+        check("resume", |options| {
+            let message_bytes_max = MESSAGE_BYTES_MAX + 1;
+            options.resume = Some(SavedSession { message_bytes_max, ..SavedSession::default() });
         });
     }
 

@@ -31,9 +31,12 @@ pub enum OutboxError {
         /// The id for which it was made.
         owner: String,
     },
-    /// It is no outbox, or one of a newer version.
-    #[error("{} is not an outbox that this version knows; use another file", .0.display())]
+    /// It is no outbox.
+    #[error("{} is not an outbox; use another file", .0.display())]
     Foreign(PathBuf),
+    /// It was made by a newer version.
+    #[error("the outbox {} was made by a newer version; use that version, or another file", .0.display())]
+    Newer(PathBuf),
     /// The file may not be read and written, or none be made where it is to be.
     #[error("the outbox can't be opened: {0}")]
     Denied(String),
@@ -119,6 +122,51 @@ mod tests {
         journal.write(Entry::Insert(1, Bytes::from_static(b"the id is taken")));
         assert!(matches!(reports.recv().await, Some(Report::Failed(_))));
         assert!(reports.recv().await.is_none());
+    }
+
+    /// What version 1 made.
+    const VERSION_1: &str = "
+        PRAGMA journal_mode = WAL;
+        CREATE TABLE session (
+            one         INTEGER PRIMARY KEY CHECK (one = 1),
+            client      TEXT NOT NULL,
+            number      INTEGER NOT NULL DEFAULT 0,
+            token       BLOB NOT NULL DEFAULT (zeroblob(16)),
+            settled     INTEGER NOT NULL DEFAULT 0,
+            marked      INTEGER NOT NULL DEFAULT 0,
+            committed   INTEGER NOT NULL DEFAULT 0
+        ) STRICT;
+        CREATE TABLE messages (
+            id          INTEGER PRIMARY KEY AUTOINCREMENT,
+            payload     BLOB NOT NULL
+        ) STRICT;
+        CREATE TABLE refusals (
+            number      INTEGER PRIMARY KEY,
+            code        INTEGER NOT NULL
+        ) STRICT;
+        PRAGMA application_id = 0x50554c53;
+        PRAGMA user_version = 1;
+        INSERT INTO session (one, client, number, settled, marked, committed) VALUES (1, 'x', 7, 3, 4, 5);
+        INSERT INTO messages VALUES (4, x'04'), (5, x'05');
+        INSERT INTO refusals VALUES (5, 2);";
+
+    #[tokio::test]
+    async fn a_file_of_version_1_goes_on_and_one_of_a_newer_version_is_refused() {
+        let directory = tempfile::TempDir::new().unwrap();
+        let path = directory.path().join("outbox.db");
+        rusqlite::Connection::open(&path).unwrap().execute_batch(VERSION_1).unwrap();
+        for told_max in [0, 5_000] {
+            let (mut journal, found, mut reports) = open(path.clone(), "x".into()).await.unwrap();
+            assert_eq!((found.session, found.settled, found.committed, found.told_max), (7, 3, 5, told_max));
+            assert_eq!((found.marked, found.messages.len(), &found.refused[..]), (4, 2, &[(5, 2)][..]));
+            journal.write(Entry::Tell(5_000));
+            journal.end();
+            assert!(matches!(reports.recv().await, Some(Report::Stored(1))));
+            assert!(reports.recv().await.is_none(), "the file is free");
+        }
+        rusqlite::Connection::open(&path).unwrap().execute_batch("PRAGMA user_version = 3").unwrap();
+        let error = open(path, "x".into()).await.err().map(|error| error.to_string());
+        assert!(error.is_some_and(|error| error.contains("was made by a newer version")));
     }
 
     fn failing(code: std::ffi::c_int) -> rusqlite::Error {

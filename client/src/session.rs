@@ -36,6 +36,8 @@ pub(crate) struct Session {
     /// 0: there is none to resume.
     number: u64,
     token: [u8; 16],
+    /// The longest message that the gateway was told of in this session, in bytes: it may send one again.
+    told_max: u32,
     /// The sending half between two connections.
     sending: Option<Sending<Bytes>>,
     /// Nothing is sent before the disk has this place of the journal.
@@ -76,6 +78,7 @@ impl Session {
             untold,
             number: found.session,
             token: found.token,
+            told_max: found.told_max,
             sending: Some(sending),
             hold: 0,
             connected: None,
@@ -110,12 +113,14 @@ impl Session {
         let refused = Refusals::write(self.inbound.refused());
         let committed = self.inbound.committed();
         let ms = |span: Duration| u32::try_from(span.as_millis()).unwrap_or(u32::MAX);
+        let message_bytes_max = self.tell_max(options.message_bytes_max);
+        let window = Window { bytes: options.window.bytes.max(message_bytes_max), ..options.window };
         let hello = Hello {
             lifetime: options.lifetime,
             beat_min_ms: ms(options.beat_min),
             beat_max_ms: ms(options.beat_max),
-            window: options.window,
-            message_bytes_max: options.message_bytes_max,
+            window,
+            message_bytes_max,
             session: self.number,
             token: self.token,
             committed,
@@ -124,6 +129,19 @@ impl Session {
             refused: Refusals::read(&refused, committed).unwrap_or_default(),
         };
         Pulse::client(&hello, sending, self.inbound.receiving())
+    }
+
+    /// What the next HELLO says is the longest message. Within a session it never becomes less, and what is more than
+    /// before has to be on disk before the gateway hears of it (PROTOCOL.md section 5.8).
+    fn tell_max(&mut self, message_bytes_max: u32) -> u32 {
+        if message_bytes_max > self.told_max {
+            self.told_max = message_bytes_max;
+            // One that begins now is stored with what it was told.
+            if self.number != 0 {
+                self.hold = self.journal.write(Entry::Tell(message_bytes_max));
+            }
+        }
+        self.told_max
     }
 
     /// The connection is gone.
@@ -138,10 +156,10 @@ impl Session {
     /// The session can't be resumed: what was sent is unknown, what was not waits for a new one.
     pub(crate) fn give_up(&mut self) {
         let sending = self.sending.take().unwrap_or_else(|| Sending::new(NOTHING));
-        (self.number, self.token) = (0, [0; 16]);
+        (self.number, self.token, self.told_max) = (0, [0; 16], 0);
         self.inbound.begin(0);
         let forget = self.ledger.give_up(sending, 0, &self.events);
-        self.hold = self.journal.write(Entry::Begin { session: 0, token: [0; 16], forget });
+        self.hold = self.journal.write(Entry::Begin { session: 0, token: [0; 16], forget, told_max: 0 });
     }
 
     /// Takes what came over the connection.
@@ -158,7 +176,8 @@ impl Session {
         if std::mem::take(&mut self.has_begun) {
             let left_over = pulse.take_left_over().unwrap_or_else(|| Sending::new(NOTHING));
             let forget = self.ledger.give_up(left_over, self.number, &self.events);
-            self.hold = self.journal.write(Entry::Begin { session: self.number, token: self.token, forget });
+            let Self { number: session, token, told_max, .. } = *self;
+            self.hold = self.journal.write(Entry::Begin { session, token, forget, told_max });
         }
         match (outcome, self.bye.take()) {
             (_, Some(bye)) => Err(bye),
@@ -324,6 +343,7 @@ impl Session {
             acknowledged,
             sent: usize::try_from(ever_sent.saturating_sub(acknowledged)).unwrap_or(usize::MAX),
             unsettled: kept.chain(self.ledger.waiting().cloned()).collect(),
+            message_bytes_max: if self.number == 0 { 0 } else { self.told_max },
         }
     }
 
@@ -356,6 +376,7 @@ impl From<SavedSession> for Found {
         Self {
             session: saved.session,
             token: saved.token,
+            told_max: saved.message_bytes_max,
             settled: saved.acknowledged,
             last_id,
             messages: (1..).zip(saved.unsettled).collect(),

@@ -4,7 +4,9 @@
 mod common;
 
 use common::{connected, event, in_memory, ms, next, quick, within};
-use pulsegate_client::{Client, ConnectError, Event, Options, OutboxError, Reason, SavedSession, SendError};
+use pulsegate_client::{
+    Bytes, Client, ConnectError, Event, Options, OutboxError, Reason, SavedSession, SendError, Window,
+};
 use pulsegate_client_peer::{Handed, Peer, Script};
 use std::path::{Path, PathBuf};
 use tempfile::TempDir;
@@ -138,6 +140,68 @@ async fn the_cursor_of_the_gateways_messages_and_their_refusals_are_kept() {
     assert_eq!((third.number(), third.accept()), (3, "three".into()), "it was not judged");
     peer.until("all three", |world| world.settled() == 3).await;
     assert!(peer.look(|world| world.handed.contains(&Handed::Refused(2, 2))));
+}
+
+/// The longest message that the newest HELLO says, and the window's bytes.
+fn told(peer: &Peer) -> (u32, u32) {
+    peer.look(|world| world.hellos.last().map(|hailed| (hailed.message_bytes_max, hailed.window.bytes)))
+        .expect("a HELLO has come")
+}
+
+fn limited(message_bytes_max: u32, options: Options) -> Options {
+    let window = Window { messages: 8, bytes: message_bytes_max };
+    Options { message_bytes_max, window, ..options }
+}
+
+#[tokio::test]
+async fn a_client_that_comes_back_with_a_lower_limit_still_takes_what_it_once_said() {
+    let directory = TempDir::new().unwrap();
+    let peer = Peer::start().await;
+    let long = Bytes::from("x".repeat(5_000));
+    let client = connected(&peer, limited(5_000, kept(&file(&directory)))).await;
+    assert_eq!(told(&peer), (5_000, 5_000));
+    peer.push(long.clone());
+    let untaken = next(&client).await;
+    drop_all(client).await;
+    drop(untaken);
+    let client = connected(&peer, limited(1_000, kept(&file(&directory)))).await;
+    assert_eq!(told(&peer), (5_000, 5_000), "within a session it never becomes less");
+    assert_eq!(next(&client).await.accept(), long);
+    peer.until("the receipt", |world| world.settled() == 1).await;
+    drop_all(client).await;
+    let client = connected(&peer, limited(9_000, kept(&file(&directory)))).await;
+    assert_eq!(told(&peer), (9_000, 9_000));
+    drop_all(client).await;
+    let client = connected(&peer, limited(1_000, kept(&file(&directory)))).await;
+    assert_eq!(told(&peer), (9_000, 9_000), "also what it said later");
+    assert_eq!(within(client.close()).await.reason, Reason::Done);
+    let client = connected(&peer, limited(1_000, kept(&file(&directory)))).await;
+    assert_eq!(told(&peer), (1_000, 1_000), "a new session was told nothing yet");
+    drop_all(client).await;
+}
+
+#[tokio::test]
+async fn a_saved_session_goes_on_with_the_longest_message_that_it_was_told() {
+    let peer = Peer::start().await;
+    let client = connected(&peer, limited(5_000, quick())).await;
+    let saved = within(client.leave()).await.expect("it has not ended");
+    let client = connected(&peer, limited(1_000, Options { resume: Some(saved), ..quick() })).await;
+    assert_eq!(told(&peer), (5_000, 5_000));
+    let saved = within(client.leave()).await.expect("it has not ended");
+    assert_eq!(saved.message_bytes_max, 5_000);
+}
+
+#[tokio::test]
+async fn a_session_that_the_gateway_has_forgotten_keeps_the_limit_with_which_the_next_one_began() {
+    let directory = TempDir::new().unwrap();
+    let peer = Peer::start().await;
+    drop_all(connected(&peer, limited(5_000, kept(&file(&directory)))).await).await;
+    peer.forget();
+    drop_all(connected(&peer, limited(1_000, kept(&file(&directory)))).await).await;
+    assert_eq!(told(&peer), (5_000, 5_000));
+    let client = connected(&peer, limited(1_000, kept(&file(&directory)))).await;
+    assert_eq!(told(&peer), (5_000, 5_000), "that HELLO began the new session");
+    drop_all(client).await;
 }
 
 #[tokio::test]

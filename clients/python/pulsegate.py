@@ -418,6 +418,7 @@ class _Outbox:
     mirrors the rows without their payloads. Whoever uses this holds the client's lock.
     """
 
+    VERSION = 2         # of the file's format, in its user_version; 0 is the first, which has no `told_max`
     RESERVE = 1 << 18   # bytes of the disk that new messages leave free
     ENTRY = 256   # bytes that each message counts besides its payload, so that empty ones are bounded too
 
@@ -435,11 +436,9 @@ class _Outbox:
             for pragma in ("locking_mode=EXCLUSIVE", "journal_mode=WAL", "synchronous=FULL"):
                 db.execute("PRAGMA " + pragma)
             with db:   # what the gateway chooses is text, for sqlite's integers have 63 bits and a sign
-                db.execute("CREATE TABLE IF NOT EXISTS state (id, session TEXT, token, settled TEXT, cursor TEXT)")
-                db.execute("CREATE TABLE IF NOT EXISTS outbox (key INTEGER PRIMARY KEY, number INTEGER, payload BLOB)")
-                db.execute("INSERT INTO state SELECT ?, 0, ?, 0, 0 WHERE NOT EXISTS (SELECT * FROM state)",
-                           (client_id, NO_TOKEN))
-            stored, session, self.token, settled, cursor = db.execute("SELECT * FROM state").fetchone()
+                self._prepare(db, client_id)
+            stored, session, self.token, settled, cursor, self.told_max = db.execute(
+                "SELECT id, session, token, settled, cursor, told_max FROM state").fetchone()
             if stored != client_id:
                 raise ValueError(f"the outbox {self.path} belongs to the client {stored!r}")
             rows = db.execute("SELECT key, number, length(payload) FROM outbox ORDER BY key").fetchall()
@@ -452,6 +451,20 @@ class _Outbox:
         self.largest = max((ticket.size for ticket in self.queue), default=0)   # that there was here
         self.bytes = sum(ticket.size + self.ENTRY for ticket in self.queue)
         self.highest = self.settled + len(self.in_flight())   # the highest number that may have been sent
+
+    def _prepare(self, db: sqlite3.Connection, client_id: str) -> None:
+        """Makes the tables, or brings those of an older version up to this one."""
+        db.execute("BEGIN IMMEDIATE")   # sqlite3 itself begins no transaction for what changes tables
+        version, = db.execute("PRAGMA user_version").fetchone()
+        if version > self.VERSION:
+            raise OutboxError(f"the outbox {self.path} was made by a newer version: use that version, or another file")
+        db.execute("CREATE TABLE IF NOT EXISTS state (id, session TEXT, token, settled TEXT, cursor TEXT)")
+        db.execute("CREATE TABLE IF NOT EXISTS outbox (key INTEGER PRIMARY KEY, number INTEGER, payload BLOB)")
+        if version < self.VERSION:   # what an older version told its gateway is not known
+            db.execute("ALTER TABLE state ADD COLUMN told_max INTEGER NOT NULL DEFAULT 0")
+            db.execute(f"PRAGMA user_version = {self.VERSION}")
+        db.execute("INSERT INTO state (id, session, token, settled, cursor) SELECT ?, 0, ?, 0, 0 "
+                   "WHERE NOT EXISTS (SELECT * FROM state)", (client_id, NO_TOKEN))
 
     def in_flight(self) -> List[Ticket]:
         return list(itertools.takewhile(lambda ticket: ticket.number is not None, self.queue))
@@ -616,7 +629,8 @@ class Client:
     lifetime: "any", "short" or "long": what to ask for.
     beat_min, beat_max: the seconds between heartbeats that suit this client; 0 for both: no wish.
     window_messages, window_bytes: how much the gateway may send ahead of what the application takes.
-    message_max: the longest payload that this client takes, in bytes.
+    message_max: the longest payload that this client takes, in bytes. Within a session it never becomes less: one that
+        is resumed with a lower value goes on with the highest that it was told, and with a window that holds it.
     outbox: path of an sqlite3 file; without it, what is not settled lives in memory only.
     outbox_bytes_max: how much may wait unsettled, in bytes; a message counts its payload and 256 bytes.
     reconnect: False ends the client with its first connection.
@@ -894,7 +908,7 @@ class Client:
             self._emit("disconnected", closed)
             if link and link.hello.session and (closed.code == BAD_TOKEN or link.astray):
                 # this session is out of reach, but a new one is not (5.3, 8.2)
-                self._until(lambda: self._give_up_session(0, NO_TOKEN))
+                self._until(lambda: self._give_up_session(0, NO_TOKEN, 0))
                 closed = replace(closed, retry=NOW)
             if closed.retry == NEVER or not self._reconnect:
                 return closed
@@ -971,8 +985,14 @@ class Client:
         with self._lock:   # in one step, for what is in the inbox comes again: `committed` doesn't cover it
             self._inbox.clear()
             box = self._outbox
+            # What the gateway was told once it may send again, in this session also to a client that takes less now.
+            message_max = max(self._hello.message_max, box.told_max)
+            if box.session and message_max > box.told_max:   # which has to be stored before it is told (5.8)
+                if not self._on_disk(lambda: box.remove([], told_max=message_max)):
+                    raise OSError(self._full)
             hello = replace(self._hello, session=box.session, token=box.token, committed=box.cursor,
-                            acknowledged=box.settled)
+                            acknowledged=box.settled, message_max=message_max,
+                            window_bytes=max(self._hello.window_bytes, message_max))
         self._selector.register(sock, selectors.EVENT_READ)
         now = time.monotonic()
         return _Link(sock, FrameReader(hello.message_max), hello, memoryview(PREFACE + encode(hello)), now, now, now)
@@ -1192,7 +1212,7 @@ class Client:
         """5.3 and 5.5."""
         hello, box = link.hello, self._outbox
         if welcome.outcome == 0:
-            stored = self._give_up_session(welcome.session, welcome.token)
+            stored = self._give_up_session(welcome.session, welcome.token, hello.message_max)
         elif welcome.session != hello.session:
             link.astray = True
             raise ProtocolError("frame out of place", "WELCOME resumes a session that HELLO did not name")
@@ -1200,7 +1220,7 @@ class Client:
             link.astray = True
             raise ProtocolError("malformed frame", "WELCOME doesn't cover what HELLO says was acknowledged")
         elif welcome.committed > box.highest:   # what is stored here is older than what was sent (5.5)
-            if self._give_up_session(0, NO_TOKEN):
+            if self._give_up_session(0, NO_TOKEN, 0):
                 text = "this client is older than what it has sent: a new session"
                 self._part(link, Closed(BACK_SOON, NOW, 0.0, text))
                 return
@@ -1278,12 +1298,12 @@ class Client:
             self._lock.notify_all()
         return True
 
-    def _give_up_session(self, session: int, token: bytes) -> bool:
+    def _give_up_session(self, session: int, token: bytes, told_max: int) -> bool:
         """What was sent and has not ended is unknown; what was never sent goes into the next session (5.3)."""
         unknown = Outcome("unknown", 0, "the session ended before the receipt came")
         with self._lock:
             done = [(ticket, unknown) for ticket in self._outbox.in_flight()]
-        if not self._finish(done, session=session, token=token, settled=0, cursor=0):
+        if not self._finish(done, session=session, token=token, settled=0, cursor=0, told_max=told_max):
             return False
         self._outbox.highest = 0
         return True

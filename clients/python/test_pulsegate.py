@@ -6,6 +6,7 @@ against a real one if PULSEGATE_BINARY names it.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
@@ -15,6 +16,7 @@ import random
 import re
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import tempfile
@@ -267,6 +269,11 @@ class Base(unittest.TestCase):
         thread.start()
         self.addCleanup(thread.join)
         return thread
+
+    def inbox_of(self, client: Client) -> None:
+        """Waits until something has come, and takes nothing."""
+        with client._lock:
+            self.assertTrue(client._lock.wait_for(lambda: client._inbox, PATIENCE))
 
     def kind_of(self, ticket: Any) -> str:
         outcome = ticket.wait(PATIENCE)
@@ -789,6 +796,74 @@ class OnDisk(Base):
         peer.send(Receipt(3))
         self.assertEqual([self.kind_of(ticket) for ticket in client.restored], ["committed"] * 2)
 
+    def told(self, **options: Any) -> Any:
+        """What a client's HELLO says of the longest message, and of the window's bytes; then that client is gone."""
+        client = self.client(outbox=self.outbox, **options)
+        peer = self.accept()
+        peer.welcome()
+        self.event("resumed" if peer.hello.session else "new session")
+        client.close(done=False)
+        return peer.hello.message_max, peer.hello.window_bytes
+
+    def test_message_max_never_becomes_less_within_a_session(self) -> None:
+        client = self.client(outbox=self.outbox, message_max=5000, window_bytes=5000)
+        peer = self.accept()
+        peer.welcome()
+        peer.send(Message(1, bytes(5000)))
+        self.inbox_of(client)
+        client.close(done=False)
+        client = self.client(outbox=self.outbox, message_max=1000, window_bytes=1000)
+        peer = self.accept()
+        self.assertEqual((peer.hello.session, peer.hello.message_max, peer.hello.window_bytes), (7, 5000, 5000))
+        peer.welcome()
+        peer.send(Message(1, bytes(5000)))
+        self.assertEqual(client.receive(PATIENCE), Message(1, bytes(5000)))
+        client.close(done=False)
+        self.assertEqual(self.told(message_max=9000, window_bytes=9000), (9000, 9000))
+        self.assertEqual(self.told(message_max=1000), (9000, 1 << 20))   # also what it said later
+        client = self.client(outbox=self.outbox, message_max=1000, window_bytes=1000)
+        peer = self.accept()
+        peer.welcome(outcome=0, session=8, committed=0, acknowledged=0)   # that HELLO begins a new session
+        self.event("new session")
+        client.close(done=False)
+        self.assertEqual(self.told(message_max=1000), (9000, 1 << 20))
+
+    def test_a_new_session_was_told_nothing_yet(self) -> None:
+        self.assertEqual(self.told(message_max=5000, window_bytes=5000), (5000, 5000))
+        client = self.client(outbox=self.outbox, message_max=1000, window_bytes=1000)
+        self.accept().send(Bye(pulsegate.BAD_TOKEN, 0, 0, 0, "bad token"))
+        peer = self.accept()
+        self.assertEqual((peer.hello.session, peer.hello.message_max, peer.hello.window_bytes), (0, 1000, 1000))
+        client.close(done=False)
+
+    def test_the_limit_is_on_disk_before_the_gateway_hears_of_it(self) -> None:
+        self.told(message_max=1000)
+        client = self.client(outbox=self.outbox, message_max=5000)
+        peer = self.accept()   # which has read HELLO
+        client._outbox.close()
+        with contextlib.closing(sqlite3.connect(self.outbox)) as file:
+            self.assertEqual(file.execute("SELECT told_max FROM state").fetchone()[0], 5000)
+        peer.cut()
+
+    def test_a_file_of_the_first_format_goes_on_and_one_of_a_newer_is_refused(self) -> None:
+        with contextlib.closing(sqlite3.connect(self.outbox)) as file, file:
+            file.execute("CREATE TABLE state (id, session TEXT, token, settled TEXT, cursor TEXT)")
+            file.execute("CREATE TABLE outbox (key INTEGER PRIMARY KEY, number INTEGER, payload BLOB)")
+            file.execute("INSERT INTO state VALUES ('tester', '7', ?, '3', '5')", (TOKEN,))
+            file.execute("INSERT INTO outbox (number, payload) VALUES (4, x'61')")
+        client = self.client(outbox=self.outbox, message_max=5000)
+        peer = self.accept()
+        self.assertEqual((peer.hello.session, peer.hello.token, peer.hello.acknowledged, peer.hello.committed,
+                          peer.hello.message_max), (7, TOKEN, 3, 5, 5000))
+        peer.welcome()
+        peer.expect(Message(4, b"a"))
+        client.close(done=False)
+        self.assertEqual(self.told(message_max=1000), (5000, 1 << 20))
+        with contextlib.closing(sqlite3.connect(self.outbox)) as file, file:
+            file.execute("PRAGMA user_version = 3")
+        with self.assertRaisesRegex(OutboxError, "made by a newer version"):
+            Client("127.0.0.1", self.port, "tester", outbox=self.outbox)
+
     def start(self, *options: str) -> "subprocess.Popen[bytes]":
         child = subprocess.Popen([sys.executable, str(HERE / "pulsegate.py"), f"127.0.0.1:{self.port}", "--id", "child",
                                   *options], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
@@ -970,11 +1045,11 @@ class RealGateway(unittest.TestCase):
         self.addCleanup(self.kill)
         self.port = self.start("127.0.0.1:0")
 
-    def start(self, listen: str) -> int:
+    def start(self, listen: str, *sink: str) -> int:
         """Starts the gateway and returns the port that it names first."""
         self.process = subprocess.Popen(
-            [str(BINARY), "serve", "--listen", listen, "--protocol", "auto", "--sink", "store",
-             "--data-dir", self.data],
+            [str(BINARY), "serve", "--listen", listen, "--protocol", "auto",
+             *(sink or ("--sink", "store", "--data-dir", self.data))],
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
         output, ports = self.process.stdout, queue.Queue()   # type: Any, queue.Queue[bytes]
         assert output
@@ -1041,6 +1116,21 @@ class RealGateway(unittest.TestCase):
             client.close(done=start == 60, timeout=20 if start == 60 else None)
         self.kill()
         self.assertEqual(self.stored(), expected)
+
+    def test_client_restart_with_a_lower_limit_gets_the_large_message_that_waits(self) -> None:
+        self.kill()
+        port = self.start("127.0.0.1:0", "--sink", "echo")
+        large = bytes(60_000)
+        client = Client("127.0.0.1", port, "real", outbox=self.outbox, message_max=60_000)
+        outcome = client.send(large, 20)
+        self.assertEqual(outcome.kind, "committed")
+        deadline = time.monotonic() + 20
+        while not client._inbox and time.monotonic() < deadline:   # the echo is there, and not taken
+            time.sleep(0.01)
+        self.assertTrue(client._inbox)
+        client.close(done=False)
+        with Client("127.0.0.1", port, "real", outbox=self.outbox, message_max=1_000, window_bytes=1_000) as client:
+            self.assertEqual(client.receive(20), Message(1, large))
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ use crate::rust_client::quick;
 use crate::{PATIENCE, random_millis, runtime, seed, within};
 use fastrand::Rng;
 use pulsegate::{Config, Control, Gateway, Protocol, Recipient};
-use pulsegate_client::{Client, Options, SavedSession, Window};
+use pulsegate_client::{Client, Options, Reason, SavedSession, Window};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::Path;
@@ -148,6 +148,37 @@ fn what_is_taken_for_a_client_reaches_it_once() {
             within("the client's end", task).await.unwrap();
             check(id, &got, &taken, counts[id]);
         }
+        gateway.control().stop();
+    });
+}
+
+#[test]
+fn a_large_message_reaches_a_client_that_comes_back_with_a_lower_limit() {
+    let directory = tempfile::tempdir().unwrap();
+    let options = |message_bytes_max| {
+        let window = Window { messages: 8, bytes: message_bytes_max };
+        let outbox = Some(directory.path().join("outbox.db"));
+        Options { message_bytes_max, window, outbox, ..quick("four") }
+    };
+    runtime().block_on(async {
+        let gateway = start(own_loopback(2), directory.path());
+        let address = gateway.addresses()[0];
+        let client = Client::start(address, options(60_000)).await.unwrap();
+        let session = within("a first receipt", client.send("hello")).await.unwrap().session;
+        let large = vec![b'x'; 60_000];
+        gateway.control().send(Recipient::Session(session), large.clone(), |_| ()).unwrap();
+        let untaken = within("the message", client.recv()).await.expect("it lives");
+        let mut events = client.events();
+        drop(client);
+        while within("the client's end", events.recv()).await.is_some() {}
+        drop(untaken);
+        let client = Client::start(address, options(1_000)).await.unwrap();
+        let message = within("the message again", client.recv()).await.expect("it lives");
+        assert_eq!(
+            (message.session(), message.number(), message.accept().as_ref()),
+            (session, 1, &large[..])
+        );
+        assert_eq!(within("the end", client.close()).await.reason, Reason::Done);
         gateway.control().stop();
     });
 }

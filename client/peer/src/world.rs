@@ -32,6 +32,10 @@ pub struct Hailed {
     pub acknowledged: u64,
     /// What it has refused.
     pub refused: Vec<(u64, u16)>,
+    /// How much may be in flight to it.
+    pub window: Window,
+    /// The longest message that it takes, in bytes.
+    pub message_bytes_max: u32,
 }
 
 /// Everything that the peer knows.
@@ -427,9 +431,10 @@ impl World {
 fn keep(event: &PulseEvent<'_>) -> Option<Heard> {
     match *event {
         PulseEvent::Hello(hello) => {
-            let Hello { id, session, token, committed, acknowledged, refused, .. } = hello;
-            let (id, refused) = (id.to_owned(), refused.iter().collect());
-            Some(Heard::Hello(Hailed { id, session, committed, acknowledged, refused }, token))
+            let Hello { session, committed, acknowledged, window, message_bytes_max, .. } = hello;
+            let (id, refused) = (hello.id.to_owned(), hello.refused.iter().collect());
+            let hailed = Hailed { id, session, committed, acknowledged, refused, window, message_bytes_max };
+            Some(Heard::Hello(hailed, hello.token))
         }
         PulseEvent::Message { number, payload } => {
             Some(Heard::Message(number, Bytes::copy_from_slice(payload)))

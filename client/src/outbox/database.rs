@@ -12,14 +12,15 @@ use std::time::Duration;
 /// Tells the file from others of SQLite.
 const APPLICATION_ID: i32 = 0x5055_4c53;
 /// Goes up when the tables change.
-const SCHEMA_VERSION: i32 = 1;
+const SCHEMA_VERSION: i32 = 2;
 /// How long a client that is just ending is waited for.
 const BUSY: Duration = Duration::from_millis(500);
 /// How much of the write-ahead log stays on disk when it is empty, in bytes.
 const LOG_BYTES_MAX: u32 = 8 << 20;
 
 /// `marked` is an id, all other cursors are numbers. A message's number is not stored: it is `settled` and its place
-/// among those that are marked.
+/// among those that are marked. `told_max` is the longest message, in bytes, that the gateway was told of in the session;
+/// 0: nothing is known.
 const SCHEMA: &str = "
 CREATE TABLE session (
     one         INTEGER PRIMARY KEY CHECK (one = 1),
@@ -28,7 +29,8 @@ CREATE TABLE session (
     token       BLOB NOT NULL DEFAULT (zeroblob(16)),
     settled     INTEGER NOT NULL DEFAULT 0,
     marked      INTEGER NOT NULL DEFAULT 0,
-    committed   INTEGER NOT NULL DEFAULT 0
+    committed   INTEGER NOT NULL DEFAULT 0,
+    told_max    INTEGER NOT NULL DEFAULT 0
 ) STRICT;
 CREATE TABLE messages (
     id          INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -39,6 +41,9 @@ CREATE TABLE refusals (
     code        INTEGER NOT NULL
 ) STRICT;
 ";
+
+/// What makes a file of version 1 one of version 2. What it told of its session nobody knows.
+const STEP_TO_2: &str = "ALTER TABLE session ADD COLUMN told_max INTEGER NOT NULL DEFAULT 0";
 
 /// What a step of opening can fail by.
 #[derive(Debug, thiserror::Error)]
@@ -53,6 +58,8 @@ enum Fault {
     OtherClient(String),
     #[error("it is no outbox")]
     Foreign,
+    #[error("it was made by a newer version")]
+    Newer,
 }
 
 impl Fault {
@@ -61,6 +68,7 @@ impl Fault {
         match self {
             Self::OtherClient(owner) => OutboxError::OtherClient { path, owner },
             Self::Foreign => OutboxError::Foreign(path),
+            Self::Newer => OutboxError::Newer(path),
             Self::Sqlite(error) => match error.sqlite_error_code() {
                 Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => OutboxError::InUse(path),
                 Some(ErrorCode::NotADatabase) => OutboxError::Foreign(path),
@@ -140,8 +148,18 @@ fn take_up(connection: &mut Connection, client: &str) -> Result<Found, Fault> {
         transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
         transaction.pragma_update(None, "user_version", SCHEMA_VERSION)?;
         transaction.execute("INSERT INTO session (one, client) VALUES (1, ?1)", [client])?;
-    } else if pragma("application_id")? != APPLICATION_ID || pragma("user_version")? != SCHEMA_VERSION {
+    } else if pragma("application_id")? != APPLICATION_ID {
         return Err(Fault::Foreign);
+    } else {
+        match pragma("user_version")? {
+            SCHEMA_VERSION => {}
+            1 => {
+                transaction.execute_batch(STEP_TO_2)?;
+                transaction.pragma_update(None, "user_version", SCHEMA_VERSION)?;
+            }
+            version if version > SCHEMA_VERSION => return Err(Fault::Newer),
+            _ => return Err(Fault::Foreign),
+        }
     }
     let found = read(&transaction, client)?;
     transaction.commit()?;
@@ -149,7 +167,7 @@ fn take_up(connection: &mut Connection, client: &str) -> Result<Found, Fault> {
 }
 
 fn read(transaction: &Transaction<'_>, client: &str) -> Result<Found, Fault> {
-    let select = "SELECT client, number, token, settled, marked, committed FROM session";
+    let select = "SELECT client, number, token, settled, marked, committed, told_max FROM session";
     let (owner, mut found) = transaction.query_row(select, [], |row| {
         let found = Found {
             session: row.get(1)?,
@@ -157,6 +175,7 @@ fn read(transaction: &Transaction<'_>, client: &str) -> Result<Found, Fault> {
             settled: row.get(3)?,
             marked: row.get(4)?,
             committed: row.get(5)?,
+            told_max: row.get(6)?,
             ..Found::default()
         };
         Ok((row.get::<_, String>(0)?, found))
@@ -190,12 +209,13 @@ fn apply(transaction: &Transaction<'_>, entry: &Entry) -> rusqlite::Result<()> {
             run("UPDATE session SET settled = ?1", params![number])
         }
         Entry::Resume(token) => run("UPDATE session SET token = ?1", params![token]),
-        Entry::Begin { session, token, forget } => {
+        Entry::Tell(told_max) => run("UPDATE session SET told_max = ?1", params![told_max]),
+        Entry::Begin { session, token, forget, told_max } => {
             run("DELETE FROM messages WHERE id <= ?1", params![forget])?;
             run("DELETE FROM refusals", params![])?;
             run(
-                "UPDATE session SET number = ?1, token = ?2, marked = ?3, settled = 0, committed = 0",
-                params![session, token, forget],
+                "UPDATE session SET number = ?1, token = ?2, marked = ?3, settled = 0, committed = 0, told_max = ?4",
+                params![session, token, forget, told_max],
             )
         }
         Entry::Cursor(committed, refused) => {
