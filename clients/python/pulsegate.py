@@ -24,6 +24,7 @@ import os
 import random
 import selectors
 import shutil
+import signal
 import socket
 import sqlite3
 import struct
@@ -311,6 +312,7 @@ class Closed:
     retry: int
     delay: float
     text: str
+    no_gateway: bool = False   # nobody there speaks the pulse protocol
 
 
 class Ended(Exception):
@@ -440,7 +442,7 @@ class _Outbox:
             stored, session, self.token, settled, cursor, self.told_max = db.execute(
                 "SELECT id, session, token, settled, cursor, told_max FROM state").fetchone()
             if stored != client_id:
-                raise ValueError(f"the outbox {self.path} belongs to the client {stored!r}")
+                raise OutboxError(f"the outbox {self.path} belongs to the client {stored!r}: use that id, or another file")
             rows = db.execute("SELECT key, number, length(payload) FROM outbox ORDER BY key").fetchall()
         except BaseException:
             db.close()
@@ -554,6 +556,9 @@ MUTE_MAX = 10                # connections in a row that end without a byte: no 
 DISK_AGAIN = 0.5             # seconds between attempts to write an outbox that can't be written
 WARN_AGAIN = 30.0            # seconds between warnings of one kind
 REPLACED, DRAIN = 51, 70     # codes with a meaning of their own for the back-off (8.2)
+RAW_LISTENER = 49            # 8.3: a gateway, but none of this protocol
+GOODBYES = {DONE: "the client is done for good", BACK_SOON: "the client means to come back"}   # 8.3
+NO_FRAME = ("unknown frame", "frame too large", "malformed frame", "text is not utf-8")   # before WELCOME: no gateway
 NO_GATEWAY = ("there is no gateway of the pulse protocol at {}:{}, or its listener is for raw clients only: "
               "check the address, and set protocol = \"pulse\" or \"auto\" for that listener")
 
@@ -809,10 +814,10 @@ class Client:
             return
         with self._lock:
             with contextlib.suppress(KeyboardInterrupt):   # whoever interrupts this has waited long enough
-                self._lock.wait_for(lambda: self.closed or not self._outbox.queue,
+                self._lock.wait_for(lambda: self.closed or self._closing == "back" or not self._outbox.queue,
                                     max(0.0, began + self._exit_wait - time.monotonic()))
             left = 0 if self.closed else len(self._outbox.queue)
-        if left:
+        if left and self._closing != "back":
             fate = f"are kept in the outbox {self._outbox.path}" if self._durable else "may be lost"
             self._warn("exit", f"the program ends without close(): {left} message{'s' * (left > 1)} that "
                                f"{'have' if left > 1 else 'has'} not ended {fate}")
@@ -904,7 +909,7 @@ class Client:
             self._away = closed.text
             mute = self._count_mute(mute, link, closed)
             if mute >= self._mute_max:
-                closed = replace(closed, retry=NEVER, text=NO_GATEWAY.format(*self._address))
+                closed = replace(closed, retry=NEVER, text=NO_GATEWAY.format(*self._address), no_gateway=True)
             self._emit("disconnected", closed)
             if link and link.hello.session and (closed.code == BAD_TOKEN or link.astray):
                 # this session is out of reach, but a new one is not (5.3, 8.2)
@@ -924,7 +929,8 @@ class Client:
             self._until(lambda: time.monotonic() >= until, until)
             self._until(lambda: not self._full or self._store(self._outbox.probe))   # it couldn't be attached anyway
             if self._leaving():
-                return Closed(DONE if self._closing == "done" else BACK_SOON, NEVER, 0.0, "closed without connection")
+                code = DONE if self._closing == "done" else BACK_SOON
+                return Closed(code, NEVER, 0.0, GOODBYES[code])
 
     def _until(self, true: Callable[[], bool], until: Optional[float] = None) -> None:
         """Waits without a connection until something is true, or this client leaves."""
@@ -1024,9 +1030,11 @@ class Client:
                     self._read(link)
                 self._look_at_clock(link)
             except ProtocolError as error:
-                is_no_frame = error.reason in ("unknown frame", "frame too large", "malformed frame")
-                hint = f"; perhaps {NO_GATEWAY.format(*self._address)}" if is_no_frame and not link.welcome else ""
-                self._part(link, _closed(error.reason, f"the gateway broke the protocol: {error}{hint}"), str(error))
+                closed = _closed(error.reason, f"the gateway broke the protocol: {error}")
+                if not link.welcome and error.reason in NO_FRAME:
+                    text = f"{closed.text}; perhaps {NO_GATEWAY.format(*self._address)}"
+                    closed = replace(closed, text=text, no_gateway=True)
+                self._part(link, closed, str(error))
         return link.closed
 
     def _part(self, link: _Link, end: Closed, text: str = "") -> None:
@@ -1100,7 +1108,7 @@ class Client:
             return Confirm(box.settled)
         if leaving:
             code = DONE if self._closing == "done" else BACK_SOON
-            self._part(link, Closed(code, NEVER, 0.0, "the client said goodbye"))
+            self._part(link, Closed(code, NEVER, 0.0, GOODBYES[code]))
         if leaving or welcome is None:
             return None
         if link.asked is None and now >= link.heard + link.timeout:
@@ -1165,7 +1173,8 @@ class Client:
     def _handle(self, link: _Link, frame: Frame) -> None:
         if isinstance(frame, Bye):
             delay = frame.delay / 1000 if frame.retry == LATER else 0.0
-            closed = Closed(frame.code, frame.retry, delay, frame.text or f"code {frame.code}, without a sentence")
+            text = frame.text or f"code {frame.code}, without a sentence"
+            closed = Closed(frame.code, frame.retry, delay, text, no_gateway=frame.code == RAW_LISTENER)
             self._emit("bye", closed)
             link.closed, link.said_bye = link.end or closed, link.end is None
         elif link.parted is not None and not isinstance(frame, (Receipt, Refuse)):
@@ -1336,10 +1345,11 @@ class _Events:
     """Says what happens, and counts what was not committed."""
 
     def __init__(self) -> None:
-        self.failed = 0
+        self.not_committed = 0
+        self.input_failed = False
 
     def __call__(self, kind: str, detail: Any) -> None:
-        self.failed += kind in ("refused", "unknown")
+        self.not_committed += kind in ("refused", "unknown")
         if kind == "committed":
             number, durability = detail
             promise = [] if durability in (1, 2) else [f"({DURABILITY.get(durability, f'durability {durability}')})"]
@@ -1351,34 +1361,82 @@ class _Events:
         _say(kind, *(detail if isinstance(detail, tuple) else (detail,)))
 
 
-def _send_lines(client: Client) -> None:
-    """Every line of stdin is a message. It reads the descriptor, for a thread that waits inside sys.stdin holds a lock
-    that the interpreter wants when it ends."""
-    line = b""
+def _lines() -> Iterator[Optional[bytes]]:
+    """The lines of stdin, None for one that is longer than any message. It reads the descriptor, for a thread that
+    waits inside sys.stdin holds a lock that the interpreter wants when it ends."""
+    parts: List[bytes] = []   # of the line that has not ended
+    size = 0
+    while True:
+        data = os.read(0, 1 << 16)
+        first, *others = data.split(b"\n")
+        parts.append(first)
+        size += len(first)
+        if size > Message.ROOM:
+            parts.clear()
+        for other in others:
+            yield b"".join(parts) if size <= Message.ROOM else None
+            parts, size = [other], len(other)
+        if not data:
+            if size:
+                yield b"".join(parts) if size <= Message.ROOM else None
+            return
+
+
+def _send_lines(client: Client, events: _Events) -> None:
+    """Every line of stdin is a message. At the end of the input it waits for all of them."""
     try:
-        while True:
-            data = os.read(0, 1 << 16)
-            *lines, line = (line + data).split(b"\n")
-            for each in lines if data or not line else [line]:
-                client.send_nowait(each, None)
-            if not data:
-                break
-            if len(line) > Message.ROOM:
-                raise ValueError("a line is longer than any message")
-        client.close()
+        for line in _lines():
+            try:
+                if line is None:
+                    raise ValueError("the line is longer than any message")
+                client.send_nowait(line, None)
+            except ValueError as error:
+                events.not_committed += 1
+                _say("not sent", error)
     except Ended:
-        pass
-    except (OSError, ValueError) as error:
-        _complain(str(error))
-        client.close(done=False)
+        return
+    except OSError as error:
+        events.input_failed = True
+        _complain(f"the input can't be read to its end: {error}")
+    client.close(timeout=CLOSE_WAIT)
 
 
 def _complain(text: str) -> None:
     print(f"pulsegate: {readable(text)}", file=sys.stderr)
 
 
+def _count(messages: int) -> str:
+    return f"{messages} message{'' if messages == 1 else 's'}"
+
+
+CLOSE_WAIT = 30.0   # seconds at the end of the input, until every message has ended
+EXIT_FAILED, EXIT_ENDED, EXIT_INTERRUPTED = 1, 3, 130
+EXIT_CODES = """\
+exit codes, those of `pulsegate connect --id`:
+  0    every message was committed
+  1    nobody there speaks the pulse protocol, or the input or the outbox can't be used
+  2    wrong arguments
+  3    a message was not committed, or the gateway says not to come back
+  130  interrupted by SIGINT or SIGTERM
+"""
+
+
+def _exit_code(client: Client, events: _Events) -> int:
+    """Says how it has ended, and what that is for the shell."""
+    closed, left = client.closed, len(client._outbox.queue)
+    assert closed
+    if events.not_committed or left:
+        _complain(f"{_count(events.not_committed + left)} not committed")
+    if closed.code not in GOODBYES:
+        _complain(f"giving up: {closed.text}")
+    if closed.no_gateway or events.input_failed:
+        return EXIT_FAILED
+    return 0 if closed.code == DONE and not events.not_committed and not left else EXIT_ENDED
+
+
 def main() -> int:
-    parser = argparse.ArgumentParser(description="Sends each line of stdin to a gateway and says what becomes of it.")
+    parser = argparse.ArgumentParser(description="Sends each line of stdin to a gateway and says what becomes of it.",
+                                     epilog=EXIT_CODES, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("address", metavar="HOST:PORT", help="an IPv6 address in brackets")
     parser.add_argument("--id", required=True, help="who this client is")
     parser.add_argument("--outbox", metavar="FILE", help="keep what has not ended in this file")
@@ -1387,29 +1445,33 @@ def main() -> int:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     logging.basicConfig(format="pulsegate: %(message)s")
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     events = _Events()
     host, _, port = options.address.rpartition(":")
+    client: Optional[Client] = None
     try:
-        if not host or not 0 < int(port) < 65536:
-            raise ValueError("the address is HOST:PORT")
-        client = Client(host.strip("[]"), int(port), options.id, outbox=options.outbox, mute_max=3,
-                        on_event=events)
-    except (ValueError, OSError) as error:
-        parser.error(str(error))
-    threading.Thread(target=_send_lines, args=(client,), daemon=True).start()
-    try:
+        try:
+            if not host or not 0 < int(port) < 65536:
+                raise ValueError("the address is HOST:PORT")
+            client = Client(host.strip("[]"), int(port), options.id, outbox=options.outbox, mute_max=3,
+                            on_event=events)
+        except OutboxError as error:
+            _complain(str(error))
+            return EXIT_FAILED
+        except ValueError as error:
+            parser.error(str(error))
+        threading.Thread(target=_send_lines, args=(client, events), daemon=True).start()
         for message in client.messages():
             _say("message", message.number, message.payload)
+        return _exit_code(client, events)
     except KeyboardInterrupt:
-        client.close(done=False)
-        return 130
-    assert client.closed
-    if events.failed:
-        _complain(f"{events.failed} message{'s' * (events.failed > 1)} not committed")
-    if client.closed.code in (DONE, BACK_SOON):   # the latter after an error of stdin
-        return 1 if events.failed else client.closed.code
-    _complain(f"it has ended for good: {client.closed.text}")
-    return 3
+        left = 0
+        if client:
+            with contextlib.suppress(KeyboardInterrupt):   # a second one waits for no goodbye
+                client.close(done=False)
+            left = len(client._outbox.queue)
+        _complain(f"interrupted: {_count(left)} not ended" + (", kept in the outbox" if left and options.outbox else ""))
+        return EXIT_INTERRUPTED
 
 
 if __name__ == "__main__":
