@@ -3,11 +3,11 @@
 
 mod common;
 
-use common::{PATIENCE, Running, is_quiet, long, millis, shut};
+use common::{PATIENCE, Running, is_quiet, long, millis, shut, wait_until};
 use pulsegate::{CloseReason, Framing, Heartbeat, LifetimePolicy};
 use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::thread::{scope, sleep};
 use std::time::{Duration, Instant};
 
@@ -63,18 +63,16 @@ fn beats_keep_a_long_connection_far_beyond_its_timeout() {
     gateway.finish(&[(reason, 1)]);
 }
 
-/// Each line says when it was sent, in microseconds since `epoch`. The last one may not have left.
-fn send_stamps(stream: &TcpStream, epoch: Instant, stop: &AtomicBool) -> usize {
+/// Each line says when it was sent, in microseconds since `epoch`. The last one that is counted may not have left.
+fn send_stamps(stream: &TcpStream, epoch: Instant, stop: &AtomicBool, sent: &AtomicUsize) {
     let mut stream = stream;
-    let mut sent = 0;
     while !stop.load(SeqCst) {
-        sent += 1;
+        sent.fetch_add(1, SeqCst);
         if writeln!(stream, "{}", epoch.elapsed().as_micros()).is_err() {
             break;
         }
         sleep(Duration::from_micros(100));
     }
-    sent
 }
 
 #[test]
@@ -86,16 +84,17 @@ fn a_short_connection_ends_while_its_client_sends_and_nothing_later_is_delivered
     });
     let epoch = Instant::now();
     let (mut client, number) = gateway.connect_known();
-    let stop = AtomicBool::new(false);
+    let (stop, sent) = (AtomicBool::new(false), AtomicUsize::new(0));
     let sender = client.try_clone().unwrap();
-    let sent = scope(|scope| {
-        let sender = scope.spawn(|| send_stamps(&sender, epoch, &stop));
+    scope(|scope| {
+        let sending = scope.spawn(|| send_stamps(&sender, epoch, &stop, &sent));
         // Though the client goes on sending, the end is an orderly one.
         assert_eq!(client.read(&mut [0; 16]).unwrap(), 0);
-        sleep(millis(100));
+        let before = sent.load(SeqCst);
+        wait_until("more is sent", || sent.load(SeqCst) > before || sending.is_finished());
         stop.store(true, SeqCst);
-        sender.join().unwrap()
     });
+    let sent = sent.into_inner();
     let ended = gateway.recorder.ended(number);
     assert_eq!(ended.reason, CloseReason::ShortDeadline);
     assert!(ended.age >= deadline);
@@ -196,7 +195,7 @@ fn a_flood_that_never_holds_the_named_heartbeat_keeps_nobody_alive() {
             let line = &line;
             scope.spawn(move || {
                 let start = Instant::now();
-                while start.elapsed() < millis(20_000) && client.write_all(line).is_ok() {}
+                while start.elapsed() < PATIENCE * 2 && client.write_all(line).is_ok() {}
             });
         }
     });

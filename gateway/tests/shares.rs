@@ -5,7 +5,7 @@ mod common;
 
 use common::pulse::{PulseClient, Seen};
 use common::{PATIENCE, connect_from, listener, millis};
-use pulsegate::{CloseReason, Config, Framing, Gateway, Protocol, StartError};
+use pulsegate::{CloseReason, Config, Framing, Gateway, Protocol, RunError, StartError};
 use std::io::Write;
 use std::time::{Duration, Instant};
 
@@ -60,9 +60,11 @@ fn an_address_that_has_used_up_its_share_is_not_read_until_its_messages_are_old_
     neighbour.wait_for(|seen| matches!(seen, Seen::Notice { code: 4, .. }));
     neighbour.settled(last);
     assert!(!other.seen.iter().any(stopped), "{:?}", other.seen);
+    assert_eq!(gateway.control().counts().ended(CloseReason::SinkStalled), 0);
     gateway.control().stop();
-    let counts = gateway.wait().unwrap();
-    assert_eq!(counts.ended(CloseReason::SinkStalled), 0);
+    // What the flood has waiting may be more than a busy machine stores within the bound of a stop.
+    let outcome = gateway.wait();
+    assert!(matches!(outcome, Ok(_) | Err(RunError::GivenUp { .. })), "{outcome:?}");
     flooding.join().unwrap();
 }
 

@@ -112,10 +112,23 @@ impl Program {
         self.child.id()
     }
 
-    /// Sends it a signal by name, such as `TERM`.
+    /// Sends it a signal by name, such as `TERM`. After `STOP` it has stopped when this returns.
+    #[track_caller]
     pub(crate) fn signal(&self, name: &str) {
         let sent = Command::new("sh").args(["-c", &format!("kill -{name} {}", self.id())]).status();
         assert!(sent.unwrap().success(), "can't send SIG{name}");
+        if name == "STOP" {
+            // Its other threads run on until the one that takes the signal gets a core.
+            wait_until("all of its threads have stopped", || self.has_stopped());
+        }
+    }
+
+    fn has_stopped(&self) -> bool {
+        let threads = std::fs::read_dir(format!("/proc/{}/task", self.id())).unwrap();
+        threads.flatten().all(|thread| {
+            let state = std::fs::read_to_string(thread.path().join("stat")).unwrap_or_default();
+            state.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('T'))
+        })
     }
 
     /// Nobody will ever read its standard output.

@@ -14,7 +14,7 @@ use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Of each client.
 const KILLS: usize = 25;
@@ -24,6 +24,9 @@ const LAST: usize = 10;
 
 /// How long a process may take to say its first word, before it is killed all the same.
 const START: Duration = Duration::from_secs(10);
+
+/// How much longer than its start a life of the gateway is, at least.
+const START_FACTOR: u32 = 10;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
@@ -242,12 +245,16 @@ fn what_a_client_has_accepted_arrives_once() {
         let over = Arc::clone(&over);
         move || {
             let mut kills = 0;
+            let mut start = Duration::ZERO;
             while !over.load(Relaxed) {
-                thread::sleep(random_millis(&mut random, 700..2_000));
+                // Where the gateway is slow to start so are clients, and they have 30 s to settle all they have.
+                thread::sleep(random_millis(&mut random, 700..2_000) + START_FACTOR * start);
                 victim.kill();
                 kills += 1;
                 thread::sleep(random_millis(&mut random, 0..100));
+                let begun = Instant::now();
                 victim.revive();
+                start = begun.elapsed();
             }
             (victim, kills)
         }
