@@ -17,6 +17,7 @@ import argparse
 import atexit
 import collections
 import contextlib
+import dataclasses
 import io
 import itertools
 import logging
@@ -40,6 +41,8 @@ PREFACE = b"PULSE\x00\x01\n"
 CURSOR_MAX = (1 << 63) - 1               # the highest cursor in HELLO and WELCOME (9)
 BODY_MAX = 1024                          # bytes: every body but that of MESSAGE (3.3)
 TEXT_MAX = 512                           # bytes (9)
+ID_MAX = 128                             # bytes (9)
+MESSAGE_MAX = 16_000_000                 # bytes: the highest `message_max` (5.1, 5.2)
 REFUSED_MAX = 64                         # refusals in HELLO and WELCOME (5.7)
 NEVER, NOW, LATER = 0, 1, 2              # the retry classes (8.2)
 DONE, BACK_SOON, BAD_TOKEN = 0, 1, 50    # codes (8.3); those that this side finds by itself follow
@@ -85,156 +88,248 @@ def _in_order(refused: Refused, committed: int) -> bool:
     return list(refused) == sorted(dict(refused).items()) and all(0 < number <= committed for number, _ in refused)
 
 
-def _pack(tail: Union[str, bytes, Refused]) -> bytes:
-    if isinstance(tail, tuple):
-        return b"".join(struct.pack(">QH", *each) for each in tail)
-    return tail.encode("utf-8") if isinstance(tail, str) else tail
-
-
-FRAMES: Dict[int, Type[Frame]] = {}
+def _pack(refused: Refused) -> bytes:
+    return b"".join(struct.pack(">QH", number, code) for number, code in refused)
 
 
 class Frame:
-    """A body is a fixed part, and then at most `ROOM` bytes, which `tail` reads into the last field."""
+    """What all frames have in common. A body is a fixed part, the fields in their order, and then at most `ROOM` bytes,
+    which are the last field: `read_tail` makes it of them, `write_tail` them of it."""
     TYPE: ClassVar[int]
     FIXED: ClassVar[struct.Struct]
-    ROOM: ClassVar[int]
-    tail: ClassVar[Callable[[bytes], Any]]
-
-    def __init_subclass__(cls, type: int, fixed: str, room: int = 0, tail: Callable[[bytes], Any] = bytes) -> None:
-        cls.TYPE, cls.FIXED, cls.ROOM, cls.tail = type, struct.Struct(fixed), room, staticmethod(tail)
-        FRAMES[type] = cls
+    ROOM: ClassVar[int] = 0
 
     def body(self) -> bytes:
-        values = list(vars(self).values())
-        tail = _pack(values.pop()) if self.ROOM else b""
-        return self.FIXED.pack(*values) + tail
+        values = [getattr(self, each.name) for each in dataclasses.fields(self)]   # type: ignore[arg-type]
+        if not self.ROOM:
+            return self.FIXED.pack(*values)
+        *fixed, tail = values
+        return self.FIXED.pack(*fixed) + self.write_tail(tail)
 
     @classmethod
     def parse(cls, body: bytes) -> Frame:
+        """The frame of a body whose length is right. Fields are looked at in the order in which they stand (3.1)."""
         make: Callable[..., Frame] = cls
-        values, size = cls.FIXED.unpack_from(body), cls.FIXED.size
+        fixed = cls.FIXED.unpack_from(body)
         if not cls.ROOM:
-            return make(*values)
-        if cls.tail is not bytes:   # fields are looked at in the order in which they stand (3.1)
-            head = make(*values, cls.tail(b""))
-            if not head.sound() or head.body() != body[:size]:
-                raise ProtocolError("malformed frame", repr(head)[:80])
-        return make(*values, cls.tail(body[size:]))
+            return make(*fixed)
+        head = make(*fixed, cls.read_tail(b""))
+        if not head.is_sound() or head.body() != body[:cls.FIXED.size]:
+            raise ProtocolError("malformed frame", repr(head)[:80])
+        return make(*fixed, cls.read_tail(body[cls.FIXED.size:]))
 
-    def sound(self) -> bool:
+    @staticmethod
+    def read_tail(raw: bytes) -> Any:
+        return _text(raw)
+
+    @staticmethod
+    def write_tail(tail: Any) -> bytes:
+        text: str = tail
+        return text.encode("utf-8")
+
+    def is_sound(self) -> bool:
         """Whether all fields are in their ranges."""
         return True
 
 
+def _can_send(window_messages: int, window_bytes: int, message_max: int) -> bool:
+    """With a window of nothing, nothing could ever be sent."""
+    return window_messages >= 1 and 1 <= message_max <= min(MESSAGE_MAX, window_bytes)
+
+
 @dataclass(frozen=True)
-class Hello(Frame, type=1, fixed=">BxHIIIIIQ16sQQ", room=128 + 10 * REFUSED_MAX):
+class Hello(Frame):
     """5.1. Times in milliseconds, sizes in bytes."""
+    TYPE = 1
+    FIXED = struct.Struct(">BxHIIIIIQ16sQQ")   # with the length of the id behind the lifetime
+    ROOM = ID_MAX + 10 * REFUSED_MAX           # the id and the refusals
+
     lifetime: int
-    beat_min: int; beat_max: int
-    window_messages: int; window_bytes: int; message_max: int
-    session: int; token: bytes; committed: int; acknowledged: int
+    beat_min: int
+    beat_max: int
+    window_messages: int
+    window_bytes: int
+    message_max: int
+    session: int
+    token: bytes
+    committed: int
+    acknowledged: int
     id: str
     refused: Refused = ()
 
     def body(self) -> bytes:
-        lifetime, *rest, name, refused = vars(self).values()
-        return self.FIXED.pack(lifetime, len(_pack(name)), *rest) + _pack(name) + _pack(refused)
+        id = self.id.encode("utf-8")
+        fixed = self.FIXED.pack(self.lifetime, len(id), self.beat_min, self.beat_max, self.window_messages,
+                                self.window_bytes, self.message_max, self.session, self.token, self.committed,
+                                self.acknowledged)
+        return fixed + id + _pack(self.refused)
 
     @classmethod
-    def parse(cls, body: bytes) -> Frame:
-        lifetime, length, *rest = cls.FIXED.unpack_from(body)
-        return cls(*(lifetime, *rest, _text(body[64:64 + length]), _refused(body[64 + length:])))
+    def parse(cls, body: bytes) -> Hello:
+        (lifetime, id_length, beat_min, beat_max, window_messages, window_bytes, message_max, session, token, committed,
+         acknowledged) = cls.FIXED.unpack_from(body)
+        id_end = cls.FIXED.size + id_length
+        return cls(lifetime, beat_min, beat_max, window_messages, window_bytes, message_max, session, token, committed,
+                   acknowledged, _text(body[cls.FIXED.size:id_end]), _refused(body[id_end:]))
 
-    def sound(self) -> bool:
-        return (self.lifetime <= 2 and 1 <= len(_pack(self.id)) <= 128 and self.window_messages >= 1
-                and self.beat_min <= self.beat_max and max(self.committed, self.acknowledged) <= CURSOR_MAX
-                and 1 <= self.message_max <= min(16_000_000, self.window_bytes)
-                and (self.session > 0 or (self.token, self.committed, self.acknowledged) == (NO_TOKEN, 0, 0))
+    def is_sound(self) -> bool:
+        if self.session == 0 and (self.token, self.committed, self.acknowledged) != (NO_TOKEN, 0, 0):
+            return False
+        return (self.lifetime <= 2
+                and self.beat_min <= self.beat_max
+                and _can_send(self.window_messages, self.window_bytes, self.message_max)
+                and self.committed <= CURSOR_MAX
+                and self.acknowledged <= CURSOR_MAX
+                and 1 <= len(self.id.encode("utf-8")) <= ID_MAX
                 and _in_order(self.refused, self.committed))
 
 
 @dataclass(frozen=True)
-class Welcome(Frame, type=2, fixed=">BBBxIIIIIIIQQ16sQQQQ", room=10 * REFUSED_MAX, tail=_refused):
+class Welcome(Frame):
     """5.2. Times in milliseconds, sizes in bytes."""
-    outcome: int; lifetime: int; durability: int
-    beat_interval: int; beat_timeout: int; remaining: int; session_ttl: int
-    window_messages: int; window_bytes: int; message_max: int
+    TYPE = 2
+    FIXED = struct.Struct(">BBBxIIIIIIIQQ16sQQQQ")
+    ROOM = 10 * REFUSED_MAX
+
+    outcome: int
+    lifetime: int
+    durability: int
+    beat_interval: int
+    beat_timeout: int
+    remaining: int
+    session_ttl: int
+    window_messages: int
+    window_bytes: int
+    message_max: int
     server_time: int
-    session: int; token: bytes; committed: int; acknowledged: int
-    lost_from: int; lost_to: int
+    session: int
+    token: bytes
+    committed: int
+    acknowledged: int
+    lost_from: int
+    lost_to: int
     refused: Refused = ()
 
-    def sound(self) -> bool:   # with a window of nothing, nothing could ever be sent
-        return (self.outcome <= 1 <= self.lifetime <= 2 and self.session != 0
-                and self.window_messages >= 1 and 1 <= self.message_max <= min(16_000_000, self.window_bytes)
-                and max(self.committed, self.acknowledged) <= CURSOR_MAX
-                and self.lost_from <= self.lost_to and (self.lost_from > 0 or self.lost_to == 0)
-                and (self.outcome == 1 or self.committed == self.acknowledged == self.lost_to == 0)
+    @staticmethod
+    def read_tail(raw: bytes) -> Refused:
+        return _refused(raw)
+
+    @staticmethod
+    def write_tail(tail: Refused) -> bytes:
+        return _pack(tail)
+
+    def is_sound(self) -> bool:
+        if self.outcome == 0 and (self.committed, self.acknowledged, self.lost_to) != (0, 0, 0):
+            return False
+        return (self.outcome <= 1
+                and 1 <= self.lifetime <= 2
+                and _can_send(self.window_messages, self.window_bytes, self.message_max)
+                and self.session != 0
+                and self.committed <= CURSOR_MAX
+                and self.acknowledged <= CURSOR_MAX
+                and self.lost_from <= self.lost_to
+                and (self.lost_from > 0 or self.lost_to == 0)
                 and _in_order(self.refused, self.committed))
 
 
 @dataclass(frozen=True)
-class Beat(Frame, type=3, fixed=">B"):
+class Beat(Frame):
     """6. 0 a beat, 1 a question, 2 an answer."""
+    TYPE = 3
+    FIXED = struct.Struct(">B")
+
     kind: int
 
-    def sound(self) -> bool:
+    def is_sound(self) -> bool:
         return self.kind <= 2
 
 
 @dataclass(frozen=True)
-class Message(Frame, type=4, fixed=">Q", room=0xFFFFFF - 8):
+class Message(Frame):
     """7.1. Also what the application gets from `Client.receive`."""
+    TYPE = 4
+    FIXED = struct.Struct(">Q")
+    ROOM = 0xFFFFFF - 8
+
     number: int
     payload: bytes
 
-    def sound(self) -> bool:
+    @staticmethod
+    def read_tail(raw: bytes) -> bytes:
+        return raw
+
+    @staticmethod
+    def write_tail(tail: bytes) -> bytes:
+        return tail
+
+    def is_sound(self) -> bool:
         return self.number > 0
 
 
 @dataclass(frozen=True)
-class Receipt(Frame, type=5, fixed=">Q"):
+class Receipt(Frame):
     """7.2."""
+    TYPE = 5
+    FIXED = struct.Struct(">Q")
+
     committed: int
 
 
 @dataclass(frozen=True)
-class Refuse(Frame, type=6, fixed=">QH", room=TEXT_MAX, tail=_text):
+class Refuse(Frame):
     """7.3."""
+    TYPE = 6
+    FIXED = struct.Struct(">QH")
+    ROOM = TEXT_MAX
+
     number: int
     code: int
     text: str = ""
 
-    def sound(self) -> bool:
+    def is_sound(self) -> bool:
         return self.number > 0
 
 
 @dataclass(frozen=True)
-class Confirm(Frame, type=7, fixed=">Q"):
+class Confirm(Frame):
     """7.4."""
+    TYPE = 7
+    FIXED = struct.Struct(">Q")
+
     floor: int
 
 
 @dataclass(frozen=True)
-class Notice(Frame, type=8, fixed=">HI", room=TEXT_MAX, tail=_text):
+class Notice(Frame):
     """8.1. `within`, which the protocol calls *in*, is in milliseconds."""
+    TYPE = 8
+    FIXED = struct.Struct(">HI")
+    ROOM = TEXT_MAX
+
     code: int
     within: int
     text: str = ""
 
 
 @dataclass(frozen=True)
-class Bye(Frame, type=9, fixed=">HBxIQ", room=TEXT_MAX, tail=_text):
+class Bye(Frame):
     """8.2. `delay` in milliseconds."""
+    TYPE = 9
+    FIXED = struct.Struct(">HBxIQ")
+    ROOM = TEXT_MAX
+
     code: int
     retry: int = NEVER
     delay: int = 0
     committed: int = 0
     text: str = ""
 
-    def sound(self) -> bool:
+    def is_sound(self) -> bool:
         return self.retry <= LATER
+
+
+FRAMES: Dict[int, Type[Frame]] = {
+    kind.TYPE: kind for kind in (Hello, Welcome, Beat, Message, Receipt, Refuse, Confirm, Notice, Bye)}
 
 
 def encode(frame: Frame) -> bytes:
@@ -252,7 +347,9 @@ class FrameReader:
     """
 
     def __init__(self, message_max: int, *, opened: bool = False) -> None:
-        self.message_max, self.opened, self.proofs = message_max, opened, 0
+        self.message_max = message_max
+        self.opened = opened
+        self.proofs = 0
         self._buffer = bytearray()
         self._counted = 0   # proofs that the unfinished MESSAGE has given
 
@@ -265,7 +362,8 @@ class FrameReader:
 
     def next(self) -> Optional[Frame]:
         while len(self._buffer) >= 4:
-            type, length = self._buffer[0], int.from_bytes(self._buffer[1:4], "big")
+            type = self._buffer[0]
+            length = int.from_bytes(self._buffer[1:4], "big")
             known = FRAMES.get(type)
             if known is None and type < 0x80:
                 raise ProtocolError("unknown frame", f"type {type:#04x}")
@@ -277,15 +375,17 @@ class FrameReader:
             if len(self._buffer) < 4 + length:
                 if known is Message:
                     proofs = (len(self._buffer) - 4) // 1024
-                    self.proofs, self._counted = self.proofs + proofs - self._counted, proofs
+                    self.proofs += proofs - self._counted
+                    self._counted = proofs
                 return None
             body = bytes(self._buffer[4:4 + length])
             frame = known.parse(body) if known else None
             # A field called *zero* reads as padding; if it isn't 0, the body doesn't come out as it went in.
-            if frame and not (frame.sound() and (known is Message or frame.body() == body)):
+            if frame and not (frame.is_sound() and (known is Message or frame.body() == body)):
                 raise ProtocolError("malformed frame", repr(frame)[:80])
             del self._buffer[:4 + length]
-            self.proofs, self._counted = self.proofs + 1, 0
+            self.proofs += 1
+            self._counted = 0
             if frame:
                 return frame
         return None
@@ -363,7 +463,10 @@ class Ticket:
     """A message on its way. `number` is None until it is sent, `outcome` until it has ended."""
 
     def __init__(self, lock: _Lock, key: int, number: Optional[int], size: int) -> None:
-        self._lock, self.key, self.number, self.size = lock, key, number, size
+        self._lock = lock
+        self.key = key
+        self.number = number
+        self.size = size
         self.outcome: Optional[Outcome] = None
         self.told: Optional[Outcome] = None   # to on_event; it is forgotten next, and that may have to wait
 
@@ -425,7 +528,8 @@ class _Outbox:
     ENTRY = 256   # bytes that each message counts besides its payload, so that empty ones are bounded too
 
     def __init__(self, path: Optional[str], client_id: str, lock: _Lock) -> None:
-        self.path, self.lock = path, lock
+        self.path = path
+        self.lock = lock
         try:
             self._db = sqlite3.connect(path or ":memory:", timeout=1.0, check_same_thread=False)
             self._open(client_id)
@@ -448,7 +552,9 @@ class _Outbox:
             db.close()
             raise
         self.close = db.close
-        self.session, self.settled, self.cursor = int(session), int(settled), int(cursor)
+        self.session = int(session)
+        self.settled = int(settled)
+        self.cursor = int(cursor)
         self.queue: Deque[Ticket] = collections.deque(Ticket(self.lock, *row) for row in rows)
         self.largest = max((ticket.size for ticket in self.queue), default=0)   # that there was here
         self.bytes = sum(ticket.size + self.ENTRY for ticket in self.queue)
@@ -543,7 +649,8 @@ class _Outbox:
         for ticket in tickets:
             self.queue.remove(ticket)   # nearly always the first one
             self.bytes -= ticket.size + self.ENTRY
-        vars(self).update(state)
+        for name, value in state.items():
+            setattr(self, name, value)
 
 
 # ---- the client
@@ -681,14 +788,20 @@ class Client:
             raise ValueError("beat_max is at least beat_min, or both are 0 for no wish")
         self._hello = Hello(["any", "short", "long"].index(lifetime), millis[0], millis[1],
                             window_messages, window_bytes, message_max, 0, NO_TOKEN, 0, 0, id)
-        if not self._hello.sound():
+        if not self._hello.is_sound():
             raise ValueError("id has 1 to 128 bytes, message_max is 1 to 16,000,000 and at most window_bytes")
-        self._address, self._reconnect, self._on_event = (host, port), reconnect, on_event
-        self._first, self._longest, self._steady = backoff_first, backoff_longest, steady
-        self._mute_max, self._exit_wait = mute_max, exit_wait
+        self._address = (host, port)
+        self._reconnect = reconnect
+        self._on_event = on_event
+        self._first = backoff_first
+        self._longest = backoff_longest
+        self._steady = steady
+        self._mute_max = mute_max
+        self._exit_wait = exit_wait
         self._lock = _Lock(threading.RLock())   # guards the outbox, the inbox, and how it ends
         self._outbox = _Outbox(outbox, id, self._lock)
-        self._durable, self._bytes_max = outbox is not None, outbox_bytes_max
+        self._durable = outbox is not None
+        self._bytes_max = outbox_bytes_max
         self._inbox: Deque[Message] = collections.deque()   # came on the newest connection, and is not taken
         self._message_max = Message.ROOM                    # what the gateway takes, once that is known
         self._closing: Optional[str] = None                 # or "done", or "back"
@@ -716,7 +829,8 @@ class Client:
     def send(self, payload: bytes, timeout: Optional[float] = 30.0) -> Outcome:
         """Sends a message and waits for its end. Unsettled, a TimeoutError with the `ticket`, after `timeout` seconds:
         the message goes on, so don't send it again, but wait for its ticket. None waits for ever."""
-        began, timeout = time.monotonic(), _patience(timeout)
+        began = time.monotonic()
+        timeout = _patience(timeout)
         self._lock.refuse_io_thread("send()")   # before the message is accepted
         ticket = self.send_nowait(payload, timeout)
         outcome = ticket.wait(None if timeout is None else began + timeout - time.monotonic())
@@ -732,8 +846,10 @@ class Client:
         if not isinstance(payload, (bytes, bytearray, memoryview)):
             hint = ": encode it, as in text.encode()" if isinstance(payload, str) else ""
             raise TypeError(f"a payload is bytes, not {type(payload).__name__}{hint}")
-        box, payload = self._outbox, bytes(payload)
-        size, patience = len(payload) + _Outbox.ENTRY, _patience(wait_for_room)
+        box = self._outbox
+        payload = bytes(payload)
+        size = len(payload) + _Outbox.ENTRY
+        patience = _patience(wait_for_room)
         until = None if patience is None else time.monotonic() + patience
         with self._lock:
             ticket = Ticket(self._lock, 0, None, len(payload))
@@ -841,7 +957,8 @@ class Client:
     def _on_disk(self, work: Callable[[], None]) -> bool:
         """Does what writes to the outbox, and says whether that has worked. A full disk is no end: who asked for the
         work keeps it, and asks again. For whoever holds the lock."""
-        in_thread, now = threading.current_thread() is self._thread, time.monotonic()
+        now = time.monotonic()
+        in_thread = threading.current_thread() is self._thread
         if in_thread and self._full and now < self._full_until:
             return False
         try:
@@ -1005,7 +1122,8 @@ class Client:
 
     def _connect(self) -> socket.socket:
         """Tries one address after the other, each for its share of the time that is left."""
-        until, fault = time.monotonic() + PATIENCE, OSError("the name has no address")
+        until = time.monotonic() + PATIENCE
+        fault = OSError("the name has no address")
         addresses = socket.getaddrinfo(*self._address, type=socket.SOCK_STREAM)
         for i, (family, kind, protocol, _, address) in enumerate(addresses):
             sock = None
@@ -1040,11 +1158,13 @@ class Client:
     def _part(self, link: _Link, end: Closed, text: str = "") -> None:
         """Says BYE behind what is being written, and then reads until the other side ends too (8.2)."""
         if link.parted is None:
-            link.parted, link.end = time.monotonic(), end
+            link.parted = time.monotonic()
+            link.end = end
             link.out = memoryview(bytes(link.out) + encode(Bye(end.code, NEVER, 0, self._outbox.cursor, text[:120])))
 
     def _look_at_clock(self, link: _Link) -> None:
-        now, vanished = time.monotonic(), ""
+        now = time.monotonic()
+        vanished = ""
         if self._full and link.welcome and self._store(self._outbox.probe):
             self._settle(link)   # what could not be written then
         if link.parted is not None:
@@ -1071,7 +1191,9 @@ class Client:
                     link.out = memoryview(encode(frame))
             try:
                 if link.out:
-                    link.out, link.spoke = link.out[link.sock.send(link.out):], time.monotonic()
+                    written = link.sock.send(link.out)
+                    link.out = link.out[written:]
+                    link.spoke = time.monotonic()
                     continue
                 if link.parted is not None:
                     link.sock.shutdown(socket.SHUT_WR)   # a second time does nothing
@@ -1090,7 +1212,10 @@ class Client:
     def _next(self, link: _Link) -> Optional[Frame]:
         """The frame to write next, the most urgent first (6). All but messages are made from what is the case, so
         that they never pile up."""
-        now, box, cursor, welcome = time.monotonic(), self._outbox, self._outbox.cursor, link.welcome
+        now = time.monotonic()
+        box = self._outbox
+        cursor = box.cursor
+        welcome = link.welcome
         if link.parted is not None:
             return None
         leaving = self._leaving() and (welcome is not None or self._closing == "back")
@@ -1120,7 +1245,8 @@ class Client:
         return self._next_message(link, welcome)
 
     def _next_message(self, link: _Link, welcome: Welcome) -> Optional[Message]:
-        box, flight = self._outbox, 0
+        box = self._outbox
+        flight = 0   # bytes
         with self._lock:
             if not link.ready and link.sent < min(len(box.queue), welcome.window_messages):
                 batch: List[Ticket] = []
@@ -1137,7 +1263,8 @@ class Client:
             read: List[bytes] = []
             if not link.ready or not self._on_disk(lambda: read.append(box.payload(link.ready[0]))):
                 return None
-            ticket, payload = link.ready.popleft(), read[0]
+            ticket = link.ready.popleft()
+            payload = read[0]
         assert ticket.number
         link.written = ticket.number
         self._emit("sent again" if ticket.number <= link.former else "sent", ticket.number)
@@ -1167,7 +1294,8 @@ class Client:
                     frame = link.reader.next()
             finally:   # the receipts of one read are settled in one transaction, and count whatever came after them
                 if link.reader.proofs != proofs:
-                    link.heard, link.asked = time.monotonic(), None
+                    link.heard = time.monotonic()
+                    link.asked = None
                 self._settle(link)
 
     def _handle(self, link: _Link, frame: Frame) -> None:
@@ -1176,7 +1304,8 @@ class Client:
             text = frame.text or f"code {frame.code}, without a sentence"
             closed = Closed(frame.code, frame.retry, delay, text, no_gateway=frame.code == RAW_LISTENER)
             self._emit("bye", closed)
-            link.closed, link.said_bye = link.end or closed, link.end is None
+            link.said_bye = link.end is None
+            link.closed = link.end or closed
         elif link.parted is not None and not isinstance(frame, (Receipt, Refuse)):
             pass   # 4: after our BYE only receipts count
         elif isinstance(frame, Welcome) and link.welcome is None:
@@ -1219,7 +1348,8 @@ class Client:
 
     def _welcome(self, link: _Link, welcome: Welcome) -> None:
         """5.3 and 5.5."""
-        hello, box = link.hello, self._outbox
+        hello = link.hello
+        box = self._outbox
         if welcome.outcome == 0:
             stored = self._give_up_session(welcome.session, welcome.token, hello.message_max)
         elif welcome.session != hello.session:
@@ -1247,8 +1377,12 @@ class Client:
                 self._emit("lost incoming", (hello.committed + 1, welcome.acknowledged))
             if welcome.lost_to:
                 self._emit("lost", (welcome.lost_from, welcome.lost_to))
-        link.welcome, link.reader.opened, link.is_new = welcome, True, welcome.outcome == 0
-        link.attached_at, self._away, self.durability = time.monotonic(), "", welcome.durability
+        link.welcome = welcome
+        link.reader.opened = True
+        link.is_new = welcome.outcome == 0
+        link.attached_at = time.monotonic()
+        self._away = ""
+        self.durability = welcome.durability
         # A beat takes time on its way. Never less than 50 ms, so that a gateway can't keep this thread busy.
         link.interval = max(50, welcome.beat_interval) * 0.00075
         link.timeout = max(50, welcome.beat_interval, welcome.beat_timeout) * 0.001
@@ -1256,7 +1390,8 @@ class Client:
         with self._lock:
             link.received = link.acknowledged = box.cursor
             self._message_max = welcome.message_max
-        link.confirmed, link.former = box.settled, box.highest   # HELLO has told what was settled
+        link.confirmed = box.settled   # HELLO has told it
+        link.former = box.highest
         link.written = link.receipted = welcome.committed
         link.refusals = {number: Refuse(number, code, REFUSED_BECAUSE.get(code, ""))
                          for number, code in welcome.refused}
@@ -1278,7 +1413,8 @@ class Client:
         while done:
             first = self._outbox.settled <= link.confirmed
             few = len(self._outbox.few([ticket for ticket, _ in done]))
-            part, done = done[:few], done[few:]
+            part = done[:few]
+            done = done[few:]
             settled = (part[-1][0].number or 0) if done else link.receipted
             if not self._finish(part, settled=settled):
                 return
@@ -1349,7 +1485,8 @@ class _Events:
         self.input_failed = False
 
     def __call__(self, kind: str, detail: Any) -> None:
-        self.not_committed += kind in ("refused", "unknown")
+        if kind in ("refused", "unknown"):
+            self.not_committed += 1
         if kind == "committed":
             number, durability = detail
             promise = [] if durability in (1, 2) else [f"({DURABILITY.get(durability, f'durability {durability}')})"]
@@ -1375,7 +1512,8 @@ def _lines() -> Iterator[Optional[bytes]]:
             parts.clear()
         for other in others:
             yield b"".join(parts) if size <= Message.ROOM else None
-            parts, size = [other], len(other)
+            parts = [other]
+            size = len(other)
         if not data:
             if size:
                 yield b"".join(parts) if size <= Message.ROOM else None
@@ -1423,7 +1561,8 @@ exit codes, those of `pulsegate connect --id`:
 
 def _exit_code(client: Client, events: _Events) -> int:
     """Says how it has ended, and what that is for the shell."""
-    closed, left = client.closed, len(client._outbox.queue)
+    closed = client.closed
+    left = len(client._outbox.queue)
     assert closed
     if events.not_committed or left:
         _complain(f"{_count(events.not_committed + left)} not committed")
