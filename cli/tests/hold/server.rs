@@ -24,6 +24,8 @@ impl Server {
     pub(crate) fn start(flags: &[&str]) -> Self {
         let mut child = Command::new(env!("CARGO_BIN_EXE_pulsegate"))
             .args(["serve", "--listen", "127.0.0.1:0", "--drain-within", "0s"])
+            // All come from one address, which by default gets three quarters of the places.
+            .args(["--max-per-address", "1000000"])
             .args(flags)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
