@@ -35,21 +35,25 @@ Examples:
       Ten messages, 24 s of silence, and the same again. A gateway with a
       heartbeat timeout of 5 s ends the connection 5 s after the tenth.
 
-Exit codes: 0 everything was sent (with --id: and committed); 1 no connection,
-or no gateway of the pulse protocol at its other end; 2 wrong arguments; 3 the
-server ended the connection before, or a message was not committed; 130
-interrupted.";
+Exit codes (with --id those of clients/python/pulsegate.py, too):
+  0    everything was sent; with --id: every message was committed
+  1    no connection; with --id: nobody there speaks the pulse protocol, or
+       the input or the outbox can't be used
+  2    wrong arguments
+  3    the server ended the connection before; with --id: a message was not
+       committed, or the gateway says not to come back
+  130  interrupted";
 
 /// The arguments of `pulsegate connect`.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES, override_usage = "pulsegate connect <ADDR> --id <ID> [--outbox <FILE>]\n       pulsegate connect <ADDR> --raw [OPTIONS]")]
 pub(crate) struct Args {
     /// Where to connect to: host:port, for example 127.0.0.1:7373.
-    #[arg(value_name = "ADDR")]
+    #[arg(value_name = "ADDR", value_parser = dial::parse_address)]
     address: String,
 
     /// Who we are, for a session in the pulse protocol: lines from stdin become messages
-    #[arg(long, value_name = "ID", conflicts_with = "raw", required_unless_present = "raw")]
+    #[arg(long, value_name = "ID", value_parser = session::parse_id, conflicts_with = "raw", required_unless_present = "raw")]
     id: Option<String>,
 
     /// A file that keeps messages until they are settled, so that they outlive this program

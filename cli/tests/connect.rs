@@ -255,7 +255,7 @@ fn refused_says_what_to_do() {
 #[test]
 fn an_address_without_a_port_is_explained() {
     let outcome = finish(start("localhost", &["--raw"]));
-    outcome.assert(1, &[]);
+    outcome.assert(2, &[]);
     assert!(outcome.stderr.contains("`localhost` has no port: write host:port"), "{}", outcome.stderr);
 }
 

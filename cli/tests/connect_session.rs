@@ -5,13 +5,13 @@
 mod common;
 
 use common::program::{Ended, Program};
+use common::server::{answering, bye};
 use common::{PATIENCE, wait_until};
 use socket2::{Domain, SockRef, Socket, Type};
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 use std::process::Command;
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 /// So long it waits at the end of its input, if nobody interrupts.
@@ -29,22 +29,6 @@ fn connect(address: SocketAddr, made_by: &str, more: &[&str]) -> Ended {
 #[track_caller]
 fn assert_said(ended: &Ended, words: &str) {
     assert!(ended.said.iter().any(|line| line.contains(words)), "no {words:?} in {ended:#?}");
-}
-
-/// A server that does the same with each connection. It ends with the test's process.
-fn server(behave: impl Fn(TcpStream) + Send + 'static) -> (SocketAddr, JoinHandle<()>) {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = listener.local_addr().unwrap();
-    (address, std::thread::spawn(move || listener.incoming().for_each(|stream| behave(stream.unwrap()))))
-}
-
-/// Answers the greeting, ends the stream in good order and waits for its other end.
-fn answer(mut stream: TcpStream, answer: &[u8]) {
-    let mut input = [0; 1024];
-    let _ = stream.read(&mut input);
-    let _ = stream.write_all(answer);
-    let _ = stream.shutdown(std::net::Shutdown::Write);
-    while matches!(stream.read(&mut input), Ok(1..)) {}
 }
 
 #[test]
@@ -185,8 +169,7 @@ fn a_raw_listener_ends_it_with_a_sentence_and_says_so_once_in_its_log() {
     let told =
         |line: &&str| line.contains("a client of the pulse protocol is ended at a listener for raw clients");
     assert_eq!(gateway.stderr().lines().filter(told).count(), 1, "{}", gateway.stderr());
-    let (echo, _serving) = server(|stream| answer(stream, b"PULSE\0\x01\n"));
-    let (mute, _serving) = server(|stream| answer(stream, b""));
+    let (echo, mute) = (answering(b"PULSE\0\x01\n"), answering(b""));
     for (address, words) in
         [(echo, "not a frame"), (mute, "3 connections in a row were ended without a byte")]
     {
@@ -201,14 +184,8 @@ fn a_raw_listener_ends_it_with_a_sentence_and_says_so_once_in_its_log() {
 
 #[test]
 fn what_a_gateway_says_cannot_drive_the_terminal() {
-    let (address, _serving) = server(|stream| {
-        let text = "\u{1b}[2J\u{9b}1m\u{202e}\u{61c}\u{e0041}";
-        let mut bye = vec![9, 0, 0, 16 + u8::try_from(text.len()).unwrap()];
-        bye.extend([3, 231, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
-        bye.extend(text.as_bytes());
-        answer(stream, &bye);
-    });
-    let ended = connect(address, "echo one", &[]);
+    let text = "\u{1b}[2J\u{9b}1m\u{202e}\u{61c}\u{e0041}";
+    let ended = connect(answering(&bye(999, text)), "echo one", &[]);
     assert_eq!(ended.code, Some(3), "{ended:#?}");
     assert_said(&ended, r"unknown code: \u{1b}[2J\u{9b}1m\u{202e}\u{61c}\u{e0041}");
     assert!(ended.said.iter().all(|line| line.is_ascii()), "{ended:#?}");

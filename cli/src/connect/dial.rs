@@ -22,6 +22,14 @@ pub(super) enum Dialled {
     Reset(SocketAddr),
 }
 
+/// An address as it is typed, if it is host:port; whether there is such a host shows later.
+///
+/// # Errors
+/// What is missing.
+pub(super) fn parse_address(address: &str) -> anyhow::Result<String> {
+    split(address).map(|_| address.to_owned())
+}
+
 /// The addresses behind `host:port`. Blocks while a name is looked up.
 ///
 /// # Errors

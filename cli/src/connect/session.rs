@@ -9,7 +9,9 @@ use anyhow::Context;
 use pulsegate::text::{counted, readable};
 use pulsegate_client::{Client, Delivery, Event, Events, Message, Options, Reason, SendError};
 use pulsegate_core::close::CloseReason;
-use pulsegate_core::frame::{NOTICE_DRAIN, NOTICE_END, NOTICE_GOES_ON, NOTICE_RESTS, NOTICE_STOPPED};
+use pulsegate_core::frame::{
+    ID_BYTES_MAX, NOTICE_DRAIN, NOTICE_END, NOTICE_GOES_ON, NOTICE_RESTS, NOTICE_STOPPED,
+};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -26,6 +28,15 @@ const UNANSWERED_MAX: u32 = 3;
 
 /// How long an interrupted client that is attached may take for its goodbye.
 const LEAVE_WAIT: Duration = Duration::from_secs(1);
+
+/// An id that a client may have.
+///
+/// # Errors
+/// What it has to be.
+pub(super) fn parse_id(id: &str) -> Result<String, &'static str> {
+    let fits = (1..=ID_BYTES_MAX).contains(&id.len());
+    fits.then(|| id.to_owned()).ok_or("an id has 1 to 128 bytes of text")
+}
 
 /// What became of the messages.
 #[derive(Clone, Copy, Debug, Default)]
@@ -209,7 +220,7 @@ impl Conversation {
             return Err(fault).context("standard input could not be read to its end");
         }
         let says_raw = closed.reason.close_reason() == Some(CloseReason::RawListener);
-        Ok(if says_raw || closed.reason == Reason::NotPulse {
+        Ok(if says_raw || matches!(closed.reason, Reason::NotPulse | Reason::Outbox) {
             ExitCode::FAILURE
         } else if closed.reason == Reason::Done && self.tally.others == 0 {
             ExitCode::SUCCESS

@@ -5,5 +5,6 @@
 #[path = "../../../gateway/tests/common/mod.rs"]
 mod library;
 pub(crate) mod program;
+pub(crate) mod server;
 
 pub(crate) use library::*;

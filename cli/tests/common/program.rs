@@ -3,8 +3,9 @@
 use super::{PATIENCE, wait_until};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -48,6 +49,21 @@ pub(crate) fn pulsegate_with_descriptors(limit: u32, args: &[&str]) -> Command {
     command.args(["-c", &format!("ulimit -n {limit}; exec \"$0\" \"$@\"")]);
     command.arg(env!("CARGO_BIN_EXE_pulsegate")).args(args);
     command
+}
+
+/// The interpreter of Python itself: what stands under its name may be a script that looks for it.
+pub(crate) fn interpreter() -> Option<&'static PathBuf> {
+    static FOUND: OnceLock<Option<PathBuf>> = OnceLock::new();
+    let found = FOUND.get_or_init(|| {
+        let output =
+            Command::new("python3").args(["-c", "import sys; print(sys.executable)"]).output().ok()?;
+        let path = String::from_utf8(output.stdout).ok()?;
+        output.status.success().then(|| PathBuf::from(path.trim()))
+    });
+    if found.is_none() {
+        eprintln!("SKIPPED: there is no python3 here, so its client is not tested");
+    }
+    found.as_ref()
 }
 
 impl Program {

@@ -1,9 +1,9 @@
 //! The clients that run in processes of their own, as commands. Must not know what they are fed.
 
+use crate::common::program::interpreter;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
-use std::sync::OnceLock;
 
 /// The gateway's own client, with its outbox on disk.
 pub(crate) fn connect(address: SocketAddr, id: &str, outbox: &Path) -> Command {
@@ -20,19 +20,4 @@ pub(crate) fn python(address: SocketAddr, id: &str, outbox: Option<&Path>) -> Op
     command.arg(here.join("tests/kills/driver.py"));
     command.args([&address.ip().to_string(), &address.port().to_string(), id]).args(outbox);
     Some(command)
-}
-
-/// The interpreter itself: what stands under its name may be a script that looks for it.
-fn interpreter() -> Option<&'static PathBuf> {
-    static FOUND: OnceLock<Option<PathBuf>> = OnceLock::new();
-    let found = FOUND.get_or_init(|| {
-        let output =
-            Command::new("python3").args(["-c", "import sys; print(sys.executable)"]).output().ok()?;
-        let path = String::from_utf8(output.stdout).ok()?;
-        output.status.success().then(|| PathBuf::from(path.trim()))
-    });
-    if found.is_none() {
-        eprintln!("SKIPPED: there is no python3 here, so its client is not tested");
-    }
-    found.as_ref()
 }
