@@ -56,7 +56,7 @@ const KNOCK: Duration = Duration::from_secs(5);
 const EXAMPLES: &str = "\
 Examples, against `pulsegate serve --sink discard --long 1m` but for the third:
   pulsegate bench idle 127.0.0.1:7373 --for 2s --pid $(pidof pulsegate)
-      How much memory the server needs for each of 10,000 connections that do
+      How much memory the server needs for each of 1,000 connections that do
       nothing.
   pulsegate bench beat 127.0.0.1:7373 --every 1s --pid PID --null
       What a heartbeat costs the server, also as a multiple of the least that

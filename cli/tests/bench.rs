@@ -109,13 +109,16 @@ fn idle_connections_are_held_and_weighed() {
     assert!(series.iter().any(|sample| sample["open"] == 200), "{json:#}");
 }
 
-/// As a newcomer runs it: against a server with the defaults, which ends who is silent for 5 s.
+/// As a newcomer runs it: against a server that is started as the help says.
 #[test]
-fn the_first_example_works_against_the_default_server() {
+fn the_first_example_works_against_the_server_that_the_help_names() {
     let help = Outcome::of(pulsegate(&["bench", "--help"])).stdout;
-    let example = help.split_once("Examples:\n").unwrap().1.lines().next().unwrap().trim();
+    let (heading, examples) =
+        help.split_once("Examples, against `pulsegate serve ").unwrap().1.split_once('\n').unwrap();
+    let flags: Vec<_> = heading.split_once('`').unwrap().0.split(' ').collect();
+    let example = examples.lines().next().unwrap().trim();
     let ends = (0..3).map(|_| {
-        let (server, address) = Program::serve(&[]);
+        let (server, address) = Program::serve(&flags);
         let command = example
             .replace("127.0.0.1:7373", &address.to_string())
             .replace("$(pidof pulsegate)", &server.id().to_string());
