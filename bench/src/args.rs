@@ -185,6 +185,9 @@ pub(crate) struct ReapArgs {
     /// How often a client sends that isn't silent [default: a quarter of the timeout]
     #[arg(long, value_name = "DUR", value_parser = parse_duration, help_heading = LOAD)]
     every: Option<Duration>,
+    /// Each sends once, as soon as it is connected, and then never again; --open-rate says how many do per second
+    #[arg(long, conflicts_with_all = ["spread", "beating", "every", "pulse", "answered"], help_heading = LOAD)]
+    once: bool,
 }
 
 #[derive(clap::Args, Debug)]
@@ -266,6 +269,11 @@ impl Mode {
                 let size = args.common.size.unwrap_or(EXCHANGE_BYTES) as usize;
                 let kind = Kind::Exchange { span: args.span, size, window, rate, every: args.every };
                 order(kind, args.connections, args.common)
+            }
+            Self::Reap(ReapArgs { once: true, timeout, grace, connections, common, .. }) => {
+                let spread =
+                    Duration::from_secs_f64(connections.get() as f64 / common.open_rate.get() as f64);
+                order(Kind::Once { timeout, spread, grace }, connections, common)
             }
             Self::Reap(args) => {
                 let ReapArgs { timeout, spread, grace, beating, .. } = args;

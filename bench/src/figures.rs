@@ -115,7 +115,7 @@ pub(crate) fn figures(plan: &Plan, round: &Round) -> Vec<Figure> {
             add_dropped(&mut figures, round);
         }
         Kind::Exchange { size, .. } => exchange::add(&mut figures, round, size),
-        Kind::Reap { .. } | Kind::Short { .. } => {
+        Kind::Reap { .. } | Kind::Once { .. } | Kind::Short { .. } => {
             add_lateness(&mut figures, round);
             if matches!(plan.kind, Kind::Reap { .. }) {
                 let label = "ended while beating";
@@ -239,7 +239,7 @@ pub(crate) fn findings(plan: &Plan, round: &Round, has_rules: bool) -> Vec<Findi
         | Kind::Flood { .. }
         | Kind::Exchange { .. }
         | Kind::Storm { .. } => measured.dropped,
-        Kind::Reap { .. } | Kind::Short { .. } | Kind::Churn { .. } => 0,
+        Kind::Reap { .. } | Kind::Once { .. } | Kind::Short { .. } | Kind::Churn { .. } => 0,
     };
     if ends > 0 {
         say(true, format!("the server ended {} meanwhile: {WANTED}", counted(ends, "connection")));
@@ -267,7 +267,7 @@ const WANTED: &str = "are its limits and its timeout large enough for this load?
 /// Why the server ended connections, where it said so for another reason than is wanted.
 fn say_byes(plan: &Plan, round: &Round, say: &mut impl FnMut(bool, String)) {
     let wanted = match plan.kind {
-        Kind::Reap { .. } => Some(CloseReason::HeartbeatTimeout.code()),
+        Kind::Reap { .. } | Kind::Once { .. } => Some(CloseReason::HeartbeatTimeout.code()),
         Kind::Short { .. } => Some(CloseReason::ShortDeadline.code()),
         Kind::Idle { .. }
         | Kind::Beat { .. }
@@ -299,7 +299,7 @@ fn say_verdict(plan: &Plan, round: &Round, has_rules: bool, say: &mut impl FnMut
         say(true, format!("{} had no answer", counted(measured.never, "connection")));
     }
     let (flag, limit) = match plan.kind {
-        Kind::Reap { timeout, .. } => ("--timeout", timeout),
+        Kind::Reap { timeout, .. } | Kind::Once { timeout, .. } => ("--timeout", timeout),
         Kind::Short { deadline, .. } => ("--deadline", deadline),
         Kind::Idle { .. }
         | Kind::Beat { .. }
@@ -364,6 +364,7 @@ fn say_bottleneck(plan: &Plan, round: &Round, has_rules: bool, say: &mut impl Fn
         | Kind::Beat { .. }
         | Kind::Exchange { .. }
         | Kind::Reap { .. }
+        | Kind::Once { .. }
         | Kind::Short { .. }
         | Kind::Churn { .. }
         | Kind::Storm { .. } => round.busiest <= BUSY_MAX,

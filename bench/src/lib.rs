@@ -217,6 +217,9 @@ impl Run {
             (Target::Null, Kind::Reap { timeout, spread, beating, every, .. }) => {
                 Kind::Reap { timeout, spread, grace: Duration::ZERO, beating, every }
             }
+            (Target::Null, Kind::Once { timeout, spread, .. }) => {
+                Kind::Once { timeout, spread, grace: Duration::ZERO }
+            }
             (Target::Null, Kind::Short { deadline, spread, every, .. }) => {
                 Kind::Short { deadline, spread, grace: Duration::ZERO, every }
             }
@@ -260,6 +263,11 @@ impl Run {
                 ("spread", duration(spread)),
                 ("beating", beating.to_string()),
                 ("every", duration(every)),
+            ]),
+            Kind::Once { timeout, spread, .. } => settings.extend([
+                ("timeout", duration(timeout)),
+                ("spread", duration(spread)),
+                ("sent", "once, as soon as connected".to_owned()),
             ]),
             Kind::Short { deadline, spread, every, .. } => settings.extend([
                 ("deadline", duration(deadline)),

@@ -5,6 +5,7 @@ mod churn;
 mod exchange;
 mod flood;
 mod hold;
+mod once;
 mod opener;
 mod reap;
 mod short;
@@ -77,6 +78,9 @@ pub(crate) fn load(plan: &Plan, workers: usize, number: usize) -> Box<dyn Load> 
         Kind::Reap { timeout, spread, grace, beating, .. } => {
             let silent = size - share(beating, workers, number).len().min(size);
             Box::new(reap::Reap::new(silent, nanos(timeout), nanos(spread), nanos(grace)))
+        }
+        Kind::Once { timeout, spread, grace } => {
+            Box::new(once::Once::new(nanos(timeout), nanos(spread), nanos(grace)))
         }
         Kind::Short { deadline, spread, grace, .. } => {
             Box::new(short::Short::new(nanos(deadline), nanos(spread), nanos(grace)))

@@ -22,6 +22,8 @@ pub(crate) enum Kind {
     Exchange { span: Duration, size: usize, window: usize, rate: Option<u64>, every: Duration },
     /// Clients fall silent, but for those that go on.
     Reap { timeout: Duration, spread: Duration, grace: Duration, beating: usize, every: Duration },
+    /// The same of clients that send once, as soon as each is connected.
+    Once { timeout: Duration, spread: Duration, grace: Duration },
     /// Clients go on sending, and are ended all the same.
     Short { deadline: Duration, spread: Duration, grace: Duration, every: Duration },
     /// Clients connect, say one thing, and leave.
@@ -37,7 +39,7 @@ impl Kind {
             Self::Beat { .. } => "beat",
             Self::Flood { .. } => "flood",
             Self::Exchange { .. } => "exchange",
-            Self::Reap { .. } => "reap",
+            Self::Reap { .. } | Self::Once { .. } => "reap",
             Self::Short { .. } => "short",
             Self::Churn { .. } => "churn",
             Self::Storm { .. } => "storm",
@@ -52,13 +54,13 @@ impl Kind {
             | Self::Exchange { every, .. }
             | Self::Reap { every, .. }
             | Self::Short { every, .. } => Some(*every),
-            Self::Flood { .. } | Self::Churn { .. } | Self::Storm { .. } => None,
+            Self::Once { .. } | Self::Flood { .. } | Self::Churn { .. } | Self::Storm { .. } => None,
         }
     }
 
     /// Whether everybody is connected before the measured part.
     pub(crate) const fn opens_first(&self) -> bool {
-        !matches!(self, Self::Short { .. } | Self::Churn { .. })
+        !matches!(self, Self::Once { .. } | Self::Short { .. } | Self::Churn { .. })
     }
 
     /// How long the load runs before it counts.
@@ -70,6 +72,7 @@ impl Kind {
             Self::Idle { .. }
             | Self::Beat { .. }
             | Self::Reap { .. }
+            | Self::Once { .. }
             | Self::Short { .. }
             | Self::Storm { .. } => Duration::ZERO,
         }
@@ -84,6 +87,7 @@ impl Kind {
                 *span + self.warm()
             }
             Self::Reap { timeout: limit, spread, grace, .. }
+            | Self::Once { timeout: limit, spread, grace }
             | Self::Short { deadline: limit, spread, grace, .. } => *limit + *spread + *grace,
             Self::Storm { within } => *within,
         }

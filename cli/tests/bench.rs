@@ -90,6 +90,16 @@ fn silent_clients_are_ended_and_none_early() {
 }
 
 #[test]
+fn clients_that_send_once_when_they_connect_are_ended_and_none_early() {
+    let (_server, address) = serve(&["--long", "1s"]);
+    let args = ["--connections", CLIENTS, "--timeout", "1s", "--open-rate", "1000", "--once"];
+    let json = bench("reap", &address, &args).json();
+    check(&json, &[("connected", 200.0), ("ended", 200.0), ("early", 0.0), ("never", 0.0), ("failed", 0.0)]);
+    assert!(figure(&json, "late_min_ms") >= 0.0);
+    assert_eq!(json["settings"]["spread"], "200ms");
+}
+
+#[test]
 fn clients_that_go_on_sending_are_ended_at_the_deadline() {
     let (_server, address) = serve(&["--short", "1s"]);
     let args = ["--connections", CLIENTS, "--deadline", "1s", "--spread", "300ms", "--every", "100ms"];
