@@ -184,6 +184,7 @@ fn listener(table: &Spanned<RawListener>) -> Result<ListenerConfig, Fault> {
         ));
     };
     Ok(ListenerConfig {
+        name: value(&raw.name),
         listen: listen.get_ref().0,
         policy: policy(table)?,
         sink: value(&raw.sink).unwrap_or(default.sink),

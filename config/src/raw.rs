@@ -183,6 +183,7 @@ raw_table! {
 raw_table! {
     RawListener, "a listener table", {
         listen: WrittenAddress,
+        name: String,
         protocol: RawProtocol,
         lifetime: RawLifetime,
         deadline: WrittenDuration,

@@ -1,4 +1,4 @@
-//! A listener in one plain sentence: where it listens, and by which rules. For the command line and the log.
+//! A listener in one plain sentence: where it listens, what it is called, and by which rules. For the command line and the log.
 
 use pulsegate::ListenerConfig;
 use pulsegate::text::duration;
@@ -40,6 +40,17 @@ fn heartbeat(policy: &Policy, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     }
 }
 
+/// Where it listens, and its name if it has one.
+struct Place<'a>(&'a ListenerConfig);
+
+impl fmt::Display for Place<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self(listener) = self;
+        write!(f, "{}", listener.listen)?;
+        listener.name.as_ref().map_or(Ok(()), |name| write!(f, " ({name})"))
+    }
+}
+
 /// Shows where a listener listens and by which rules; limits and lines are named where they are set.
 #[derive(Clone, Copy, Debug)]
 pub struct Summary<'a>(pub &'a ListenerConfig);
@@ -56,7 +67,7 @@ impl fmt::Display for Summary<'_> {
                 write!(
                     f,
                     "{} short, {spoken}: first message within {first_message}, closed after {deadline}",
-                    listener.listen
+                    Place(listener)
                 )?;
             }
             LifetimePolicy::Long { heartbeat_timeout, max_age } => {
@@ -64,7 +75,7 @@ impl fmt::Display for Summary<'_> {
                 write!(
                     f,
                     "{} long, {spoken}: first message within {first_message}, heartbeat timeout {timeout}",
-                    listener.listen
+                    Place(listener)
                 )?;
                 if let Some(longest) = policy.pulse.heartbeat_timeout_max {
                     write!(f, ", up to {} on request", duration(longest))?;
@@ -126,8 +137,9 @@ mod tests {
                 door.policy.lifetime = LifetimePolicy::Short { deadline: Duration::from_secs(90) };
                 door.policy.framing = Framing::Lines;
                 door.sink = "echo".to_owned();
+                door.name = Some("visitors".to_owned());
             },
-            "127.0.0.1:7373 short, raw: first message within 10s, closed after 1m 30s, lines to echo",
+            "127.0.0.1:7373 (visitors) short, raw: first message within 10s, closed after 1m 30s, lines to echo",
         );
     }
 

@@ -10,6 +10,7 @@ pub use pulsegate_store::{Durability, Quota, StoreConfig};
 
 use pulsegate_core::frame::MESSAGE_BYTES_MAX;
 use pulsegate_core::policy::{Policy, Protocol};
+use std::borrow::Cow;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
@@ -144,6 +145,8 @@ impl Default for Config {
 /// One door: an address with a policy, limits and a sink.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ListenerConfig {
+    /// What the log calls it, 1 to 64 letters, digits and `-_.:[]`; no other listener is called so. `None`: its address.
+    pub name: Option<String>,
     /// Where it listens; port 0 takes a free one.
     pub listen: SocketAddr,
     /// The rules for its connections.
@@ -167,6 +170,12 @@ pub struct ListenerConfig {
 }
 
 impl ListenerConfig {
+    /// What it is called: its name, or its address as it was configured.
+    #[must_use]
+    pub fn name(&self) -> Cow<'_, str> {
+        self.name.as_deref().map_or_else(|| Cow::Owned(self.listen.to_string()), Cow::Borrowed)
+    }
+
     /// Whether its messages or its sessions are the store's.
     fn needs_store(&self) -> bool {
         self.sink == STORE || self.policy.protocol != Protocol::Raw
@@ -188,6 +197,7 @@ impl ListenerConfig {
 impl Default for ListenerConfig {
     fn default() -> Self {
         Self {
+            name: None,
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 7373)),
             policy: defaults::policy(defaults::long(None, None)),
             sink: "print".to_owned(),

@@ -11,7 +11,6 @@ use pulsegate_core::close::CloseReason;
 use pulsegate_core::time::Instant;
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
@@ -24,7 +23,8 @@ const SILENCE_BETWEEN_LINES: Duration = Duration::from_secs(10);
 /// The limits of one listener, and those of the whole gateway with them.
 #[derive(Debug)]
 pub(crate) struct Limits {
-    listen: SocketAddr,
+    /// What the listener is called.
+    name: Box<str>,
     total: Arc<Gauge>,
     listener: Gauge,
     newcomers: Gauge,
@@ -40,7 +40,7 @@ impl Limits {
     pub(crate) fn new(total: Arc<Gauge>, config: &ListenerConfig) -> Self {
         let of_all = total.max;
         Self {
-            listen: config.listen,
+            name: config.name().into(),
             listener: Gauge::new(config.max_connections.unwrap_or(of_all)),
             newcomers: Gauge::new(config.max_newcomers.unwrap_or(of_all)),
             keeps_places: config.kept_places(of_all).is_some(),
@@ -51,9 +51,9 @@ impl Limits {
         }
     }
 
-    /// The listener's address, as it was configured.
-    pub(crate) const fn listen(&self) -> SocketAddr {
-        self.listen
+    /// What the listener is called.
+    pub(crate) const fn name(&self) -> &str {
+        &self.name
     }
 
     /// Lets a connection in, as a newcomer, or says why not. The rate is asked last, so that who is refused anyway
@@ -98,7 +98,7 @@ impl Limits {
         let is_due = |told: u64| (told == 0 || now.saturating_sub(told) >= silence).then_some(now);
         if self.told.fetch_update(Relaxed, Relaxed, is_due).is_ok() {
             tracing::warn!(
-                listener = %self.listen,
+                listener = %self.name,
                 address = %source.network(),
                 held,
                 "an address is refused: the places that are left are kept for addresses that hold few; if a proxy or \

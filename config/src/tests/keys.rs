@@ -36,6 +36,7 @@ outgoing_bytes_per_address = 2003
 wal_bytes = "300KiB"
 [[listener]]
 listen = "[::1]:7"
+name = "devices"
 protocol = "auto"
 lifetime = "long"
 heartbeat_timeout = "1s"
@@ -88,6 +89,7 @@ fn every_key_reaches_its_setting() {
     let config = parsed(EVERY_KEY);
     let seconds = Duration::from_secs;
     let listener = ListenerConfig {
+        name: Some("devices".to_owned()),
         listen: "[::1]:7".parse().expect("an address"),
         policy: Policy {
             protocol: Protocol::Auto,

@@ -1,6 +1,7 @@
 //! Says what of a [`Config`] can't be kept, wherever it came from: each setting by itself, and the settings
 //! against each other. Knows no file and no flag; whoever read them names the place.
 
+mod name;
 mod store;
 
 use super::{Config, ListenerConfig, STORE};
@@ -103,6 +104,7 @@ impl Config {
         for (index, listener) in self.listeners.iter().enumerate() {
             let at = |fault| ConfigFault { listener: Some(index), ..fault };
             self.check_address(index, listener).map_err(at)?;
+            self.check_name(index, listener).map_err(at)?;
             listener.check_protocol().map_err(at)?;
             listener.policy.check().map_err(|error| at(error.into()))?;
             listener.check(sinks).map_err(at)?;
@@ -414,6 +416,11 @@ mod tests {
         let of_second = |change: fn(&mut ListenerConfig)| refused(|config| change(&mut config.listeners[1]));
         for (field, change) in [
             ("listen", (|door| door.listen = ListenerConfig::default().listen) as fn(&mut ListenerConfig)),
+            ("name", |door| door.name = Some(String::new())),
+            ("name", |door| door.name = Some("a".repeat(65))),
+            ("name", |door| door.name = Some("all devices".to_owned())),
+            ("name", |door| door.name = Some("gerät".to_owned())),
+            ("name", |door| door.name = Some("127.0.0.1:7373".to_owned())),
             ("linger", |door| door.policy.linger = Duration::ZERO),
             ("sink", |door| door.sink = "strore".to_owned()),
             ("max_connections", |door| door.max_connections = Some(0)),

@@ -59,7 +59,7 @@ impl Listener {
     pub(crate) fn handle_lost_client(&self, peer: Peer) {
         if !self.met_pulse.swap(true, Relaxed) {
             tracing::warn!(
-                listener = %self.limits.listen(),
+                listener = %self.limits.name(),
                 peer = %peer.address(),
                 "a client of the pulse protocol is ended at a listener for raw clients; set the listener's protocol to auto \
                  if it is to serve both"
