@@ -1,27 +1,29 @@
 //! The gateway as a whole: put together, drained, stopped, waited for. How its threads start stands in `starting`.
 
 mod ending;
+mod routing;
 mod starting;
 
 use crate::config::check::ConfigFault;
-use crate::config::{Config, ListenerConfig, PrintFormat, SINKS, STORE};
+use crate::config::{Config, ListenerConfig, PrintFormat};
 use crate::counters::{Counts, Published};
 use crate::mailbox::{Command, Mailbox};
 use crate::shard::Leftover;
-use crate::shard::listener::Delivery;
 use crate::sink::print::Print;
 use crate::sink::queue::SinkQueue;
 use crate::sink::{Sink, SinkError};
-use crate::stores::{Awaited, Opened, PushOutcome, Ticker};
+use crate::stores::{Awaited, Committers, Opened, PushOutcome, Replies, Ticker};
 use crate::text::counted;
 use ending::Deadline;
 use nix::errno::Errno;
-use pulsegate_core::policy::Framing;
-use pulsegate_store::{OpenError, Recipient, Store, SubmitError};
+use pulsegate_store::{Committer, OpenError, Recipient, SubmitError};
+pub use routing::CommitterError;
+use routing::Make;
+use std::collections::BTreeMap;
 use std::io::{self, IsTerminal};
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::sync::mpsc::Receiver;
-use std::sync::{Arc, Weak};
 use std::thread::JoinHandle;
 
 /// Why a gateway can't start.
@@ -41,6 +43,14 @@ pub enum StartError {
     /// The store can't be opened.
     #[error(transparent)]
     Store(#[from] OpenError),
+    /// An application's committer can't be made.
+    #[error("can't make the committer {name}: {error}")]
+    Committer {
+        /// The name under which it was given.
+        name: String,
+        /// What it said.
+        error: CommitterError,
+    },
     /// The kernel gave no poller, timer or thread.
     #[error("the kernel denies what a shard needs{}", kernel_mend(.0))]
     Kernel(#[from] io::Error),
@@ -103,6 +113,7 @@ pub struct Builder {
     config: Config,
     listeners: Vec<ListenerConfig>,
     sinks: Vec<(String, Box<dyn Sink>)>,
+    committers: Vec<(String, Make)>,
 }
 
 impl Builder {
@@ -127,6 +138,21 @@ impl Builder {
         self
     }
 
+    /// Adds a committer, to which listeners refer as to a sink, by this name: it keeps the sessions of their clients, commits
+    /// what these send, and says so, by which a receipt leaves. What raw clients send there comes as
+    /// [`Request::Append`](crate::Request::Append). If a listener has this name, `make` is called when the gateway starts;
+    /// [`Replies`] is the way of the answers.
+    #[must_use]
+    pub fn committer<C: Committer + 'static>(
+        mut self,
+        name: &str,
+        make: impl FnOnce(Replies) -> Result<C, CommitterError> + Send + 'static,
+    ) -> Self {
+        let make = move |replies| make(replies).map(|made| -> Arc<dyn Committer> { Arc::new(made) });
+        self.committers.push((name.to_owned(), Box::new(make)));
+        self
+    }
+
     /// Opens the listeners and starts the threads.
     ///
     /// # Errors
@@ -136,9 +162,10 @@ impl Builder {
             self.config.listeners = std::mem::take(&mut self.listeners);
         }
         self.add_print();
-        let names: Vec<String> = self.sinks.iter().map(|(name, _)| name.clone()).collect();
-        let deliveries = deliveries(&self.config, &names)?;
-        starting::start(&self.config, deliveries, self.sinks)
+        let sinks: Vec<String> = self.sinks.iter().map(|(name, _)| name.clone()).collect();
+        let committers: Vec<String> = self.committers.iter().map(|(name, _)| name.clone()).collect();
+        let routes = routing::routes(&self.config, &sinks, &committers)?;
+        starting::start(&self.config, &routes, self.sinks, self.committers)
     }
 
     /// The print sink has a thread only if a listener wants it.
@@ -154,22 +181,6 @@ fn print_sink(format: PrintFormat) -> Box<dyn Sink> {
     let out = io::stdout();
     let is_terminal = out.is_terminal();
     Box::new(Print::new(out, format, is_terminal))
-}
-
-/// Where each listener's messages go.
-fn deliveries(config: &Config, sinks: &[String]) -> Result<Vec<Delivery>, ConfigFault> {
-    let known: Vec<&str> = SINKS.into_iter().chain(sinks.iter().map(String::as_str)).collect();
-    config.check(&known)?;
-    let delivery = |listener: &ListenerConfig| match sinks.iter().position(|name| *name == listener.sink) {
-        Some(lane) => Delivery::Lane(lane),
-        None if listener.sink == STORE => Delivery::Store,
-        None if listener.sink == "echo" => Delivery::Echo(match listener.policy.framing {
-            Framing::Chunks => b"",
-            Framing::Lines => b"\n",
-        }),
-        None => Delivery::Discard,
-    };
-    Ok(config.listeners.iter().map(delivery).collect())
 }
 
 /// A running gateway. Dropping it stops it at once; [`wait`](Self::wait) waits for its end.
@@ -200,7 +211,9 @@ struct SinkThread {
 pub struct Control {
     mailboxes: Arc<[Arc<Mailbox>]>,
     published: Arc<[Arc<Published>]>,
-    stores: Arc<[Weak<Store>]>,
+    committers: Committers,
+    /// Those of the listeners' sinks, by their place.
+    by_sink: Arc<BTreeMap<String, usize>>,
     awaited: Arc<Awaited>,
     deadline: Arc<Deadline>,
 }
@@ -222,8 +235,9 @@ impl Control {
     /// committed it or its session has expired. `on_outcome` is called once, on the store's thread, and must not block
     /// there. If the store ends before it could answer, the outcome is [`PushRefusal::Unknown`](crate::PushRefusal::Unknown).
     ///
-    /// Where there are several stores (the one on disk, and one in memory for each other sink), they are asked in
-    /// turn until one knows the client.
+    /// Where there are several stores (the one on disk, one in memory for each other sink, and those of the application),
+    /// they are asked in turn until one knows the client; [`send_by`](Self::send_by) asks the one that is meant. A number of
+    /// a session means something to its own store only.
     ///
     /// # Errors
     /// See [`SendError`]; `on_outcome` is not called then.
@@ -233,8 +247,33 @@ impl Control {
         payload: impl Into<Box<[u8]>>,
         on_outcome: impl FnOnce(PushOutcome) + Send + 'static,
     ) -> Result<(), SendError> {
-        let payload = payload.into();
-        self.awaited.submit(&self.stores, to, payload, Box::new(on_outcome)).map_err(|error| match error {
+        self.submit(None, to, payload.into(), on_outcome)
+    }
+
+    /// The same by that store alone which keeps the sessions of the listeners with this sink.
+    ///
+    /// # Errors
+    /// See [`SendError`]; `on_outcome` is not called then.
+    pub fn send_by(
+        &self,
+        sink: &str,
+        to: Recipient,
+        payload: impl Into<Box<[u8]>>,
+        on_outcome: impl FnOnce(PushOutcome) + Send + 'static,
+    ) -> Result<(), SendError> {
+        let place = *self.by_sink.get(sink).ok_or(SendError::NoSessions)?;
+        self.submit(Some(place), to, payload.into(), on_outcome)
+    }
+
+    fn submit(
+        &self,
+        only: Option<usize>,
+        to: Recipient,
+        payload: Box<[u8]>,
+        on_outcome: impl FnOnce(PushOutcome) + Send + 'static,
+    ) -> Result<(), SendError> {
+        let submitted = self.awaited.submit(&self.committers, only, to, payload, Box::new(on_outcome));
+        submitted.map_err(|error| match error {
             SubmitError::Busy => SendError::Busy,
             SubmitError::Closed => SendError::NoSessions,
         })

@@ -51,13 +51,19 @@ mod waker;
 
 pub use config::{Config, ListenerConfig};
 pub use counters::Counts;
-pub use gateway::{Builder, Control, Gateway, RunError, SendError, StartError};
+pub use gateway::{Builder, CommitterError, Control, Gateway, RunError, SendError, StartError};
 pub use handle::{Handle, HandleError};
 pub use pulsegate_core::close::{CloseReason, Retry, Who};
 pub use pulsegate_core::connection::Totals;
+pub use pulsegate_core::exchange::{Cursor, Verdict};
+pub use pulsegate_core::frame::Durability;
 pub use pulsegate_core::policy::{
     Framing, Heartbeat, LifetimePolicy, MinimumRate, Policy, Protocol, PulsePolicy, SecondConnection,
 };
-pub use pulsegate_store::{PushRefusal, Recipient, StoreConfig};
+pub use pulsegate_store::{
+    Attach, AttachRefusal, Attached, Attachment, Committer, EndReason, Figures, Limits, Moment, Outcome,
+    Outgoing, PushRefusal, Recipient, Refusal, RefusalCode, Reply, Request, Resume, Seat, Source,
+    StoreConfig, SubmitError, Ticket, Token,
+};
 pub use sink::{Ended, Sink, SinkError};
-pub use stores::PushOutcome;
+pub use stores::{PushOutcome, Replies};

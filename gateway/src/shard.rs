@@ -83,6 +83,8 @@ pub(crate) struct Shared {
     pub(crate) queues: Box<[Arc<SinkQueue>]>,
     /// The stores, in the order of the ledgers.
     pub(crate) stores: Box<[Opened]>,
+    /// How many share all of this.
+    pub(crate) shards: usize,
     /// The number of the last accepted connection.
     pub(crate) numbers: AtomicU64,
 }
@@ -130,7 +132,7 @@ impl<I: Io> Shard<I> {
         Self {
             io,
             time: ShardTime::new(now),
-            outlets: Outlets::new(index, &shared.queues, &shared.stores),
+            outlets: Outlets::new(index, shared.shards, &shared.queues, &shared.stores),
             shared,
             inbox: Inbox { mailbox, commands: Vec::new() },
             acceptor: Acceptor::new(),

@@ -7,12 +7,12 @@ use crate::id::ConnectionId;
 use crate::mailbox::{Command, Mailbox};
 use crate::origins::Origins;
 use crate::sink::queue::SinkQueue;
-pub(crate) use awaited::Awaited;
 pub use awaited::PushOutcome;
 use awaited::{APPLICATION, LastWord};
+pub(crate) use awaited::{Awaited, Committers};
 use parking_lot::{Condvar, Mutex};
 use pulsegate_core::frame::Durability;
-use pulsegate_store::{Moment, OpenError, Reply, Store, StoreConfig, Ticket};
+use pulsegate_store::{Committer, Moment, OpenError, Reply, Store, StoreConfig, Ticket};
 use std::path::Path;
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -96,11 +96,26 @@ impl Post {
     }
 }
 
-/// A store with what belongs to it.
+/// The way of a committer's replies to those who asked. It goes with the committer's thread: dropping it says that nothing
+/// is answered any more.
+#[derive(Debug)]
+pub struct Replies {
+    post: Post,
+    last_word: LastWord,
+}
+
+impl Replies {
+    /// Hands over what a batch has come to, now that it is committed; its replies in the order in which they are due. Takes
+    /// no longer than it takes to sort them.
+    pub fn deliver(&self, replies: Vec<Reply>) {
+        self.last_word.after(|| self.post.deliver(replies));
+    }
+}
+
+/// A committer with what belongs to it.
 #[derive(Clone, Debug)]
 pub(crate) struct Opened {
-    pub(crate) store: Arc<Store>,
-    pub(crate) durability: Durability,
+    pub(crate) committer: Arc<dyn Committer>,
     /// Whose messages it forwards, if it is one in memory.
     pub(crate) origins: Option<Arc<Origins>>,
 }
@@ -117,6 +132,11 @@ impl Destination {
         Post { ledger, mailboxes: Arc::clone(&self.mailboxes), awaited: Arc::clone(&self.awaited) }
     }
 
+    /// The way of the answers of the `ledger`-th committer.
+    pub(crate) fn replies(&self, ledger: usize) -> Replies {
+        Replies { post: self.post(ledger), last_word: LastWord::new(&self.awaited, ledger) }
+    }
+
     /// Opens the store in a directory, as the `ledger`-th.
     pub(crate) fn open(
         &self,
@@ -125,12 +145,9 @@ impl Destination {
         config: StoreConfig,
         clock: Clock,
     ) -> Result<Opened, OpenError> {
-        let durability = config.durability;
-        let post = self.post(ledger);
-        let last_word = LastWord::new(&self.awaited, ledger);
-        let deliver = move |replies| last_word.after(|| post.deliver(replies));
-        let store = Store::open(directory, config, moment(clock), deliver)?;
-        Ok(Opened { store: Arc::new(store), durability, origins: None })
+        let replies = self.replies(ledger);
+        let store = Store::open(directory, config, moment(clock), move |all| replies.deliver(all))?;
+        Ok(Opened { committer: Arc::new(store), origins: None })
     }
 
     /// Makes the store in memory of those listeners whose messages go to this sink, or to none that has a thread, as
@@ -143,14 +160,13 @@ impl Destination {
         queue: Option<Arc<SinkQueue>>,
     ) -> Result<Opened, OpenError> {
         let config = StoreConfig { durability: Durability::None, ..config };
-        let post = self.post(ledger);
-        let last_word = LastWord::new(&self.awaited, ledger);
-        let deliver = move |replies| last_word.after(|| post.deliver(replies));
+        let replies = self.replies(ledger);
+        let deliver = move |all| replies.deliver(all);
         let origins = Arc::new(Origins::new(ledger, queue, Arc::clone(&self.mailboxes)));
         let forwarding = Arc::clone(&origins);
         let forward = move |messages| forwarding.forward(messages);
         let store = Store::open_in_memory(config, moment(clock), deliver, forward)?;
-        Ok(Opened { store: Arc::new(store), durability: Durability::None, origins: Some(origins) })
+        Ok(Opened { committer: Arc::new(store), origins: Some(origins) })
     }
 }
 
@@ -166,9 +182,9 @@ pub(crate) struct Ticker {
 }
 
 impl Ticker {
-    /// Starts to tell these stores the time; `look` is called after each time.
+    /// Starts to tell these committers the time; `look` is called after each time.
     pub(crate) fn start(
-        stores: Vec<Arc<Store>>,
+        committers: Vec<Arc<dyn Committer>>,
         clock: Clock,
         look: impl Fn() + Send + 'static,
     ) -> std::io::Result<Self> {
@@ -178,7 +194,7 @@ impl Ticker {
             let mut has_ended = end.0.lock();
             while !*has_ended {
                 end.1.wait_for(&mut has_ended, TICK);
-                stores.iter().for_each(|store| store.tick(moment(clock)));
+                committers.iter().for_each(|committer| committer.tick(moment(clock)));
                 look();
             }
         })?;

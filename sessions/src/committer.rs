@@ -36,7 +36,9 @@ pub trait Committer: Debug + Send + Sync {
     fn note_unaccepted(&self) {}
 
     /// What it holds, as of its last commit.
-    fn figures(&self) -> Figures;
+    fn figures(&self) -> Figures {
+        Figures::default()
+    }
 
     /// What it promises and takes. Never changes.
     fn limits(&self) -> Limits;
@@ -62,6 +64,9 @@ pub struct Limits {
     pub durability: Durability,
     /// The longest payload of a message, in either direction, in bytes. A client's longer one is refused.
     pub message_bytes_max: usize,
+    /// The most that waits for it, in bytes, what it is working on included. The gateway lets a quarter of that wait in
+    /// front of it, before it rests from reading.
+    pub queue_bytes_max: usize,
 }
 
 /// Why requests were not taken.

@@ -150,7 +150,8 @@ impl Store {
         now: Moment,
         deliver: Arc<Deliver>,
     ) -> Result<Self, OpenError> {
-        let limits = Limits { durability: config.durability, message_bytes_max: config.message_bytes_max };
+        let StoreConfig { durability, message_bytes_max, queue_bytes_max, .. } = config;
+        let limits = Limits { durability, message_bytes_max, queue_bytes_max };
         let (tickets, batch) = (Tickets::default(), working.state.batch);
         let queue = Arc::new(Queue::new(config.queue_bytes_max));
         let figures = Figures { stopped: unstarted, ..working.figures(&tickets) };

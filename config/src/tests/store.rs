@@ -131,7 +131,7 @@ fn what_is_kept_has_room_for_others_beside_one_address_and_what_waits() {
     parsed(&store("retention_bytes = \"42MiB\"\nretention_bytes_per_address = \"16MiB\""));
     refused(
         "retention_bytes = \"1MiB\"\nretention_bytes_per_address = \"890KiB\"\nqueue_bytes_max = \"128KiB\"",
-        "1MiB are too few: one address may have 890KiB of them, and the 160KiB that",
+        "1MiB are too few: one address may have 890KiB of them, and the 384KiB that",
         "raise it to 2MiB",
     );
     // Without a share, and where nothing is kept, nobody is promised any.

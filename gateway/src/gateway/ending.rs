@@ -70,10 +70,10 @@ impl Losses {
     }
 
     /// A store was closed, or could not be in time. It has lost so many messages.
-    fn close_store(&mut self, Opened { store, origins, .. }: &Opened, lost: u64) {
+    fn close_store(&mut self, Opened { committer, origins }: &Opened, lost: u64) {
         self.lose(lost, "the store");
         // In memory it is the sink that has failed.
-        if origins.is_none() && store.figures().stopped {
+        if origins.is_none() && committer.figures().stopped {
             self.note::<()>(Err(RunError::StoreStopped));
         }
     }
@@ -118,12 +118,12 @@ impl Gateway {
         self.ticker = None;
         let deadline = Arc::clone(&self.control.deadline);
         let stores = std::mem::take(&mut self.stores);
-        let has_dead = stores.iter().any(|opened| opened.store.has_ended());
+        let has_dead = stores.iter().any(|opened| opened.committer.has_ended());
         // All before the first is waited for: one that hangs takes no time from the others.
-        stores.iter().for_each(|opened| opened.store.begin_close());
+        stores.iter().for_each(|opened| opened.committer.begin_close());
         let mut late = Vec::new();
         for opened in stores {
-            match opened.store.close(deadline.left(FOR_SINKS)) {
+            match opened.committer.close(deadline.left(FOR_SINKS)) {
                 Ok(lost) => losses.close_store(&opened, lost),
                 Err(lost) => late.push((opened, lost)),
             }
@@ -132,7 +132,7 @@ impl Gateway {
         late.iter().filter_map(|(opened, _)| opened.origins.as_ref()).for_each(|origins| origins.give_up());
         for (opened, mut lost) in late {
             if opened.origins.is_some() {
-                lost = opened.store.close(deadline.left(FOR_SINKS / 2)).unwrap_or_else(|lost| lost);
+                lost = opened.committer.close(deadline.left(FOR_SINKS / 2)).unwrap_or_else(|lost| lost);
             }
             losses.close_store(&opened, lost);
         }

@@ -4,6 +4,7 @@
 //! every table and what is opened after is in one. So all wakers are made first, and no socket is
 //! ([`tables`] says what else that means).
 
+use super::routing::{self, Committing, Make, Route};
 use super::{Control, Gateway, SinkThread, StartError};
 use crate::clock::Clock;
 use crate::config::{Config, DescriptorTables, ListenerConfig};
@@ -17,12 +18,12 @@ use crate::shard::sockets::{Sockets, WAKER};
 use crate::shard::{Leftover, Shard, Shared};
 use crate::sink::Sink;
 use crate::sink::queue::SinkQueue;
-use crate::stores::{Awaited, Destination, Opened, Ticker};
+use crate::stores::{Awaited, Destination, Ticker};
 use crate::waker::Waker;
 use crate::{machine, tables};
 use mio::Poll;
 use pulsegate_core::policy::Protocol;
-use pulsegate_store::Store;
+use pulsegate_store::Committer;
 use std::collections::HashSet;
 use std::io;
 use std::net::SocketAddr;
@@ -34,8 +35,9 @@ use std::time::Duration;
 /// Starts a gateway with these settings and sinks.
 pub(super) fn start(
     config: &Config,
-    deliveries: Vec<Delivery>,
+    routes: &[Route],
     sinks: Vec<(String, Box<dyn Sink>)>,
+    committers: Vec<(String, Make)>,
 ) -> Result<Gateway, StartError> {
     let clock = Clock::start();
     let wants_own_tables = config.descriptor_tables == Some(DescriptorTables::PerShard);
@@ -56,24 +58,26 @@ pub(super) fn start(
     let queues: Box<[Arc<SinkQueue>]> = sinks.iter().map(queue).collect();
     let awaited = Arc::<Awaited>::default();
     let destination = Destination { mailboxes: Arc::clone(&mailboxes), awaited: Arc::clone(&awaited) };
-    let (stores, ledgers) = open_stores(config, &deliveries, &destination, clock, &queues)?;
+    let Committing { opened, ledgers, by_sink } =
+        routing::open(config, routes, &destination, clock, &queues, committers)?;
 
-    let needs = config.listeners.iter().zip(&deliveries).zip(&ledgers);
-    let needs = needs.map(|((listener, delivery), ledger)| Need::of(listener, delivery, *ledger)).collect();
+    let needs = config.listeners.iter().zip(routes).zip(&ledgers);
+    let needs =
+        needs.map(|((listener, route), ledger)| Need::of(listener, route.delivery, *ledger)).collect();
     let total = Arc::new(Gauge::new(connections));
-    let listener = |((config, delivery), ledger): ((&ListenerConfig, Delivery), Option<usize>)| {
+    let listener = |((config, route), ledger): ((&ListenerConfig, &Route), Option<usize>)| {
         let limits = Limits::new(Arc::clone(&total), config);
-        Listener::new(config.policy.clone(), limits, delivery, ledger)
+        Listener::new(config.policy.clone(), limits, route.delivery, ledger)
     };
-    let listeners = config.listeners.iter().zip(deliveries).zip(ledgers).map(listener).collect();
-    let owned = stores.clone();
-    let all: Vec<Arc<Store>> = stores.iter().map(|opened| Arc::clone(&opened.store)).collect();
-    let numbers = AtomicU64::new(0);
-    let shared = Arc::new(Shared { listeners, queues: queues.clone(), stores: stores.into(), numbers });
+    let listeners = config.listeners.iter().zip(routes).zip(ledgers).map(listener).collect();
+    let all: Vec<Arc<dyn Committer>> = opened.iter().map(|it| Arc::clone(&it.committer)).collect();
+    let (numbers, stores) = (AtomicU64::new(0), opened.clone().into());
+    let shared = Arc::new(Shared { listeners, queues: queues.clone(), stores, shards, numbers });
 
     let published: Arc<[Arc<Published>]> = mailboxes.iter().map(|_| Arc::default()).collect();
-    let weak = all.iter().map(Arc::downgrade).collect();
-    let control = Control { mailboxes, published, stores: weak, awaited, deadline: Arc::default() };
+    let committers = all.iter().map(Arc::downgrade).collect();
+    let by_sink = Arc::new(by_sink);
+    let control = Control { mailboxes, published, committers, by_sink, awaited, deadline: Arc::default() };
     let survival = Arc::new(Survival { needs, queues: queues.clone(), control: control.clone() });
     let watch = Arc::clone(&survival);
     let ticker =
@@ -86,7 +90,7 @@ pub(super) fn start(
         warnings,
         shards: Vec::new(),
         ticker,
-        stores: owned,
+        stores: opened,
         sinks: Vec::new(),
     };
     for ((name, sink), queue) in sinks.into_iter().zip(queues) {
@@ -234,51 +238,6 @@ impl Drop for AllOrNone {
     }
 }
 
-/// Opens the stores that the listeners need. Returns them, and which of them each listener's ledger is.
-fn open_stores(
-    config: &Config,
-    deliveries: &[Delivery],
-    destination: &Destination,
-    clock: Clock,
-    queues: &[Arc<SinkQueue>],
-) -> Result<(Vec<Opened>, Vec<Option<usize>>), StartError> {
-    let kinds = config.listeners.iter().zip(deliveries).map(kind_of_store);
-    let kinds: Vec<Option<StoreKind>> = kinds.collect();
-    let mut wanted: Vec<StoreKind> = kinds.iter().flatten().copied().collect();
-    wanted.sort_unstable();
-    wanted.dedup();
-    let mut stores = Vec::new();
-    for (place, kind) in wanted.iter().enumerate() {
-        let settings = config.store_config();
-        stores.push(match *kind {
-            StoreKind::Disk => destination.open(place, &config.data_dir, settings, clock)?,
-            StoreKind::Memory(lane) => {
-                let queue = lane.map(|lane| Arc::clone(&queues[lane]));
-                destination.open_in_memory(place, settings, clock, queue)?
-            }
-        });
-    }
-    let place = |kind: Option<StoreKind>| wanted.iter().position(|wanted| Some(*wanted) == kind);
-    Ok((stores, kinds.into_iter().map(place).collect()))
-}
-
-/// What keeps the sessions of a listener: the store on disk, or the one in memory of its sink. Each sink that has a
-/// thread has its own, so that one that takes nothing holds up nobody else's clients.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum StoreKind {
-    Disk,
-    Memory(Option<usize>),
-}
-
-fn kind_of_store((listener, delivery): (&ListenerConfig, &Delivery)) -> Option<StoreKind> {
-    let kind = match *delivery {
-        Delivery::Store => return Some(StoreKind::Disk),
-        Delivery::Lane(lane) => StoreKind::Memory(Some(lane)),
-        Delivery::Discard | Delivery::Echo(_) => StoreKind::Memory(None),
-    };
-    (listener.policy.protocol != Protocol::Raw).then_some(kind)
-}
-
 fn mailbox(waker: Waker) -> Arc<Mailbox> {
     Arc::new(Mailbox::new(move || waker.wake()))
 }
@@ -292,12 +251,12 @@ struct Need {
 }
 
 impl Need {
-    fn of(listener: &ListenerConfig, delivery: &Delivery, ledger: Option<usize>) -> Self {
-        let lane = match *delivery {
+    fn of(listener: &ListenerConfig, delivery: Delivery, ledger: Option<usize>) -> Self {
+        let lane = match delivery {
             Delivery::Lane(lane) => Some(lane),
-            Delivery::Discard | Delivery::Echo(_) | Delivery::Store => None,
+            Delivery::Discard | Delivery::Echo(_) | Delivery::Commit => None,
         };
-        let is_needed = listener.policy.protocol == Protocol::Pulse || matches!(delivery, Delivery::Store);
+        let is_needed = listener.policy.protocol == Protocol::Pulse || delivery == Delivery::Commit;
         Self { lane, ledger: ledger.filter(|_| is_needed) }
     }
 }
@@ -313,7 +272,8 @@ struct Survival {
 impl Survival {
     /// A sink has ended.
     fn look(&self) {
-        let has_ended = |ledger: usize| self.control.stores[ledger].upgrade().is_none_or(|it| it.has_ended());
+        let has_ended =
+            |ledger: usize| self.control.committers[ledger].upgrade().is_none_or(|it| it.has_ended());
         let is_dead = |need: &Need| {
             need.lane.is_some_and(|lane| self.queues[lane].has_failed()) || need.ledger.is_some_and(has_ended)
         };
@@ -325,8 +285,8 @@ impl Survival {
 
     /// As long as all work, this costs a lock for each.
     fn look_at_stores(&self) {
-        let mut stores = self.control.stores.iter().filter_map(Weak::upgrade);
-        if stores.any(|store| store.has_ended()) {
+        let mut committers = self.control.committers.iter().filter_map(Weak::upgrade);
+        if committers.any(|committer| committer.has_ended()) {
             self.look();
         }
     }
@@ -387,7 +347,7 @@ mod tests {
         let config = Config { listeners, data_dir, shards: NonZeroUsize::new(1), ..Config::default() };
         let gateway = Gateway::builder().config(config).start().expect("it starts");
         for opened in &gateway.stores {
-            assert!(opened.store.close(Duration::from_secs(60)).is_ok());
+            assert!(opened.committer.close(Duration::from_secs(60)).is_ok());
         }
         let outcome = gateway.wait();
         assert!(matches!(outcome, Err(RunError::Store)), "{outcome:?}");
@@ -395,10 +355,10 @@ mod tests {
 
     #[test]
     fn raw_clients_whose_messages_go_elsewhere_need_no_store() {
-        let need = |protocol, delivery| Need::of(&listener(protocol, ""), &delivery, Some(7)).ledger;
+        let need = |protocol, delivery| Need::of(&listener(protocol, ""), delivery, Some(7)).ledger;
         assert_eq!(need(Protocol::Auto, Delivery::Discard), None);
         assert_eq!(need(Protocol::Auto, Delivery::Lane(0)), None);
         assert_eq!(need(Protocol::Pulse, Delivery::Lane(0)), Some(7));
-        assert_eq!(need(Protocol::Raw, Delivery::Store), Some(7));
+        assert_eq!(need(Protocol::Raw, Delivery::Commit), Some(7));
     }
 }

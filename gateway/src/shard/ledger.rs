@@ -8,35 +8,17 @@ use crate::shard::standstill::Standstill;
 use pulsegate_core::close::CloseReason;
 use pulsegate_core::frame::Durability;
 use pulsegate_core::time::OwnInstant;
-use pulsegate_store::{Attach, Request, Store, SubmitError};
+use pulsegate_store::{Attach, Committer, Limits, Request, SubmitError};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// What may wait in a shard because the store's queue is full. Above it reading rests, of pulse connections
-/// too: their windows bound each of them, but not the sum of very many.
-const BACKLOG_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// All shards together let one in so many bytes of a committer's queue wait in front of it. Above that reading rests, of
+/// pulse connections too: their windows bound each of them, but not the sum of very many.
+const BACKLOG_PART: usize = 4;
+/// A shard's part of that, in bytes: the least, so that a turn of many is not broken off, and the most.
+const BACKLOG_BYTES: std::ops::RangeInclusive<usize> = 256 * 1024..=4 * 1024 * 1024;
 /// What a request counts beside what it carries.
 const REQUEST_BYTES: usize = 128;
-
-/// Who commits what shards ask for, and answers through their mailboxes. The real one is [`Store`]; a simulation
-/// brings its own.
-pub(crate) trait Committing: std::fmt::Debug + Send + Sync {
-    /// Takes as many requests as there is room for, from the front, without waiting. The others stay.
-    fn submit_all(&self, requests: &mut Vec<Request>) -> Result<(), SubmitError>;
-
-    /// A client has not accepted a message.
-    fn note_unaccepted(&self) {}
-}
-
-impl Committing for Store {
-    fn submit_all(&self, requests: &mut Vec<Request>) -> Result<(), SubmitError> {
-        Self::submit_all(self, requests)
-    }
-
-    fn note_unaccepted(&self) {
-        Self::note_unaccepted(self);
-    }
-}
 
 /// The sink of a store in memory takes nothing.
 #[derive(Clone, Copy, Debug)]
@@ -50,7 +32,9 @@ pub(crate) struct Stuck {
 /// A shard's side of a store.
 #[derive(Debug)]
 pub(crate) struct Ledger {
-    store: Arc<dyn Committing>,
+    committer: Arc<dyn Committer>,
+    /// What may wait here, in bytes.
+    backlog_bytes_max: usize,
     /// What "committed" means there.
     pub(crate) durability: Durability,
     /// Whose messages it forwards, if it is in memory.
@@ -75,14 +59,13 @@ pub(crate) struct Ledger {
 }
 
 impl Ledger {
-    /// The side of this store.
-    pub(crate) fn new(
-        store: Arc<dyn Committing>,
-        durability: Durability,
-        origins: Option<Arc<Origins>>,
-    ) -> Self {
+    /// The side of this committer, of one of so many shards.
+    pub(crate) fn new(committer: Arc<dyn Committer>, origins: Option<Arc<Origins>>, shards: usize) -> Self {
+        let Limits { durability, queue_bytes_max, .. } = committer.limits();
+        let backlog = queue_bytes_max / BACKLOG_PART / shards.max(1);
         Self {
-            store,
+            committer,
+            backlog_bytes_max: backlog.clamp(*BACKLOG_BYTES.start(), *BACKLOG_BYTES.end()),
             durability,
             origins,
             requests: Vec::new(),
@@ -107,7 +90,7 @@ impl Ledger {
 
     /// A client has not accepted a message: the store counts it.
     pub(crate) fn note_unaccepted(&self) {
-        self.store.note_unaccepted();
+        self.committer.note_unaccepted();
     }
 
     /// Why nothing may be read for this store now, if nothing may.
@@ -115,7 +98,7 @@ impl Ledger {
         if self.closed {
             return Some(CloseReason::SinkFailed);
         }
-        (self.bytes >= BACKLOG_BYTES_MAX).then_some(CloseReason::SinkStalled)
+        (self.bytes >= self.backlog_bytes_max).then_some(CloseReason::SinkStalled)
     }
 
     /// Whether the store has taken everything, or never will take anything.
@@ -138,7 +121,7 @@ impl Ledger {
 
     /// Since when it takes nothing although much waits for it.
     pub(crate) fn rests_since(&mut self, own: OwnInstant) -> Option<OwnInstant> {
-        let is_full = self.bytes >= BACKLOG_BYTES_MAX || !self.paused.is_empty();
+        let is_full = self.bytes >= self.backlog_bytes_max || !self.paused.is_empty();
         self.standstill.observe(is_full, self.moves, own)
     }
 
@@ -152,7 +135,7 @@ impl Ledger {
             return Some(CloseReason::SinkFailed);
         }
         let has_stalled = self.rests_since(own).is_some_and(|since| own.since(since) >= sink_stall);
-        (has_stalled || self.bytes >= 2 * BACKLOG_BYTES_MAX).then_some(CloseReason::SinkStalled)
+        (has_stalled || self.bytes >= 2 * self.backlog_bytes_max).then_some(CloseReason::SinkStalled)
     }
 
     /// The store has answered something.
@@ -176,7 +159,7 @@ impl Ledger {
     pub(crate) fn submit(&mut self) -> bool {
         if std::mem::take(&mut self.doubted) || !self.requests.is_empty() {
             let before = self.requests.len();
-            let outcome = self.store.submit_all(&mut self.requests);
+            let outcome = self.committer.submit_all(&mut self.requests);
             self.moves += u64::from(self.requests.len() < before);
             match outcome {
                 Ok(()) => self.bytes = 0,
@@ -189,7 +172,7 @@ impl Ledger {
                 }
             }
         }
-        !self.paused.is_empty() && (self.closed || self.bytes <= BACKLOG_BYTES_MAX / 2)
+        !self.paused.is_empty() && (self.closed || self.bytes <= self.backlog_bytes_max / 2)
     }
 }
 

@@ -28,8 +28,8 @@ pub(crate) enum Delivery {
     Echo(&'static [u8]),
     /// It goes to the sink with this place in the shard's lanes.
     Lane(usize),
-    /// It goes to the store.
-    Store,
+    /// It goes to what commits it, and no further.
+    Commit,
 }
 
 impl Listener {
@@ -75,9 +75,9 @@ pub(crate) const fn outlets(delivery: Delivery, ledger: Option<usize>) -> (Outle
         Delivery::Discard => (Outlet::Discard, None, false),
         Delivery::Echo(line_end) => (Outlet::Echo(line_end), None, true),
         Delivery::Lane(lane) => (Outlet::Lane(lane), Some(lane), true),
-        Delivery::Store => (Outlet::Discard, None, false),
+        Delivery::Commit => (Outlet::Discard, None, false),
     };
     let Some(ledger) = ledger else { return (raw, raw) };
     let pulse = Outlet::Ledger { ledger, lane, forwards };
-    (if matches!(delivery, Delivery::Store) { pulse } else { raw }, pulse)
+    (if matches!(delivery, Delivery::Commit) { pulse } else { raw }, pulse)
 }

@@ -11,7 +11,7 @@ use crate::stores::Opened;
 use pulsegate_core::close::CloseReason;
 use pulsegate_core::connection::Attachment;
 use pulsegate_core::time::OwnInstant;
-use pulsegate_store::{Request, Store};
+use pulsegate_store::Request;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -68,12 +68,10 @@ pub(crate) struct Outlets {
 }
 
 impl Outlets {
-    /// The sides of these, of a shard with this number.
-    pub(crate) fn new(shard: usize, queues: &[Arc<SinkQueue>], stores: &[Opened]) -> Self {
-        let ledger = |opened: &Opened| {
-            let store: Arc<Store> = Arc::clone(&opened.store);
-            Ledger::new(store, opened.durability, opened.origins.clone())
-        };
+    /// The sides of these, of a shard with this number, one of so many.
+    pub(crate) fn new(shard: usize, shards: usize, queues: &[Arc<SinkQueue>], stores: &[Opened]) -> Self {
+        let ledger =
+            |opened: &Opened| Ledger::new(Arc::clone(&opened.committer), opened.origins.clone(), shards);
         Self {
             shard,
             lanes: queues.iter().map(|queue| Lane::new(Arc::clone(queue))).collect(),

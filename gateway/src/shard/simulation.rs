@@ -38,7 +38,6 @@ use fastrand::Rng;
 use judge::Judge;
 use model::Model;
 use pulsegate_core::close::CloseReason;
-use pulsegate_core::frame::Durability;
 use pulsegate_core::lifetime::Phase;
 use pulsegate_core::policy::Protocol;
 use pulsegate_core::time::Instant;
@@ -128,13 +127,14 @@ impl Simulation {
             listeners: RULES.iter().map(door).collect(),
             queues,
             stores: [].into(),
+            shards: 1,
             numbers: AtomicU64::new(0),
         };
         let io = SimulatedIo(Rc::clone(&world));
         let mut shard =
             Shard::new(0, io, Arc::new(shared), Arc::clone(&mailbox), Arc::new(Published::default()));
         let committing: Arc<Judge> = Arc::clone(&judge);
-        shard.outlets.ledgers = [Ledger::new(committing, Durability::None, Some(origins))].into();
+        shard.outlets.ledgers = [Ledger::new(committing, Some(origins), 1)].into();
         let model = Model::new(Rc::clone(&world));
         let devices = Devices::new(Rc::clone(&world), DEVICES);
         let mut random = Rng::with_seed(seed);

@@ -3,8 +3,9 @@
 
 use crate::clock::wall_ms;
 use parking_lot::Mutex;
-use pulsegate_store::{PushRefusal, Recipient, Request, Store, SubmitError, Ticket};
+use pulsegate_store::{Committer, PushRefusal, Recipient, Request, SubmitError, Ticket};
 use std::collections::HashMap;
+use std::ops::RangeInclusive;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Weak};
@@ -26,9 +27,14 @@ struct Asked {
     again: Option<Again>,
 }
 
+/// The committers of a gateway, in the order of the ledgers.
+pub(crate) type Committers = Arc<[Weak<dyn Committer>]>;
+
 /// What it takes to ask another store.
 struct Again {
-    stores: Arc<[Weak<Store>]>,
+    stores: Committers,
+    /// Those that have not been asked.
+    places: RangeInclusive<usize>,
     to: Recipient,
     payload: Box<[u8]>,
 }
@@ -41,36 +47,44 @@ pub(crate) struct Awaited {
 }
 
 impl Awaited {
-    /// Asks the first store to keep a message, and the others in turn until one knows the client. `told` hears what has
-    /// become of it, on a store's thread.
+    /// Asks one store to keep a message, or the first, and the others in turn until one knows the client. `told` hears what
+    /// has become of it, on a store's thread.
     ///
     /// # Errors
     /// If it was not taken; `told` is not called then.
     pub(crate) fn submit(
         &self,
-        stores: &Arc<[Weak<Store>]>,
+        stores: &Committers,
+        only: Option<usize>,
         to: Recipient,
         payload: Box<[u8]>,
         told: Told,
     ) -> Result<(), SubmitError> {
-        self.ask(stores, 0, to, payload, told).map_err(|(error, _told)| error)
+        let all = || 0..=stores.len().saturating_sub(1);
+        let places = only.map_or_else(all, |only| only..=only);
+        self.ask(stores, places, to, payload, told).map_err(|(error, _told)| error)
     }
 
     fn ask(
         &self,
-        stores: &Arc<[Weak<Store>]>,
-        place: usize,
+        stores: &Committers,
+        places: RangeInclusive<usize>,
         to: Recipient,
         payload: Box<[u8]>,
         told: Told,
     ) -> Result<(), (SubmitError, Told)> {
+        let place = *places.start();
         let Some(store) = stores.get(place).and_then(Weak::upgrade) else {
             return Err((SubmitError::Closed, told));
         };
         let ticket = APPLICATION | Ticket::from(self.numbers.fetch_add(1, Relaxed));
-        let has_next = place + 1 < stores.len();
-        let again = || Again { stores: Arc::clone(stores), to: to.clone(), payload: payload.clone() };
-        let again = has_next.then(again);
+        let next = place + 1..=*places.end();
+        let again = (!next.is_empty()).then(|| Again {
+            stores: Arc::clone(stores),
+            places: next,
+            to: to.clone(),
+            payload: payload.clone(),
+        });
         self.asked.lock().insert(ticket, Asked { told, store: place, again });
         let request = Request::Push { ticket, to, now_ms: wall_ms(), payload };
         self.withdraw(ticket, store.submit(request))
@@ -93,10 +107,10 @@ impl Awaited {
 
     /// A store has answered.
     pub(super) fn handle_outcome(&self, ticket: Ticket, outcome: PushOutcome) {
-        let Some(Asked { told, store, again }) = self.take(ticket) else { return };
+        let Some(Asked { told, again, .. }) = self.take(ticket) else { return };
         let again = again.filter(|_| outcome == Err(PushRefusal::NoSession));
-        let Some(Again { stores, to, payload }) = again else { return tell(told, outcome) };
-        match self.ask(&stores, store + 1, to, payload, told) {
+        let Some(Again { stores, places, to, payload }) = again else { return tell(told, outcome) };
+        match self.ask(&stores, places, to, payload, told) {
             Err((SubmitError::Busy, told)) => tell(told, Err(PushRefusal::Full)),
             Err((SubmitError::Closed, told)) => tell(told, outcome),
             Ok(()) => {}
@@ -126,7 +140,8 @@ impl std::fmt::Debug for Awaited {
     }
 }
 
-/// Goes with a store's thread, and tells those who still wait when that has ended, by whatever cause.
+/// Goes with a committer's thread, and tells those who still wait when that has ended, by whatever cause.
+#[derive(Debug)]
 pub(super) struct LastWord {
     awaited: Arc<Awaited>,
     store: usize,
@@ -164,16 +179,20 @@ mod tests {
         Destination { mailboxes: [].into(), awaited: Arc::default() }
     }
 
-    fn open(destination: &Destination, place: usize) -> Arc<Store> {
+    fn open(destination: &Destination, place: usize) -> Arc<dyn Committer> {
         let config = StoreConfig::default();
-        destination.open_in_memory(place, config, Clock::start(), None).expect("there is memory").store
+        destination.open_in_memory(place, config, Clock::start(), None).expect("there is memory").committer
     }
 
-    fn send(destination: &Destination, stores: &Arc<[Weak<Store>]>) -> Receiver<PushOutcome> {
+    fn send(destination: &Destination, stores: &Committers) -> Receiver<PushOutcome> {
+        send_to(destination, stores, None)
+    }
+
+    fn send_to(destination: &Destination, stores: &Committers, only: Option<usize>) -> Receiver<PushOutcome> {
         let (sender, outcome) = channel();
         let told = move |outcome| sender.send(outcome).expect("the test waits");
         let to = Recipient::Client("nobody".to_owned());
-        destination.awaited.submit(stores, to, [][..].into(), Box::new(told)).expect("it is taken");
+        destination.awaited.submit(stores, only, to, [][..].into(), Box::new(told)).expect("it is taken");
         outcome
     }
 
@@ -181,10 +200,10 @@ mod tests {
     fn a_callback_that_panics_does_not_end_the_store() {
         let destination = destination();
         let store = open(&destination, 0);
-        let stores = [Arc::downgrade(&store)].into();
+        let stores: Committers = [Arc::downgrade(&store)].into();
         let to = Recipient::Client("nobody".to_owned());
         let panics = Box::new(|_| panic!("on purpose"));
-        destination.awaited.submit(&stores, to, [][..].into(), panics).expect("it is taken");
+        destination.awaited.submit(&stores, None, to, [][..].into(), panics).expect("it is taken");
         let outcome = send(&destination, &stores).recv_timeout(PATIENCE);
         assert_eq!(outcome, Ok(Err(PushRefusal::NoSession)));
     }
@@ -193,7 +212,7 @@ mod tests {
     fn who_waits_when_a_store_ends_hears_that_nobody_knows() {
         let destination = destination();
         let store = open(&destination, 0);
-        let stores = [Arc::downgrade(&store)].into();
+        let stores: Committers = [Arc::downgrade(&store)].into();
         let outcome = send(&destination, &stores);
         let ticket = APPLICATION | 7;
         let (sender, unanswered) = channel();
@@ -226,10 +245,13 @@ mod tests {
     fn all_stores_are_asked_before_a_client_is_unknown() {
         let destination = destination();
         let [first, second] = [open(&destination, 0), open(&destination, 1)];
-        let stores: Arc<[Weak<Store>]> = [Arc::downgrade(&first), Arc::downgrade(&second)].into();
+        let stores: Committers = [Arc::downgrade(&first), Arc::downgrade(&second)].into();
         let outcome = send(&destination, &stores);
         assert_eq!(outcome.recv_timeout(PATIENCE), Ok(Err(PushRefusal::NoSession)));
         assert_eq!(destination.awaited.numbers.load(Relaxed), 2);
+        let outcome = send_to(&destination, &stores, Some(0));
+        assert_eq!(outcome.recv_timeout(PATIENCE), Ok(Err(PushRefusal::NoSession)));
+        assert_eq!(destination.awaited.numbers.load(Relaxed), 3, "or the one that is meant");
         drop(second);
         let outcome = send(&destination, &stores);
         assert_eq!(outcome.recv_timeout(PATIENCE), Ok(Err(PushRefusal::NoSession)), "once, whatever happens");

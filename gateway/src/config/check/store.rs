@@ -7,8 +7,9 @@ use super::{
 };
 use pulsegate_store::StoreConfig;
 
-/// In front of the store's queue waits as much as a part of it.
+/// In front of the store's queue waits as much as one in so many parts of it, or so many bytes if that is more.
 const WAITS_BESIDE: u64 = 4;
+const WAITS_BESIDE_MIN: u64 = 256 * 1024;
 /// So large a part of what is kept is left to others at least, whatever one address sends.
 const OTHERS_PARTS: u64 = 8;
 
@@ -62,7 +63,7 @@ pub(super) fn check_room_for_others(store: &StoreConfig) -> Result<(), ConfigFau
     // Who gives nearly all to one address on purpose wants no share.
     let Some(share) = store.retention_bytes_of_source() else { return Ok(()) };
     let queue = store.queue_bytes_max as u64;
-    let (kept, waits) = (store.retention_bytes, queue + queue / WAITS_BESIDE);
+    let (kept, waits) = (store.retention_bytes, queue + (queue / WAITS_BESIDE).max(WAITS_BESIDE_MIN));
     let for_others = kept / OTHERS_PARTS;
     if share + waits + for_others <= kept {
         return Ok(());
@@ -79,7 +80,9 @@ pub(super) fn check_room_for_others(store: &StoreConfig) -> Result<(), ConfigFau
         Some(share) => (share + waits) / (OTHERS_PARTS - 1) * OTHERS_PARTS,
         None => waits / 5 * 8,
     };
-    let queue_max = kept.saturating_sub(share + for_others) / (WAITS_BESIDE + 1) * WAITS_BESIDE;
+    let waits_max = kept.saturating_sub(share + for_others);
+    let queue_max =
+        (waits_max / (WAITS_BESIDE + 1) * WAITS_BESIDE).min(waits_max.saturating_sub(WAITS_BESIDE_MIN));
     let mend = if queue_max >= *QUEUE_BYTES.bounds.start() {
         format!("raise it to {}, or lower queue_bytes_max to {}KiB", said(needed), queue_max >> 10)
     } else {

@@ -5,7 +5,6 @@ use super::judge::Judge;
 use crate::mailbox::Command;
 use crate::shard::ledger::Ledger;
 use crate::stores::Destination;
-use pulsegate_core::frame::Durability;
 use pulsegate_store::{Attachment, Request};
 use std::sync::Arc;
 use std::time::Duration;
@@ -120,7 +119,7 @@ fn an_end_that_waits_for_a_store_is_not_told_when_another_one_dies() {
     let origins = simulation.shard.outlets.ledgers[0].origins.clone().expect("it is in memory");
     let other = Arc::new(Judge::new(post, origins));
     let mut ledgers = std::mem::take(&mut simulation.shard.outlets.ledgers).into_vec();
-    ledgers.push(Ledger::new(Arc::<Judge>::clone(&other), Durability::None, None));
+    ledgers.push(Ledger::new(Arc::<Judge>::clone(&other), None, 1));
     simulation.shard.outlets.ledgers = ledgers.into();
     end(&mut simulation, client);
     other.die();

@@ -3,11 +3,12 @@
 
 use super::Simulation;
 use super::dead_store::{one_attached, one_under_way};
+use super::judge::LIMITS;
 use crate::mailbox::Command;
-use crate::shard::ledger::{Committing, Ledger};
+use crate::shard::ledger::Ledger;
 use parking_lot::Mutex;
 use pulsegate_core::frame::Durability;
-use pulsegate_store::{Reply, Request, SubmitError};
+use pulsegate_store::{Committer, Limits, Moment, Reply, Request, SubmitError};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,13 +18,29 @@ const SECOND: Duration = Duration::from_secs(1);
 #[derive(Debug, Default)]
 struct Shelf(Mutex<(usize, Vec<Request>)>);
 
-impl Committing for Shelf {
+impl Committer for Shelf {
     fn submit_all(&self, requests: &mut Vec<Request>) -> Result<(), SubmitError> {
         let (room, taken) = &mut *self.0.lock();
         let count = requests.len().min(*room);
         *room -= count;
         taken.extend(requests.drain(..count));
         if requests.is_empty() { Ok(()) } else { Err(SubmitError::Busy) }
+    }
+
+    fn tick(&self, _: Moment) {}
+
+    fn limits(&self) -> Limits {
+        Limits { durability: Durability::Synced, ..LIMITS }
+    }
+
+    fn begin_close(&self) {}
+
+    fn has_ended(&self) -> bool {
+        false
+    }
+
+    fn close(&self, _: Duration) -> Result<u64, u64> {
+        Ok(0)
     }
 }
 
@@ -35,7 +52,7 @@ fn append(number: u64) -> Request {
 fn draining() -> (Simulation, Arc<Shelf>) {
     let mut simulation = Simulation::new(0);
     let shelf = Arc::new(Shelf(Mutex::new((4, Vec::new()))));
-    let ledger = Ledger::new(Arc::<Shelf>::clone(&shelf), Durability::Synced, None);
+    let ledger = Ledger::new(Arc::<Shelf>::clone(&shelf), None, 1);
     simulation.shard.outlets.ledgers = [ledger].into();
     (1..=10).for_each(|number| simulation.shard.outlets.ledgers[0].request(append(number)));
     simulation.mailbox.post(Command::Drain(SECOND)).expect("the shard runs");

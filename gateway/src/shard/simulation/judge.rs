@@ -2,19 +2,23 @@
 //! has ever committed, for the model to compare with what clients and sinks have seen.
 
 use crate::origins::Origins;
-use crate::shard::ledger::Committing;
 use crate::stores::Post;
 use parking_lot::Mutex;
 use pulsegate_core::exchange::{Cursor, Verdict};
+use pulsegate_core::frame::Durability;
 use pulsegate_store::{
-    Attach, AttachRefusal, Attached, Attachment, EndReason, Forwarded, Outcome, Outgoing, PushRefusal,
-    Recipient, Reply, Request, Seat, Source, SubmitError, Ticket, Token,
+    Attach, AttachRefusal, Attached, Attachment, Committer, EndReason, Forwarded, Limits, Moment, Outcome,
+    Outgoing, PushRefusal, Recipient, Reply, Request, Seat, Source, SubmitError, Ticket, Token,
 };
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// So few that it is busy at times.
 const REQUESTS_MAX: usize = 24;
+/// What it promises and takes.
+pub(super) const LIMITS: Limits =
+    Limits { durability: Durability::None, message_bytes_max: usize::MAX, queue_bytes_max: 16 * 1024 * 1024 };
 /// So few messages to a client come at once.
 const LOADED_MESSAGES: usize = 2;
 
@@ -60,7 +64,7 @@ pub(super) struct Judge {
     origins: Arc<Origins>,
 }
 
-impl Committing for Judge {
+impl Committer for Judge {
     fn submit_all(&self, requests: &mut Vec<Request>) -> Result<(), SubmitError> {
         let mut books = self.books.lock();
         if books.dead {
@@ -77,6 +81,22 @@ impl Committing for Judge {
         books.requests.extend(requests.drain(..taken));
         books.awaited |= !requests.is_empty();
         if requests.is_empty() { Ok(()) } else { Err(SubmitError::Busy) }
+    }
+
+    fn tick(&self, _: Moment) {}
+
+    fn limits(&self) -> Limits {
+        LIMITS
+    }
+
+    fn begin_close(&self) {}
+
+    fn has_ended(&self) -> bool {
+        self.books.lock().dead
+    }
+
+    fn close(&self, _: Duration) -> Result<u64, u64> {
+        Ok(0)
     }
 }
 

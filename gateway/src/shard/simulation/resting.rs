@@ -49,7 +49,7 @@ fn one_that_rests() -> Simulation {
     let mut simulation = Simulation::new(0);
     let shared = Arc::get_mut(&mut simulation.shard.shared).expect("one shard has it");
     let listener = &mut shared.listeners[DOOR];
-    (listener.raw, listener.pulse) = outlets(Delivery::Store, Some(0));
+    (listener.raw, listener.pulse) = outlets(Delivery::Commit, Some(0));
     simulation.rest(&[], &[HOST]);
     simulation.advance(Duration::ZERO);
     simulation
