@@ -2,7 +2,7 @@
 //!
 //! `cargo run --release --example greeter -- 127.0.0.1:7373`
 
-use pulsegate::{Framing, Gateway, Handle, HandleError, ListenerConfig, Sink, StartError};
+use pulsegate::{Framing, Gateway, Handle, HandleError, ListenerConfig, Message, Sink, StartError};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
@@ -21,8 +21,8 @@ impl Greeter {
 }
 
 impl Sink for Greeter {
-    fn handle_message(&mut self, connection: &Handle, number: u64, _line: &[u8]) {
-        if let Err(error) = self.answer(connection, number) {
+    fn handle_message(&mut self, connection: &Handle, line: &Message<'_>) {
+        if let Err(error) = self.answer(connection, line.number) {
             eprintln!("#{}: {error}", connection.number());
         }
     }

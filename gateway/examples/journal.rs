@@ -263,6 +263,7 @@ impl Books {
         session.time_to_live = attach.time_to_live;
         Reply::Attached(Box::new(Attached {
             seat: Seat::new(ticket, id, session.cursor.epoch),
+            client: attach.client.into(),
             replaced: session.connection.replace(ticket),
             outcome,
             token: session.token,

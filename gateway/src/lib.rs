@@ -4,15 +4,15 @@
 //! [`Policy`] says, and hands what they send to a [`Sink`].
 //!
 //! ```no_run
-//! use pulsegate::{Gateway, Handle, ListenerConfig, Sink};
+//! use pulsegate::{Gateway, Handle, ListenerConfig, Message, Sink};
 //!
 //! struct Greeter;
 //!
 //! impl Sink for Greeter {
-//!     fn handle_message(&mut self, connection: &Handle, number: u64, payload: &[u8]) {
-//!         println!("#{} says {}", connection.number(), String::from_utf8_lossy(payload));
+//!     fn handle_message(&mut self, connection: &Handle, message: &Message<'_>) {
+//!         println!("#{} says {}", connection.number(), String::from_utf8_lossy(message.payload));
 //!         let _ = connection.send(*b"welcome\n");
-//!         if number == 10 {
+//!         if message.number == 10 {
 //!             let _ = connection.finish();
 //!         }
 //!     }
@@ -65,5 +65,5 @@ pub use pulsegate_store::{
     Outgoing, PushRefusal, Recipient, Refusal, RefusalCode, Reply, Request, Resume, Seat, Source,
     StoreConfig, SubmitError, Ticket, Token,
 };
-pub use sink::{Ended, Sink, SinkError};
+pub use sink::{Ended, Message, Sender, Sink, SinkError};
 pub use stores::{PushOutcome, Replies};

@@ -1,8 +1,10 @@
 //! Where the messages of sessions in memory come from, so that what their committer has judged gets to the sink
 //! under the name of its connection. Touched when a client attaches and leaves, and once for each batch.
 
+use crate::id::ConnectionId;
 use crate::mailbox::{Command, Mailbox, Refused};
 use crate::sink::queue::{Batch, From, SinkQueue};
+use crate::sink::{Message, Sender};
 use parking_lot::Mutex;
 use pulsegate_core::connection::Attachment;
 use pulsegate_store::{Forwarded, NotForwarded};
@@ -14,11 +16,13 @@ use std::time::Duration;
 const RETRY_AFTER: Duration = Duration::from_millis(1);
 
 /// The connection that a session has.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Origin {
     pub(crate) epoch: u64,
     pub(crate) shard: usize,
     pub(crate) from: From,
+    /// The client's id.
+    pub(crate) client: Arc<str>,
 }
 
 /// The connections of the sessions of one store in memory, and the way to where their messages go.
@@ -70,12 +74,19 @@ impl Origins {
     pub(crate) fn forward(&self, messages: Vec<Forwarded>) -> Result<(), NotForwarded> {
         let mut batches: HashMap<usize, Batch> = HashMap::new();
         for Forwarded { seat, number, payload, .. } in messages {
-            let origin = self.known.lock().get(&seat.session()).copied();
-            let Some(origin) = origin.filter(|origin| origin.epoch == seat.epoch()) else { continue };
+            let session = seat.session();
+            let known = self.known.lock();
+            let origin = known.get(&session).filter(|origin| origin.epoch == seat.epoch());
+            let Some(Origin { shard, from, client, .. }) = origin else { continue };
             if self.queue.is_some() {
-                batches.entry(origin.shard).or_default().push_message(origin.from, number, &payload);
+                let sender = Some(Sender { client, session });
+                let message = Message { number, payload: &payload, sender };
+                batches.entry(*shard).or_default().push_message(*from, &message);
             } else {
-                self.echo(&origin, payload);
+                let (shard, id) = (*shard, from.id);
+                // It may have to wait.
+                drop(known);
+                self.echo(shard, id, &payload);
             }
         }
         let Some(queue) = &self.queue else { return Ok(()) };
@@ -105,9 +116,9 @@ impl Origins {
         }
     }
 
-    fn echo(&self, origin: &Origin, payload: Box<[u8]>) {
-        let mailbox = &self.mailboxes[origin.shard];
-        while mailbox.post(Command::Send(origin.from.id, payload.clone())) == Err(Refused::Full) {
+    fn echo(&self, shard: usize, id: ConnectionId, payload: &[u8]) {
+        let mailbox = &self.mailboxes[shard];
+        while mailbox.post(Command::Send(id, payload.into())) == Err(Refused::Full) {
             std::thread::sleep(RETRY_AFTER);
         }
     }

@@ -21,8 +21,8 @@ pub trait Sink: Send + 'static {
         let _ = connection;
     }
 
-    /// A message has arrived. `number` counts the connection's messages from 1.
-    fn handle_message(&mut self, connection: &Handle, number: u64, payload: &[u8]);
+    /// A message has arrived; within a session, once it is committed.
+    fn handle_message(&mut self, connection: &Handle, message: &Message<'_>);
 
     /// The peer has closed its side and will send no more. What the sink still sends reaches it within the
     /// listener's half-close time. If this is not overridden, the connection ends as soon as everything is
@@ -44,6 +44,28 @@ pub trait Sink: Send + 'static {
     fn flush(&mut self) -> Result<(), SinkError> {
         Ok(())
     }
+}
+
+/// What a client says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Message<'a> {
+    /// Counts the messages of the connection, or of the session if it has one, from 1.
+    pub number: u64,
+    /// What it says.
+    pub payload: &'a [u8],
+    /// Who says it; `None` if it came as raw bytes.
+    pub sender: Option<Sender<'a>>,
+}
+
+/// A client of the pulse protocol.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Sender<'a> {
+    /// Its id, as it says itself.
+    pub client: &'a str,
+    /// The number of its session.
+    pub session: u64,
 }
 
 /// Why a sink can't go on.

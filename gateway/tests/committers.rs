@@ -4,7 +4,8 @@
 mod common;
 
 use common::pulse::{PulseClient, Seen};
-use common::{PATIENCE, connect, listener, one_shard, wait_until};
+use common::recorder::Recorder;
+use common::{PATIENCE, RECORDER, connect, listener, one_shard, wait_until};
 use journal::{Journal, Kept, Messages};
 use pulsegate::{Config, Gateway, ListenerConfig, Protocol, PushRefusal, Recipient, SendError, StartError};
 use std::io::Write;
@@ -46,6 +47,35 @@ fn a_committer_of_the_embedding_program_keeps_sessions_and_what_clients_send() {
     connect(address).write_all(b"raw").unwrap();
     wait_until("the raw message", || kept(&messages).len() == 4);
     assert_eq!((kept(&messages)[3].session, &*kept(&messages)[3].payload), (0, &b"raw"[..]));
+    gateway.control().stop();
+    gateway.wait().unwrap();
+}
+
+#[test]
+fn a_sink_learns_which_client_speaks_and_in_which_session() {
+    let recorder = Recorder::default();
+    let listener = listener(|listener| listener.policy.protocol = Protocol::Auto);
+    let gateway = Gateway::builder()
+        .config(one_shard(vec![listener]))
+        .sink(RECORDER, recorder.clone())
+        .start()
+        .unwrap();
+    let address = gateway.addresses()[0];
+    // What stands between two ids is told apart.
+    let longest = "\u{e9}".repeat(64);
+    let ids = ["sensor-7", &longest, "a"];
+    let mut clients = ids.map(|id| PulseClient::attached(address, id));
+    for (client, _) in &mut clients {
+        client.send(b"hello");
+        client.settled(1);
+    }
+    connect(address).write_all(b"raw\n").unwrap();
+    wait_until("all are there", || (1..=4).all(|number| recorder.message_count(number) == 1));
+    for (number, (id, (_, welcomed))) in (1..).zip(ids.iter().zip(&clients)) {
+        assert_eq!(recorder.life(number).sender, Some(((*id).to_owned(), welcomed.session)));
+        assert_eq!(recorder.texts(number), ["hello"]);
+    }
+    assert_eq!((recorder.life(4).sender, recorder.texts(4)), (None, vec!["raw".to_owned()]));
     gateway.control().stop();
     gateway.wait().unwrap();
 }

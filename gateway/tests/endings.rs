@@ -5,7 +5,7 @@
 mod common;
 
 use common::{Running, connect, hear_out, hear_text, listener, millis, one_shard, reset, shut, wait_until};
-use pulsegate::{CloseReason, Config, Framing, Gateway, Handle, ListenerConfig, Sink};
+use pulsegate::{CloseReason, Config, Framing, Gateway, Handle, ListenerConfig, Message, Sink};
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::thread::{scope, sleep};
@@ -59,7 +59,7 @@ fn after_a_half_close_the_echo_of_everything_still_arrives() {
 struct Late;
 
 impl Sink for Late {
-    fn handle_message(&mut self, _: &Handle, _: u64, _: &[u8]) {}
+    fn handle_message(&mut self, _: &Handle, _: &Message<'_>) {}
 
     fn handle_input_end(&mut self, connection: &Handle) {
         let connection = connection.clone();
@@ -89,7 +89,7 @@ fn after_a_half_close_late_answers_still_arrive() {
 fn a_half_closed_connection_that_nobody_finishes_is_bounded() {
     struct Never;
     impl Sink for Never {
-        fn handle_message(&mut self, _: &Handle, _: u64, _: &[u8]) {}
+        fn handle_message(&mut self, _: &Handle, _: &Message<'_>) {}
         fn handle_input_end(&mut self, _: &Handle) {}
     }
     let mut listener = ListenerConfig { sink: "never".to_owned(), ..listener(|_| {}) };

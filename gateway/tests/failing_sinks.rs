@@ -5,7 +5,7 @@ mod common;
 
 use common::recorder::Recorder;
 use common::{RECORDER, connect, hear_out, hear_text, is_quiet, listener, one_shard, wait_until};
-use pulsegate::{CloseReason, Gateway, Handle, ListenerConfig, RunError, Sink, SinkError};
+use pulsegate::{CloseReason, Gateway, Handle, ListenerConfig, Message, RunError, Sink, SinkError};
 use std::io::Write;
 use std::net::TcpStream;
 
@@ -17,8 +17,8 @@ struct Fragile {
 }
 
 impl Sink for Fragile {
-    fn handle_message(&mut self, _: &Handle, _: u64, payload: &[u8]) {
-        if payload == b"fail" {
+    fn handle_message(&mut self, _: &Handle, message: &Message<'_>) {
+        if message.payload == b"fail" {
             assert!(!self.panics, "as the test wants it");
             self.broken = true;
         }

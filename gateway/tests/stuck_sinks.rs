@@ -6,7 +6,7 @@ mod common;
 use common::pulse::{PulseClient, Seen};
 use common::recorder::Recorder;
 use common::{RECORDER, listener, one_shard, wait_until};
-use pulsegate::{Config, Gateway, Handle, ListenerConfig, Protocol, RunError, Sink};
+use pulsegate::{Config, Gateway, Handle, ListenerConfig, Message, Protocol, RunError, Sink};
 use std::net::SocketAddr;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 struct Stuck(Receiver<()>);
 
 impl Sink for Stuck {
-    fn handle_message(&mut self, _: &Handle, _: u64, _: &[u8]) {
+    fn handle_message(&mut self, _: &Handle, _: &Message<'_>) {
         let _ = self.0.recv();
     }
 }

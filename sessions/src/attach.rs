@@ -3,6 +3,7 @@
 use crate::refusal::Refusal;
 use crate::seat::{Moment, Seat, Source, Ticket};
 use pulsegate_core::policy::SecondConnection;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// 128 random bits that prove a session's owner.
@@ -51,6 +52,8 @@ pub struct Resume {
 pub struct Attached {
     /// The ticket as given, the session, and the epoch of the connection.
     pub seat: Seat,
+    /// The client's id.
+    pub client: Arc<str>,
     /// The ticket of the connection that this one has replaced, and that has to end (PROTOCOL.md section 5.6).
     pub replaced: Option<Ticket>,
     /// Whether it is a new one.

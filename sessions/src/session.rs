@@ -166,6 +166,7 @@ impl Session {
     ) -> Attached {
         Attached {
             seat: Seat::new(ticket, number, self.cursor.epoch),
+            client: Arc::clone(&self.client),
             replaced,
             outcome,
             token: self.token,

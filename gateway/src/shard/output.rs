@@ -6,6 +6,7 @@ use crate::id::ConnectionId;
 use crate::peer::Peer;
 use crate::shard::listener::Listener;
 use crate::shard::outlets::{Outlet, Outlets};
+use crate::sink::Message;
 use crate::sink::queue::From;
 use crate::stores::ticket;
 use pulsegate_core::close::CloseReason;
@@ -137,7 +138,8 @@ impl ConnectionOutput<'_> {
             }
             Outlet::Lane(lane) => {
                 let from = self.from();
-                self.outlets.lanes[lane].batch.push_message(from, number, payload);
+                let message = Message { number, payload, sender: None };
+                self.outlets.lanes[lane].batch.push_message(from, &message);
             }
             Outlet::Ledger { ledger, .. } => {
                 let append = Request::Append {

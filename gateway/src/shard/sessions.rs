@@ -17,6 +17,7 @@ use pulsegate_store::{
     Attach, AttachRefusal, Attached, EndReason, Outcome, PushRefusal, Recipient, Refusal, RefusalCode, Reply,
     Request, Seat,
 };
+use std::sync::Arc;
 
 impl<I: Io> Shard<I> {
     /// The application has a message for this connection.
@@ -204,7 +205,7 @@ impl<I: Io> Served<'_, I> {
                 "messages that the client was told are committed are not in the store"
             );
         }
-        self.note_origin(attachment);
+        self.note_origin(attachment, &attached.client);
         let refused = attached.refused.iter().map(|refusal| (refusal.number, refusal.code as u16));
         let refused = Refusals::write(refused);
         let admission = Admission {
@@ -229,11 +230,12 @@ impl<I: Io> Served<'_, I> {
     }
 
     /// What a store in memory commits goes on to the sink under the name of this connection.
-    fn note_origin(&mut self, Attachment { session, epoch }: Attachment) {
+    fn note_origin(&mut self, Attachment { session, epoch }: Attachment, client: &Arc<str>) {
         let Outlet::Ledger { ledger, forwards: true, .. } = *self.outlet() else { return };
         if let Some(origins) = &self.outlets.ledgers[ledger].origins {
             let from = self.entry.from(self.id);
-            origins.insert(session, Origin { epoch, shard: self.outlets.shard, from });
+            let client = Arc::clone(client);
+            origins.insert(session, Origin { epoch, shard: self.outlets.shard, from, client });
         }
     }
 

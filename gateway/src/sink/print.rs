@@ -3,7 +3,7 @@
 
 use crate::config::PrintFormat;
 use crate::handle::Handle;
-use crate::sink::{Ended, Sink, SinkError, TryAgain};
+use crate::sink::{Ended, Message, Sink, SinkError, TryAgain};
 use crate::text::{counted, hex, json_line, readable, utc};
 use std::io::{self, ErrorKind, Write};
 use std::time::SystemTime;
@@ -89,7 +89,8 @@ fn may_pass(error: &io::Error, is_terminal: bool) -> bool {
 }
 
 impl<W: Write + Send + 'static> Sink for Print<W> {
-    fn handle_message(&mut self, connection: &Handle, number: u64, payload: &[u8]) {
+    fn handle_message(&mut self, connection: &Handle, message: &Message<'_>) {
+        let Message { number, payload, .. } = *message;
         let line = message_line(self.format, SystemTime::now(), connection, number, payload);
         self.messages += 1;
         self.line(&line);
@@ -257,7 +258,7 @@ mod tests {
     #[test]
     fn a_failing_output_fails_the_sink() {
         let mut print = Print::new(Disk::new(0, ErrorKind::BrokenPipe), PrintFormat::Human, false);
-        print.handle_message(&handle(), 1, b"x");
+        print.handle_message(&handle(), &Message { number: 1, payload: b"x", sender: None });
         assert!(!print.flush().expect_err("broken").is::<TryAgain>());
     }
 
@@ -279,7 +280,11 @@ mod tests {
     fn push(queue: &SinkQueue, numbers: std::ops::Range<u64>) {
         let Handle { id, number, peer, .. } = handle();
         let mut batch = Batch::default();
-        numbers.for_each(|n| batch.push_message(From { id, number, peer }, n, format!("m{n}").as_bytes()));
+        numbers.for_each(|n| {
+            let payload = format!("m{n}");
+            let message = Message { number: n, payload: payload.as_bytes(), sender: None };
+            batch.push_message(From { id, number, peer }, &message);
+        });
         queue.push(0, batch);
     }
 

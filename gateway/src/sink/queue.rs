@@ -5,7 +5,7 @@ use crate::handle::Handle;
 use crate::id::ConnectionId;
 use crate::mailbox::{Command, Mailbox};
 use crate::peer::Peer;
-use crate::sink::{Ended, Sink, SinkError, TryAgain};
+use crate::sink::{Ended, Message, Sender, Sink, SinkError, TryAgain};
 use parking_lot::{Condvar, Mutex, MutexGuard};
 use pulsegate_store::NotForwarded;
 use std::collections::VecDeque;
@@ -46,7 +46,12 @@ pub(crate) struct From {
 #[derive(Clone, Copy, Debug)]
 enum Kind {
     Opened,
-    Message { number: u64, length: usize },
+    /// A message of so many bytes. The id of whoever has this session stands before it, if it came within one.
+    Message {
+        number: u64,
+        length: usize,
+        sender: Option<(u64, u8)>,
+    },
     InputEnd,
     Closed(Ended),
 }
@@ -70,8 +75,15 @@ impl Batch {
         self.records.push(Record { from, kind: Kind::Opened });
     }
 
-    pub(crate) fn push_message(&mut self, from: From, number: u64, payload: &[u8]) {
-        self.records.push(Record { from, kind: Kind::Message { number, length: payload.len() } });
+    pub(crate) fn push_message(&mut self, from: From, message: &Message<'_>) {
+        let Message { number, payload, sender } = *message;
+        // PROTOCOL.md bounds an id by 128 bytes.
+        let sender = sender.and_then(|Sender { client, session }| {
+            let length = u8::try_from(client.len()).ok()?;
+            self.payloads.extend_from_slice(client.as_bytes());
+            Some((session, length))
+        });
+        self.records.push(Record { from, kind: Kind::Message { number, length: payload.len(), sender } });
         self.payloads.extend_from_slice(payload);
         self.messages += 1;
     }
@@ -357,10 +369,13 @@ impl SinkQueue {
             (handle.id, handle.number, handle.peer) = (from.id, from.number, from.peer);
             match kind {
                 Kind::Opened => sink.handle_opened(&handle),
-                Kind::Message { number, length } => {
-                    let (payload, rest) = payloads.split_at(*length);
-                    payloads = rest;
-                    sink.handle_message(&handle, *number, payload);
+                Kind::Message { number, length, sender } => {
+                    let sender = sender.map(|(session, length)| {
+                        let client = payloads.split_off(..usize::from(length)).unwrap_or_default();
+                        Sender { client: std::str::from_utf8(client).unwrap_or_default(), session }
+                    });
+                    let payload = payloads.split_off(..*length).unwrap_or_default();
+                    sink.handle_message(&handle, &Message { number: *number, payload, sender });
                 }
                 Kind::InputEnd => sink.handle_input_end(&handle),
                 Kind::Closed(ended) => sink.handle_closed(&handle, ended),
@@ -395,8 +410,8 @@ struct Handed<'a> {
 impl Handed<'_> {
     fn note(&mut self, kind: &Kind) {
         self.bytes += RECORD_BYTES;
-        if let Kind::Message { length, .. } = kind {
-            self.bytes += length;
+        if let Kind::Message { length, sender, .. } = kind {
+            self.bytes += length + sender.map_or(0, |(_, length)| usize::from(length));
             self.messages += 1;
         }
         if self.bytes >= PROGRESS_BYTES {

@@ -1,7 +1,7 @@
 //! A sink that remembers everything, notices what must not happen, and can be held up.
 
 use super::wait_until;
-use pulsegate::{CloseReason, Ended, Handle, Sink};
+use pulsegate::{CloseReason, Ended, Handle, Message, Sink};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, Condvar, Mutex};
@@ -13,6 +13,8 @@ pub(crate) struct Life {
     pub(crate) handle: Handle,
     pub(crate) opened_at: Instant,
     pub(crate) messages: Vec<Vec<u8>>,
+    /// The id and the session of who has sent the last of them, if there was one.
+    pub(crate) sender: Option<(String, u64)>,
     pub(crate) input_ended: bool,
     pub(crate) ended: Option<Ended>,
 }
@@ -123,6 +125,7 @@ impl Sink for Recorder {
             handle: connection.clone(),
             opened_at: Instant::now(),
             messages: Vec::new(),
+            sender: None,
             input_ended: false,
             ended: None,
         };
@@ -132,11 +135,12 @@ impl Sink for Recorder {
         }
     }
 
-    fn handle_message(&mut self, connection: &Handle, number: u64, payload: &[u8]) {
+    fn handle_message(&mut self, connection: &Handle, message: &Message<'_>) {
         drop(self.gate.opened.wait_while(self.gate.shut.lock().unwrap(), |shut| *shut).unwrap());
         self.record(connection, "a message", |life| {
-            life.messages.push(payload.to_vec());
-            !life.input_ended && life.messages.len() as u64 == number
+            life.messages.push(message.payload.to_vec());
+            life.sender = message.sender.map(|sender| (sender.client.to_owned(), sender.session));
+            !life.input_ended && life.messages.len() as u64 == message.number
         });
     }
 

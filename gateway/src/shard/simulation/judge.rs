@@ -263,6 +263,7 @@ impl Books {
         session.receipt = None;
         self.replies.push(Reply::Attached(Box::new(Attached {
             seat: Seat::new(ticket, number, session.cursor.epoch),
+            client: attach.client.as_str().into(),
             replaced: session.connection.replace(ticket),
             outcome,
             token: session.newest,

@@ -1,7 +1,7 @@
 //! The simulated application, and what it was told.
 
 use crate::handle::Handle;
-use crate::sink::{Ended, Sink};
+use crate::sink::{Ended, Message, Sink};
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -43,7 +43,8 @@ impl Sink for Recorder {
         });
     }
 
-    fn handle_message(&mut self, connection: &Handle, number: u64, payload: &[u8]) {
+    fn handle_message(&mut self, connection: &Handle, message: &Message<'_>) {
+        let Message { number, payload, .. } = *message;
         self.with(connection, |told| {
             told.messages.push(payload.to_vec());
             told.numbers.push(number);
