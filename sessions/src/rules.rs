@@ -27,6 +27,10 @@ pub struct Rules {
     pub sessions_max: u64,
     /// The most sessions of one source.
     pub sessions_of_source_max: u64,
+    /// From so many sessions on, a new one is only for sources that hold few.
+    pub sessions_open: u64,
+    /// Whoever holds fewer sessions than this holds few.
+    pub sessions_few: u64,
     /// The longest payload of a message, in either direction, in bytes.
     pub message_bytes_max: usize,
     /// How much one session may have committed, in bytes; each message counts 64 beside its payload,

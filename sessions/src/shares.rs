@@ -55,9 +55,16 @@ impl Shares {
         row.holding
     }
 
-    /// Whether a source has as many sessions as it may.
-    pub(crate) fn has_sessions(&self, rules: &Rules, source: Source) -> Result<bool, Need<'static>> {
-        Ok(source != NOBODY && self.of(source)?.sessions >= rules.sessions_of_source_max)
+    /// Whether a source has as many sessions as it may, where there are so many in all.
+    pub(crate) fn has_sessions(
+        &self,
+        rules: &Rules,
+        source: Source,
+        count: u64,
+    ) -> Result<bool, Need<'static>> {
+        let is_open = count < rules.sessions_open;
+        let most = if is_open { rules.sessions_of_source_max } else { rules.sessions_few };
+        Ok(source != NOBODY && self.of(source)?.sessions >= most.min(rules.sessions_of_source_max))
     }
 
     /// A session begins.

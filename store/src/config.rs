@@ -132,6 +132,13 @@ const SHARES_MAX: u64 = 1024;
 const SHARE_PARTS_MAX: u64 = 7;
 const SHARE_PARTS: u64 = 8;
 
+/// One in so many places of the table of sessions is kept for sources that hold few.
+const KEPT_PART: u64 = 4;
+/// It takes at least so many sources that hold few to fill these,
+const FEW_PART: u64 = 4;
+/// and more where they are many: nobody with so many sessions holds few.
+const FEW_MAX: u64 = 16;
+
 impl StoreConfig {
     /// The most sessions of one source.
     #[must_use]
@@ -170,12 +177,21 @@ impl StoreConfig {
         (bytes < self.retention_bytes / SHARE_PARTS * SHARE_PARTS_MAX).then_some(bytes)
     }
 
+    /// How many places of the table are kept for sources that hold few, so that few sources can't fill it: their sessions
+    /// stay as long as they were told. None if one may have more than the others, as where a proxy stands.
+    fn kept_sessions(&self) -> u64 {
+        let kept = self.sessions_max / KEPT_PART;
+        if self.sessions_of_source_max() > self.sessions_max - kept { 0 } else { kept }
+    }
+
     /// What of this the rules of sessions have to know.
     pub(crate) fn rules(&self) -> Rules {
         Rules {
             keeps_messages: self.durability != Durability::None,
             sessions_max: self.sessions_max,
             sessions_of_source_max: self.sessions_of_source_max(),
+            sessions_open: self.sessions_max - self.kept_sessions(),
+            sessions_few: (self.kept_sessions() / FEW_PART).clamp(1, FEW_MAX),
             message_bytes_max: self.message_bytes_max,
             quota_bytes: self.quota.bytes,
             quota_every_ms: millis(self.quota.every),

@@ -39,7 +39,7 @@ impl Sessions {
         let (rules, source) = (&self.rules, attach.source);
         // If there is no room, the oldest goes that has no connection and in which nothing was ever committed or
         // receipted: of this source if it has its share, else of all.
-        let has_share = self.shares.has_sessions(rules, source)?;
+        let has_share = self.shares.has_sessions(rules, source, self.count)?;
         if has_share || self.count >= rules.sessions_max {
             let of = has_share.then_some(source);
             let Some(unused) = self.answers.unused.ok_or(Need::Unused(of))? else {

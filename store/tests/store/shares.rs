@@ -106,6 +106,53 @@ fn a_full_table_lets_newcomers_in_for_the_oldest_that_was_never_used_whosever_it
     assert!(!replies.contains(&expired(oldest)), "{replies:?}");
 }
 
+/// Session after session of one source until it gets no more: each with a message, or without, and detached.
+fn fill(driver: &mut Driver, source: Source, is_used: bool) -> u64 {
+    for count in 0.. {
+        let Ok(attached) = attach_from(driver, source, "x", 1) else { return count };
+        let session = attached.session();
+        if is_used {
+            assert_eq!(driver.ask([message(session, 1, 1, b"x")]), [committed(session, 1, 1)]);
+        }
+        driver.now.uptime_ms += 1;
+        driver.ask([detach(session, 1, false, driver.now)]);
+    }
+    unreachable!()
+}
+
+#[test]
+fn few_addresses_fill_no_more_than_three_quarters_of_the_table_and_others_get_in() {
+    let config = |share| StoreConfig {
+        sessions_max: 32,
+        sessions_per_source_max: Some(share),
+        ..StoreConfig::default()
+    };
+    let directory = tempfile::tempdir().unwrap();
+    let mut driver = Driver::open_with(directory.path(), config(8));
+    assert_eq!((1..=3).map(|source| fill(&mut driver, source, true)).sum::<u64>(), 24);
+    assert_eq!(fill(&mut driver, 4, true), 2, "what is left is for those who hold few");
+    assert_eq!(attach_from(&mut driver, 1, "x", 1), Err(LIMIT));
+    drop(driver);
+    // A restart forgets nothing of it.
+    let mut driver = Driver::open_with(directory.path(), config(8));
+    assert_eq!(fill(&mut driver, 4, true), 0);
+    // Whoever holds few makes room with its own.
+    let first = attach_from(&mut driver, 5, "x", 1).unwrap().session();
+    driver.ask([detach(first, 1, false, driver.now)]);
+    assert!(attach_from(&mut driver, 5, "x", 2).is_ok());
+    let third = Request::Attach(Box::new(Attach { source: 5, ..newcomer("x", 3, driver.now) }));
+    let replies = driver.ask([third]);
+    assert!(
+        matches!(&replies[..], [Reply::Expired { session, .. }, Reply::Attached(_)] if *session == first)
+    );
+    assert_eq!((6..=9).map(|source| fill(&mut driver, source, true)).sum::<u64>(), 4);
+    assert_eq!(driver.store.figures().sessions, 32);
+    // Where one may have more than the others, nothing is kept for those.
+    let directory = tempfile::tempdir().unwrap();
+    let mut driver = Driver::open_with(directory.path(), config(25));
+    assert_eq!((1..=2).map(|source| fill(&mut driver, source, true)).collect::<Vec<_>>(), [25, 7]);
+}
+
 /// Whom the newest word names, if there is one.
 pub(crate) fn resting(replies: &[Reply]) -> Option<(Vec<u64>, Vec<Source>)> {
     replies.iter().rev().find_map(|reply| match reply {
