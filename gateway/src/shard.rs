@@ -220,13 +220,16 @@ impl<I: Io> Shard<I> {
         }
     }
 
-    /// Takes in a newcomer, or tells it why it can't be kept. That reason is returned.
-    fn admit(&mut self, stream: I::Stream, peer: Peer, listener: u16) -> Result<(), CloseReason> {
+    /// Takes in a newcomer, and says whether something was read of it; or tells it why it can't be kept, and says that.
+    fn admit(&mut self, stream: I::Stream, peer: Peer, listener: u16) -> Result<bool, CloseReason> {
         // A newcomer takes the place of one that has ended, so that these never add to the descriptors in use.
         self.close_ended(1);
         let now = self.now();
         self.counts.accepted += 1;
-        let Err((stream, reason)) = self.try_admit(now, stream, peer, listener) else { return Ok(()) };
+        let (stream, reason) = match self.try_admit(now, stream, peer, listener) {
+            Ok(has_sent) => return Ok(has_sent),
+            Err(refused) => refused,
+        };
         if let Err((stream, reason)) = self.turn_away(now, stream, peer, listener, reason) {
             self.count_refusal(peer, reason);
             self.refuse(stream, listener, reason);
@@ -245,7 +248,7 @@ impl<I: Io> Shard<I> {
         stream: I::Stream,
         peer: Peer,
         place: u16,
-    ) -> Result<(), (I::Stream, CloseReason)> {
+    ) -> Result<bool, (I::Stream, CloseReason)> {
         let listener = &self.shared.listeners[usize::from(place)];
         let obstacle = if self.drain.is_some() {
             Some(CloseReason::Drain)
@@ -262,8 +265,11 @@ impl<I: Io> Shard<I> {
         let connection = Connection::new(now, &listener.policy);
         match self.insert(connection, stream, peer, place, Marks::default()) {
             Ok(id) => {
-                self.serve(id, |served| served.announce());
-                Ok(())
+                let has_sent = self.serve(id, |served| {
+                    served.announce();
+                    served.read_first()
+                });
+                Ok(has_sent.unwrap_or(false))
             }
             Err(stream) => {
                 self.shared.listeners[usize::from(place)].limits.leave(peer.source(), true);

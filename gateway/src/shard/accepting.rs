@@ -12,7 +12,7 @@ use pulsegate_core::time::Instant;
 use std::io;
 use std::net::SocketAddr;
 
-/// How many connections of one listener are accepted in one turn.
+/// How many connections of one listener are accepted in one turn. One that has sent something already counts for two.
 const ACCEPTS_PER_TURN: usize = 256;
 /// The most that is read of a refused connection before it is closed.
 const REFUSED_READ_BYTES: usize = 4096;
@@ -39,27 +39,28 @@ impl<I: Io> Shard<I> {
             }
             // If it was lost to others it comes before everybody who waits: else nobody could be told that there is no room.
             self.io.keep_spare();
-            for _ in 0..ACCEPTS_PER_TURN {
-                if !self.accept_one(number, now) {
-                    break;
-                }
+            let mut done = 0;
+            while done < ACCEPTS_PER_TURN
+                && let Some(cost) = self.accept_one(number, now)
+            {
+                done += cost;
             }
         }
     }
 
-    /// Returns whether there may be more to accept now.
-    fn accept_one(&mut self, number: u16, now: Instant) -> bool {
+    /// Returns for how many it counts; `None`: there is nobody else to be accepted now.
+    fn accept_one(&mut self, number: u16, now: Instant) -> Option<usize> {
         match self.acceptor.accept(&mut self.io, number) {
             Accepted::Newcomer(stream, address) => {
                 let fate = self.admit(stream, Peer::new(address), number);
-                self.note_fate(address, fate);
-                true
+                self.note_fate(address, fate.map(drop));
+                Some(if fate == Ok(true) { 2 } else { 1 })
             }
-            Accepted::Gone => true,
-            Accepted::Nobody => false,
+            Accepted::Gone => Some(1),
+            Accepted::Nobody => None,
             // Sockets that have ended hold descriptors until they are closed: now, then.
-            Accepted::Shortage(_) if self.close_ended(ACCEPTS_PER_TURN) > 0 => true,
-            Accepted::Shortage(error) => self.refuse_one(number, now, &error),
+            Accepted::Shortage(_) if self.close_ended(ACCEPTS_PER_TURN) > 0 => Some(1),
+            Accepted::Shortage(error) => self.refuse_one(number, now, &error).then_some(1),
         }
     }
 

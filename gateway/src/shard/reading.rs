@@ -59,9 +59,28 @@ impl<I: Io> Shard<I> {
 impl<I: Io> Served<'_, I> {
     /// Reads it, if it wants to be read, until there is nothing more or it has had its share.
     pub(crate) fn read(&mut self, reach: Reach) {
+        if !self.read_up_to(READS_AT_ONCE, reach) {
+            self.list();
+        }
+    }
+
+    /// Reads a newcomer once: most send as soon as they are connected, and those bytes would wait for the next turn, in
+    /// which the poller tells of them. It tells of what is left, too. Returns whether there was something.
+    pub(crate) fn read_first(&mut self) -> bool {
+        // Whoever would be held back has to have sent something first: else its silence would not count.
+        if self.share() == 0 || self.obstacle().is_some() {
+            return false;
+        }
+        let before = self.counts.bytes_in;
+        self.read_up_to(1, Reach::ShortRead);
+        self.counts.bytes_in > before
+    }
+
+    /// Returns whether nothing is left to be read now.
+    fn read_up_to(&mut self, times: usize, reach: Reach) -> bool {
         let buffer = std::mem::take(&mut self.buffer);
         let mut finished = false;
-        for reads in 0..READS_AT_ONCE {
+        for reads in 0..times {
             // If it has filled the queue itself, it waits behind all others who wait.
             if finished || reads > 0 && self.obstacle() == Some(CloseReason::SinkStalled) {
                 break;
@@ -69,9 +88,7 @@ impl<I: Io> Served<'_, I> {
             finished = !self.read_once(reach, buffer);
         }
         self.buffer = buffer;
-        if !finished {
-            self.list();
-        }
+        finished
     }
 
     /// Returns whether there may be more to read now.

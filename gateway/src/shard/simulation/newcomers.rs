@@ -127,3 +127,14 @@ impl Simulation {
         }
     }
 }
+
+#[test]
+fn what_a_newcomer_has_sent_is_read_in_the_turn_that_accepts_it() {
+    let mut simulation = Simulation::new(0);
+    let client = simulation.come(0, 1).expect("the door is open");
+    simulation.model.say(client, b"early\n");
+    simulation.turn();
+    assert_eq!(simulation.world.borrow().links[&client].read, b"early\n".len());
+    simulation.serve_sink(usize::MAX);
+    assert_eq!(simulation.model.lines_at_sink(client), 1);
+}
