@@ -44,8 +44,9 @@ impl StallGuard {
     }
 
     /// Takes a reading of the clock, credits a stall if there was one, and returns the present moment.
+    #[inline]
     pub fn handle_reading(&mut self, instant: Instant) -> Now {
-        if instant.since(self.well_until) > STALL_MIN {
+        if instant > self.well_until.after(STALL_MIN) {
             self.refill(instant);
             let credit = instant.since(self.read).min(self.budget);
             self.budget -= credit;

@@ -10,6 +10,7 @@ use parking_lot::Mutex;
 use pulsegate_core::close::CloseReason;
 use pulsegate_core::time::Instant;
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
@@ -208,11 +209,12 @@ impl PerAddress {
         {
             return Err(Crowded::Source);
         }
-        let held = networks.get(&network).map_or(0, |count| *count as usize);
+        let count = networks.entry(network);
+        let held = if let Entry::Occupied(count) = &count { *count.get() as usize } else { 0 };
         if held >= few {
             return Err(Crowded::Network(held));
         }
-        *networks.entry(network).or_insert(0) += 1;
+        *count.or_insert(0) += 1;
         if self.max.is_some() {
             *sources.entry(source).or_insert(0) += 1;
         }
@@ -237,10 +239,10 @@ impl Stripe {
 }
 
 fn count_down(counts: &mut HashMap<Source, u32>, source: Source) {
-    let Some(count) = counts.get_mut(&source) else { return };
-    *count -= 1;
-    if *count == 0 {
-        counts.remove(&source);
+    let Entry::Occupied(mut count) = counts.entry(source) else { return };
+    *count.get_mut() -= 1;
+    if *count.get() == 0 {
+        count.remove();
         // Memory follows the number of addresses down as well as up.
         if counts.capacity() > 64 && counts.len() < counts.capacity() / 8 {
             counts.shrink_to_fit();

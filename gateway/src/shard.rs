@@ -99,7 +99,6 @@ pub(crate) struct Shard<I: Io> {
     connections: Connections<I::Stream>,
     outlets: Outlets,
     agenda: Agenda<I::Stream>,
-    drain: Option<Drain>,
     buffers: Buffers,
     counts: Counts,
     published: Arc<Published>,
@@ -138,7 +137,6 @@ impl<I: Io> Shard<I> {
             acceptor: Acceptor::new(),
             connections: Connections::new(now),
             agenda: Agenda::new(),
-            drain: None,
             buffers: Buffers { read: vec![0; READ_BUFFER_BYTES].into(), transmit: Vec::new() },
             counts: Counts::default(),
             published,
@@ -165,7 +163,6 @@ impl<I: Io> Shard<I> {
             time: &mut self.time,
             outlets: &mut self.outlets,
             agenda: &mut self.agenda,
-            drain: &mut self.drain,
             counts: &mut self.counts,
             buffer: &mut self.buffers.read,
             transmit: &mut self.buffers.transmit,
@@ -250,7 +247,7 @@ impl<I: Io> Shard<I> {
         place: u16,
     ) -> Result<bool, (I::Stream, CloseReason)> {
         let listener = &self.shared.listeners[usize::from(place)];
-        let obstacle = if self.drain.is_some() {
+        let obstacle = if self.agenda.drain.is_some() {
             Some(CloseReason::Drain)
         } else {
             let sink_stall = listener.policy.sink_stall;
@@ -361,8 +358,8 @@ impl<I: Io> Shard<I> {
     }
 
     fn next_wake(&self) -> Option<Instant> {
-        let drain = self.drain.as_ref().and_then(Drain::next);
-        let bound = self.drain.as_ref().map(Drain::bound).filter(|_| !self.is_done());
+        let drain = self.agenda.drain.as_ref().and_then(Drain::next);
+        let bound = self.agenda.drain.as_ref().map(Drain::bound).filter(|_| !self.is_done());
         let (stuck, accept) = (self.next_stuck_check(), self.acceptor.next_wake());
         [self.connections.next_wake(), drain, bound, stuck, accept].into_iter().flatten().min()
     }
@@ -370,7 +367,7 @@ impl<I: Io> Shard<I> {
     /// Whether it has been told to stop and holds nothing any more.
     pub(crate) fn is_done(&self) -> bool {
         let holds_nothing = self.connections.table.is_empty() && self.outlets.is_handed_over();
-        self.drain.is_some() && holds_nothing && self.agenda.has_closed_all()
+        self.agenda.drain.is_some() && holds_nothing && self.agenda.has_closed_all()
     }
 
     /// Whether nothing is left to be done, and nobody can come any more.
@@ -380,7 +377,7 @@ impl<I: Io> Shard<I> {
 
     /// Whether it takes no newcomers any more.
     const fn is_draining(&self) -> bool {
-        self.drain.is_some()
+        self.agenda.drain.is_some()
     }
 
     /// Takes what could not be handed over before it ended.

@@ -25,6 +25,7 @@ impl Lifetime {
 
     /// The fixed deadline that has passed by `now`, if one has: what has arrived since counts for nothing.
     #[must_use]
+    #[inline]
     pub fn passed(&self, now: Now, policy: &Policy) -> Option<Timer> {
         let age = self.age_limit(policy);
         let read = self.read_deadline().map(|deadline| (deadline, Timer::ReadDeadline));

@@ -2,6 +2,9 @@
 //! Knows connections by their ids alone, which may have ended meanwhile.
 
 use crate::id::ConnectionId;
+use crate::shard::drain::Drain;
+use pulsegate_core::close::{CloseReason, Retry};
+use pulsegate_core::time::Instant;
 use std::collections::VecDeque;
 
 /// From so many ends in one turn on it is a mass end: all are told before any of their sockets is closed.
@@ -43,6 +46,8 @@ pub(crate) struct Agenda<S> {
     /// Those who wait to be told why they can't be kept, and some who were told, oldest first.
     pub(crate) turned_away: VecDeque<ConnectionId>,
     pub(crate) sweeps: VecDeque<Sweep>,
+    /// The graceful stop, once it has begun.
+    pub(crate) drain: Option<Drain>,
     /// Sockets whose end has been sent, and that are still to be closed.
     unclosed: VecDeque<S>,
     /// How many deadlines have struck in this turn.
@@ -59,6 +64,7 @@ impl<S> Agenda<S> {
             suspects: VecDeque::new(),
             turned_away: VecDeque::new(),
             sweeps: VecDeque::new(),
+            drain: None,
             unclosed: VecDeque::new(),
             struck: 0,
             is_mass_end: false,
@@ -69,6 +75,17 @@ impl<S> Agenda<S> {
     pub(crate) fn has_work(&self) -> bool {
         let is_idle = self.listed.is_empty() && self.suspects.is_empty() && self.sweeps.is_empty();
         !is_idle || !self.unclosed.is_empty()
+    }
+
+    /// When somebody who is refused for this reason should come back.
+    pub(crate) fn retry_of(&mut self, now: Instant, listener: u16, reason: CloseReason) -> Retry {
+        match &mut self.drain {
+            Some(drain) if reason == CloseReason::Drain => {
+                let part = drain.newcomer();
+                drain.retry(now, listener, part)
+            }
+            Some(_) | None => reason.retry(),
+        }
     }
 
     /// Sees to an errand, this turn and the next ones.

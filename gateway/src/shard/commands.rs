@@ -82,9 +82,9 @@ impl<I: Io> Shard<I> {
 
     /// Ends everything now; what can't leave at once is given up.
     fn stop(&mut self, now: Now) {
-        match &mut self.drain {
+        match &mut self.agenda.drain {
             Some(drain) => drain.hurry(now.instant),
-            None => self.drain = Some(Drain::new(now.instant, Duration::ZERO, 0, Box::default())),
+            None => self.agenda.drain = Some(Drain::new(now.instant, Duration::ZERO, 0, Box::default())),
         }
         self.end_all();
     }

@@ -5,7 +5,7 @@
 
 use crate::id::ConnectionId;
 use crate::shard::table::{Numbered, Table};
-use pulsegate_core::close::{CloseReason, Retry};
+use pulsegate_core::close::Retry;
 use pulsegate_core::time::Instant;
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -105,24 +105,8 @@ impl Drain {
         Retry::After(Duration::from_millis(u64::try_from(delay.as_millis()).unwrap_or(u64::MAX)))
     }
 
-    /// When somebody who is refused for this reason should come back, now that there may be a drain.
-    pub(crate) fn retry_of(
-        drain: &mut Option<Self>,
-        now: Instant,
-        listener: u16,
-        reason: CloseReason,
-    ) -> Retry {
-        match drain {
-            Some(drain) if reason == CloseReason::Drain => {
-                let part = drain.newcomer();
-                drain.retry(now, listener, part)
-            }
-            Some(_) | None => reason.retry(),
-        }
-    }
-
     /// The part of the next newcomer.
-    fn newcomer(&mut self) -> f64 {
+    pub(crate) fn newcomer(&mut self) -> f64 {
         self.newcomers = self.newcomers.wrapping_add(1);
         (f64::from(self.newcomers) * SPREAD_STEP).fract()
     }

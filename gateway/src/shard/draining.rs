@@ -16,10 +16,10 @@ const ENDS_PER_TURN: usize = 256;
 impl<I: Io> Shard<I> {
     /// Begins to end all connections, spread over `within`.
     pub(crate) fn begin_drain(&mut self, now: Now, within: Duration) {
-        if self.drain.is_none() {
+        if self.agenda.drain.is_none() {
             let returns =
                 self.shared.listeners.iter().map(|listener| listener.limits.return_time()).collect();
-            self.drain = Some(Drain::new(now.instant, within, self.connections.table.len(), returns));
+            self.agenda.drain = Some(Drain::new(now.instant, within, self.connections.table.len(), returns));
         }
     }
 
@@ -27,7 +27,7 @@ impl<I: Io> Shard<I> {
     pub(crate) fn drain_step(&mut self) {
         let now = self.now();
         for _ in 0..VISITS_PER_TURN {
-            let Some(drain) = &mut self.drain else { return };
+            let Some(drain) = &mut self.agenda.drain else { return };
             let Some((id, end)) = drain.plan(&mut self.connections.table) else { break };
             self.serve(id, |served| {
                 served.change(now, |connection, policy, output| {
@@ -37,12 +37,13 @@ impl<I: Io> Shard<I> {
             });
         }
         for _ in 0..ENDS_PER_TURN {
-            let Some((id, part)) = self.drain.as_mut().and_then(|drain| drain.take(now.instant)) else {
+            let Some((id, part)) = self.agenda.drain.as_mut().and_then(|drain| drain.take(now.instant))
+            else {
                 return;
             };
             self.serve(id, |served| {
                 let listener = served.entry.listener;
-                let Some(drain) = &*served.drain else { return };
+                let Some(drain) = &served.agenda.drain else { return };
                 let retry = drain.retry(now.instant, listener, part);
                 served.change(now, |connection, policy, output| {
                     connection.close_until(now, policy, CloseReason::Drain, retry, output);
@@ -53,7 +54,7 @@ impl<I: Io> Shard<I> {
 
     /// Gives up what could not be handed over in time.
     pub(crate) fn give_up_late(&mut self) {
-        let Some(bound) = self.drain.as_ref().map(Drain::bound) else { return };
+        let Some(bound) = self.agenda.drain.as_ref().map(Drain::bound) else { return };
         if self.is_done() || self.now().instant < bound {
             return;
         }
@@ -65,12 +66,12 @@ impl<I: Io> Shard<I> {
     /// When somebody who is refused for this reason should come back.
     pub(crate) fn retry_of(&mut self, listener: u16, reason: CloseReason) -> Retry {
         let now = self.now().instant;
-        Drain::retry_of(&mut self.drain, now, listener, reason)
+        self.agenda.retry_of(now, listener, reason)
     }
 
     /// Whether newcomers are not even answered any more: the drain has been over for a while.
     pub(crate) fn answers_nobody(&mut self) -> bool {
         let now = self.now().instant;
-        self.drain.as_ref().is_some_and(|drain| drain.next().is_none() && !drain.answers(now))
+        self.agenda.drain.as_ref().is_some_and(|drain| drain.next().is_none() && !drain.answers(now))
     }
 }

@@ -3,7 +3,8 @@
 use crate::limits::Limits;
 use crate::peer::Peer;
 use crate::shard::outlets::Outlet;
-use pulsegate_core::policy::{Policy, Protocol};
+use pulsegate_core::connection::reply_bytes_max;
+use pulsegate_core::policy::{Framing, Policy, Protocol};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 /// One listener, as all shards share it.
@@ -15,8 +16,28 @@ pub(crate) struct Listener {
     pub(crate) raw: Outlet,
     /// Where those of the pulse protocol go, if it is served.
     pub(crate) pulse: Outlet,
+    /// What a message of a raw client is answered by.
+    answer: Answer,
     /// It was said that a client of the pulse protocol has come here, though only raw ones are served.
     met_pulse: AtomicBool,
+}
+
+/// By how much the messages of a raw client are answered.
+#[derive(Clone, Copy, Debug)]
+enum Answer {
+    /// By nothing.
+    Nothing,
+    /// By themselves, and perhaps by a reply to each.
+    Echo(Option<Replies>),
+    /// By a reply to each.
+    Replies(Replies),
+}
+
+/// The replies to messages.
+#[derive(Clone, Copy, Debug)]
+struct Replies {
+    reply_bytes_max: usize,
+    message_bytes_min: usize,
 }
 
 /// What becomes of a message at a listener, as its settings say.
@@ -36,7 +57,8 @@ impl Listener {
     /// A listener whose clients' sessions are kept by this ledger, if they are.
     pub(crate) fn new(policy: Policy, limits: Limits, delivery: Delivery, ledger: Option<usize>) -> Self {
         let (raw, pulse) = outlets(delivery, ledger);
-        Self { policy, limits, raw, pulse, met_pulse: AtomicBool::default() }
+        let answer = Answer::new(&policy, &raw);
+        Self { policy, limits, raw, pulse, answer, met_pulse: AtomicBool::default() }
     }
 
     /// The sink that hears of its connections, by its place in the shard's lanes.
@@ -55,6 +77,18 @@ impl Listener {
         }
     }
 
+    /// How much may be read of a raw connection so that what it is answered stays within its output limit, but for the
+    /// last answer, if so much waits already.
+    pub(crate) fn answerable(&self, waiting: usize) -> usize {
+        let free = self.policy.output_bytes_max.saturating_sub(waiting);
+        match self.answer {
+            Answer::Nothing => usize::MAX,
+            Answer::Echo(None) => free,
+            Answer::Echo(Some(replies)) => replies.answerable(free).min(free),
+            Answer::Replies(replies) => replies.answerable(free),
+        }
+    }
+
     /// A client of the pulse protocol has come, though only raw ones are served. Said once: they come back.
     pub(crate) fn handle_lost_client(&self, peer: Peer) {
         if !self.met_pulse.swap(true, Relaxed) {
@@ -65,6 +99,30 @@ impl Listener {
                  if it is to serve both"
             );
         }
+    }
+}
+
+impl Answer {
+    fn new(policy: &Policy, raw: &Outlet) -> Self {
+        let message_bytes_min = match policy.framing {
+            Framing::Chunks => policy.message_bytes_max,
+            Framing::Lines => 1,
+        };
+        let replies = |reply| Replies { reply_bytes_max: reply_bytes_max(reply), message_bytes_min };
+        match (raw, policy.reply.as_deref().map(replies)) {
+            (Outlet::Echo(_), replies) => Self::Echo(replies),
+            (Outlet::Discard | Outlet::Lane(_) | Outlet::Ledger { .. }, Some(replies)) => {
+                Self::Replies(replies)
+            }
+            (Outlet::Discard | Outlet::Lane(_) | Outlet::Ledger { .. }, None) => Self::Nothing,
+        }
+    }
+}
+
+impl Replies {
+    /// How many bytes of messages may be read so that the replies to them have room in so many.
+    fn answerable(self, free: usize) -> usize {
+        (free / self.reply_bytes_max).max(1).saturating_mul(self.message_bytes_min)
     }
 }
 

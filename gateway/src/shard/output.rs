@@ -12,7 +12,7 @@ use crate::stores::ticket;
 use pulsegate_core::close::CloseReason;
 use pulsegate_core::connection::{Attachment, Event, Output};
 use pulsegate_core::frame::Hello;
-use pulsegate_core::time::Now;
+use pulsegate_core::time::Instant;
 use pulsegate_store::{Attach, Moment, Request, Resume, Seat, Ticket, Token};
 
 /// Takes the outputs of one connection during one call.
@@ -26,10 +26,11 @@ pub(crate) struct ConnectionOutput<'a> {
     pub(crate) counts: &'a mut Counts,
     pub(crate) id: ConnectionId,
     pub(crate) number: u64,
-    pub(crate) peer: Peer,
+    pub(crate) peer: &'a Peer,
     /// The session that it had when the call began.
     pub(crate) attachment: Option<Attachment>,
-    pub(crate) now: Now,
+    /// The present, and what people's clocks show.
+    pub(crate) instant: Instant,
     pub(crate) wall_ms: u64,
     pub(crate) undone: Undone,
 }
@@ -108,7 +109,7 @@ impl Output for ConnectionOutput<'_> {
 
 impl ConnectionOutput<'_> {
     const fn from(&self) -> From {
-        From { id: self.id, number: self.number, peer: self.peer }
+        From { id: self.id, number: self.number, peer: *self.peer }
     }
 
     fn ticket(&self) -> Ticket {
@@ -117,7 +118,7 @@ impl ConnectionOutput<'_> {
 
     /// The present, as a store wants to know it.
     const fn moment(&self) -> Moment {
-        Moment { wall_ms: self.wall_ms, uptime_ms: self.now.instant.as_nanos() / 1_000_000 }
+        Moment { wall_ms: self.wall_ms, uptime_ms: self.instant.as_nanos() / 1_000_000 }
     }
 
     fn deliver(&mut self, number: u64, payload: &[u8]) {

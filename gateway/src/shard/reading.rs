@@ -4,15 +4,12 @@ use crate::id::ConnectionId;
 use crate::shard::Shard;
 use crate::shard::entry::Input;
 use crate::shard::io::{Io, Reach};
-use crate::shard::listener::Listener;
 use crate::shard::outlets::Outlet;
 use crate::shard::reconciling::failure_reason;
 use crate::shard::served::Served;
 use pulsegate_core::close::CloseReason;
-use pulsegate_core::connection::reply_bytes_max;
 use pulsegate_core::frame::PREFACE;
 use pulsegate_core::lifetime::{Pause, Phase};
-use pulsegate_core::policy::Framing;
 use pulsegate_core::pulse::{Opening, judge_opening};
 use pulsegate_core::time::Now;
 use std::io::ErrorKind;
@@ -161,9 +158,9 @@ impl<I: Io> Served<'_, I> {
         if connection.lifetime().phase() != Phase::Open || self.entry.marks.turned_away.is_some() {
             return usize::MAX;
         }
-        let is_answered = !connection.is_pulse() && self.entry.marks.write_failure.is_none();
         let waiting = self.entry.waiting.len();
-        let answerable = if is_answered { answerable(self.listener, waiting) } else { usize::MAX };
+        let is_answered = !connection.is_pulse() && self.entry.marks.write_failure.is_none();
+        let answerable = if is_answered { self.listener.answerable(waiting) } else { usize::MAX };
         if answerable < READ_BYTES_MIN && waiting > self.listener.policy.output_bytes_max / 2 {
             self.rest(Pause::Output);
             return 0;
@@ -232,23 +229,5 @@ impl<I: Io> Served<'_, I> {
             self.fail(now, reason);
         }
         failure.is_some()
-    }
-}
-
-/// How much may be read of a raw connection so that what it is answered stays within its output limit, but for the
-/// last answer, if so much waits already.
-fn answerable(listener: &Listener, waiting: usize) -> usize {
-    let policy = &listener.policy;
-    let free = policy.output_bytes_max.saturating_sub(waiting);
-    let replied = policy.reply.as_ref().map_or(usize::MAX, |reply| {
-        let message_bytes_min = match policy.framing {
-            Framing::Chunks => policy.message_bytes_max,
-            Framing::Lines => 1,
-        };
-        (free / reply_bytes_max(reply)).max(1).saturating_mul(message_bytes_min)
-    });
-    match listener.raw {
-        Outlet::Echo(_) => free.min(replied),
-        Outlet::Discard | Outlet::Lane(_) | Outlet::Ledger { .. } => replied,
     }
 }

@@ -3,7 +3,6 @@
 use crate::counters::Counts;
 use crate::id::ConnectionId;
 use crate::shard::agenda::Agenda;
-use crate::shard::drain::Drain;
 use crate::shard::entry::{Entry, Input};
 use crate::shard::io::Io;
 use crate::shard::listener::Listener;
@@ -26,7 +25,6 @@ pub(crate) struct Served<'a, I: Io> {
     pub(crate) time: &'a mut ShardTime,
     pub(crate) outlets: &'a mut Outlets,
     pub(crate) agenda: &'a mut Agenda<I::Stream>,
-    pub(crate) drain: &'a mut Option<Drain>,
     pub(crate) counts: &'a mut Counts,
     /// The shard's one read buffer.
     pub(crate) buffer: &'a mut [u8],
@@ -139,9 +137,9 @@ impl<'a, I: Io> Served<'a, I> {
             counts: self.counts,
             id: self.id,
             number: self.entry.number,
-            peer: self.entry.peer,
+            peer: &self.entry.peer,
             attachment,
-            now,
+            instant: now.instant,
             wall_ms: self.time.wall_ms,
             undone: Undone::default(),
         };

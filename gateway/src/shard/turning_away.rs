@@ -3,7 +3,6 @@
 
 use crate::peer::Peer;
 use crate::shard::Shard;
-use crate::shard::drain::Drain;
 use crate::shard::entry::Marks;
 use crate::shard::io::{Io, Reach};
 use crate::shard::served::Served;
@@ -82,7 +81,7 @@ impl<I: Io> Served<'_, I> {
 
     /// Takes what it has sent, since it can't be kept, to learn in which language it is to be told.
     pub(crate) fn hear_turned_away(&mut self, now: Now, reason: CloseReason, bytes: &[u8]) {
-        let retry = Drain::retry_of(self.drain, now.instant, self.entry.listener, reason);
+        let retry = self.agenda.retry_of(now.instant, self.entry.listener, reason);
         self.act(now, |connection, policy, output| {
             connection.turn_away(now, policy, bytes, (reason, retry), output);
         });

@@ -5,7 +5,7 @@ use super::{Text, assert_tidy, read, rust_files};
 use std::ops::Range;
 
 /// Whose modules stand in a listed order: crates, by their folders, and modules that have a folder of their own.
-const ORDERED: [&str; 12] = [
+const ORDERED: [&str; 13] = [
     "core",
     "core/src/connection",
     "core/src/exchange",
@@ -15,6 +15,7 @@ const ORDERED: [&str; 12] = [
     "sessions",
     "sessions/src/sessions",
     "gateway",
+    "gateway/src/shard",
     "config",
     "store",
     "client",

@@ -73,7 +73,10 @@ fn an_end_is_told_though_the_store_dies_in_the_last_turn() {
     simulation.judge.die();
     simulation.mailbox.post(Command::Drain(Duration::ZERO)).expect("the shard runs");
     while !simulation.shard.is_done() {
-        assert!(simulation.shard.has_work() || simulation.shard.drain.is_none(), "nothing would wake it");
+        assert!(
+            simulation.shard.has_work() || simulation.shard.agenda.drain.is_none(),
+            "nothing would wake it"
+        );
         simulation.turn();
     }
     assert!(is_told(&mut simulation, client), "nothing is left behind by a shard that is done");
