@@ -30,14 +30,16 @@
 //! Which connection a session has ([`Session::connection`]) is known for as long as the gateway runs. A backend that
 //! outlives it forgets that, and begins with no session attached.
 //!
-//! Modules, each using only those after it: `committer`, `unjudged`, `sessions`, `shares`, `resting`, `session`, `token`,
+//! Modules, each using only those after it: `committer`, `unjudged`, `memory`, `packed`, `sessions`, `shares`, `resting`, `session`, `token`,
 //! `effect`, `weight`, `request`, `reply`, `attach`, `refusal`, `rules`, `figures`, `seat`, `number_hasher`.
 
 mod attach;
 mod committer;
 mod effect;
 mod figures;
+mod memory;
 mod number_hasher;
+mod packed;
 mod refusal;
 mod reply;
 mod request;
@@ -55,6 +57,7 @@ pub use attach::{Attach, Attached, Outcome, Resume, Token};
 pub use committer::{Committer, Limits, SubmitError};
 pub use effect::{Effect, Holding, Loss, Need, Part};
 pub use figures::Figures;
+pub use memory::{Committed, Memory};
 pub use pulsegate_core::connection::Attachment;
 pub use refusal::{AttachRefusal, EndReason, PushRefusal, Refusal, RefusalCode};
 pub use reply::{Outgoing, Reply};

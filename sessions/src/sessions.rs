@@ -21,9 +21,6 @@ use crate::shares::Shares;
 use pulsegate_core::connection::Attachment;
 use std::collections::HashSet;
 
-/// How many sessions are kept in memory between batches: some 300 bytes each. Those of idle clients need not be.
-const CACHED_MAX: usize = 1_024;
-
 /// What is known of all sessions from the start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Sums {
@@ -40,7 +37,8 @@ pub struct Sums {
 #[derive(Debug)]
 pub struct Sessions {
     rules: Rules,
-    rows: NumberMap<Row>,
+    /// Apart from each other, so that a map of many has no room for more of them.
+    rows: NumberMap<Box<Row>>,
     /// Those that have to be saved.
     changed: Vec<u64>,
     shares: Shares,
@@ -207,9 +205,10 @@ impl Sessions {
         self.shares.take_news()
     }
 
-    /// Keeps the memory within its bound, between batches.
-    pub fn trim(&mut self) {
-        if self.rows.len() > CACHED_MAX && self.changed.is_empty() {
+    /// Between batches: no more sessions than so many stay in use, of some 350 bytes each. Those of idle clients need not
+    /// be.
+    pub fn trim(&mut self, sessions_max: usize) {
+        if self.rows.len() > sessions_max && self.changed.is_empty() {
             self.rows = NumberMap::default();
         }
         self.shares.trim();
@@ -243,7 +242,7 @@ impl Sessions {
     pub fn put_session(&mut self, number: u64, session: Option<Session>) {
         match session {
             Some(session) => {
-                self.rows.entry(number).or_insert(Row { session, changed: None, receipt: None });
+                self.rows.entry(number).or_insert_with(|| Row::new(session));
             }
             None => self.answers.absent.push(number),
         }
@@ -297,7 +296,7 @@ impl Sessions {
 
 /// The session with this number, if there is one.
 fn find<'s>(
-    rows: &'s mut NumberMap<Row>,
+    rows: &'s mut NumberMap<Box<Row>>,
     answers: &Answers,
     number: u64,
 ) -> Result<Option<&'s mut Row>, Need<'static>> {
@@ -322,6 +321,10 @@ impl Batch {
 }
 
 impl Row {
+    fn new(session: Session) -> Box<Self> {
+        Box::new(Self { session, changed: None, receipt: None })
+    }
+
     /// It has been changed, and has to be saved.
     fn mark(&mut self, number: u64, part: Part, changed: &mut Vec<u64>) {
         if self.changed.is_none() {

@@ -10,12 +10,16 @@ use crate::rows;
 use crate::tickets::{Present, Tickets};
 use crate::warnings::Losses;
 use pulsegate_core::frame::Durability;
-use pulsegate_sessions::{Effect, MESSAGE_BYTES, Moment, Reply, Request, Seat, Sessions, Sums};
+use pulsegate_sessions::{
+    Committed, Effect, Loss, MESSAGE_BYTES, Moment, Reply, Request, Seat, Sessions, Sums,
+};
 use rusqlite::{CachedStatement, Connection, Transaction, TransactionBehavior};
 use std::collections::HashMap;
 
 /// What stands for the session of a client that has none.
 const NO_SESSION: u64 = 0;
+/// How many sessions stay in use between batches.
+const IN_USE_MAX: usize = 1_024;
 /// How many sessions may be changed by hints before they are written.
 const HINTED_MAX: usize = 4096;
 
@@ -43,8 +47,6 @@ pub(crate) struct State {
     expiry_due: bool,
     /// Messages may have to go.
     retention_due: bool,
-    /// Memory may be given back.
-    shrink_due: bool,
     /// For how long gateways have run on this store, in milliseconds. The age of messages and the periods of quotas
     /// are counted on this clock: the wall clock may be wrong for a moment, and what was deleted stays deleted.
     age_ms: u64,
@@ -79,7 +81,6 @@ impl State {
             now,
             expiry_due: true,
             retention_due: true,
-            shrink_due: false,
             age_ms,
             marked_ms,
             aged_to: 0,
@@ -93,7 +94,6 @@ impl State {
         self.now = now;
         self.expiry_due = true;
         self.retention_due = true;
-        self.shrink_due = true;
     }
 
     /// No session expires before the next tick: the times to live are not to be believed yet.
@@ -103,7 +103,7 @@ impl State {
 
     /// Whether there is work that nobody has to ask for.
     pub(crate) const fn has_upkeep(&self) -> bool {
-        self.expiry_due || self.retention_due || self.shrink_due
+        self.expiry_due || self.retention_due
     }
 }
 
@@ -130,6 +130,28 @@ pub(crate) struct Done {
     pub(crate) losses: Losses,
     /// [`State::batch`] if it is committed.
     pub(crate) batch: u64,
+}
+
+impl Done {
+    /// What a batch in memory comes to.
+    pub(crate) fn in_memory(committed: Committed) -> Self {
+        let Committed { replies, messages, held, losses } = committed;
+        let mut done = Self { replies, forwarded: messages, unjudged: held, ..Self::default() };
+        losses.into_iter().for_each(|loss| done.note(loss));
+        done
+    }
+
+    fn note(&mut self, loss: Loss) {
+        match loss {
+            Loss::Append => self.appends_refused += 1,
+            Loss::Push => self.losses.refused += 1,
+            Loss::Expired(messages) => {
+                self.losses.expired += 1;
+                self.losses.unknown += messages;
+            }
+            Loss::Acknowledged(messages) => self.losses.note_lost(messages),
+        }
+    }
 }
 
 /// Why a batch is not known to be committed.
@@ -171,7 +193,7 @@ pub(crate) fn commit(
     if let Err(error) = transaction.commit() {
         return Err(Failure { error, in_doubt: Some(done.into()) });
     }
-    state.sessions.trim();
+    state.sessions.trim(IN_USE_MAX);
     if is_sync_due {
         connection.pragma_update(None, "synchronous", "NORMAL")?;
     }
@@ -228,7 +250,6 @@ struct Batch<'c> {
     state: &'c mut State,
     tickets: &'c mut Tickets,
     requests: &'c [Request],
-    keeps_messages: bool,
     insert_message: CachedStatement<'c>,
     update_cursor: CachedStatement<'c>,
     inserted: usize,
@@ -253,7 +274,6 @@ impl<'c> Batch<'c> {
             state,
             tickets,
             requests,
-            keeps_messages: config.durability != Durability::None,
             insert_message,
             update_cursor: rows::prepare_cursor(connection)?,
             inserted: 0,
@@ -269,7 +289,6 @@ impl<'c> Batch<'c> {
         if writes {
             self.expire()?;
             self.retain()?;
-            self.shrink()?;
             self.state.sessions.save(&mut self.state.effects);
             self.apply()?;
             if self.connection.total_changes() != changes {

@@ -19,7 +19,7 @@ use crate::warnings::{Losses, Warnings};
 use crate::working::Working;
 use parking_lot::Mutex;
 use pulsegate_sessions::Figures;
-use pulsegate_sessions::{Moment, Reply, Request, Unjudged};
+use pulsegate_sessions::{Memory, Moment, Reply, Request, Unjudged};
 use std::fmt::Display;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -75,6 +75,7 @@ pub(crate) struct Committer {
 /// Whether commits go on.
 pub(crate) enum Phase {
     Working(Box<Working>),
+    InMemory(Box<Memory>),
     Faulted {
         retry_at_ms: u64,
         delay_ms: u64,
@@ -93,6 +94,7 @@ impl Committer {
         loop {
             let (takes, at_once) = match &self.phase {
                 Phase::Working(working) => (true, working.state.has_upkeep()),
+                Phase::InMemory(memory) => (true, memory.is_due()),
                 Phase::Faulted { .. } => (false, false),
             };
             let turn = self.queue.wait(takes, at_once || takes && self.unjudged.is_due());
@@ -104,10 +106,10 @@ impl Committer {
             }
             if takes {
                 (self.kept, self.kept_bytes) = (self.unjudged.sort(turn.requests), turn.bytes);
-                if let (Phase::Working(working), Some(now)) = (&mut self.phase, turn.tick) {
-                    working.state.handle_tick(now);
+                if turn.tick.is_some() {
+                    self.handle_tick();
                     if let Place::Directory { room, .. } = &mut self.place {
-                        room.keep(now.uptime_ms);
+                        room.keep(self.now.uptime_ms);
                     }
                     self.unjudged.handle_tick();
                 }
@@ -121,11 +123,26 @@ impl Committer {
         }
     }
 
+    /// Time has passed: what has to go without being asked is looked for with the next batch.
+    fn handle_tick(&mut self) {
+        match &mut self.phase {
+            Phase::Working(working) => working.state.handle_tick(self.now),
+            Phase::InMemory(memory) => memory.handle_tick(self.now.uptime_ms),
+            Phase::Faulted { .. } => {}
+        }
+    }
+
     /// Commits what is kept, and hands the replies out.
     fn commit(&mut self, is_tick: bool) {
-        let Phase::Working(working) = &mut self.phase else { return };
-        let Working { database, state, .. } = &mut **working;
-        match batch::commit(&database.connection, &self.config, state, &mut self.tickets, &self.kept) {
+        let committed = match &mut self.phase {
+            Phase::Working(working) => {
+                let Working { database, state, .. } = &mut **working;
+                batch::commit(&database.connection, &self.config, state, &mut self.tickets, &self.kept)
+            }
+            Phase::InMemory(memory) => Ok(Done::in_memory(memory.commit(&self.kept))),
+            Phase::Faulted { .. } => return,
+        };
+        match committed {
             Ok(done) => self.hand_out(done, is_tick),
             Err(Failure { error, in_doubt }) => {
                 self.in_doubt = in_doubt;
@@ -140,9 +157,12 @@ impl Committer {
     /// Hands out what a committed batch has come to.
     fn hand_out(&mut self, done: Done, is_tick: bool) {
         let has_served = !self.kept.is_empty();
-        let Phase::Working(working) = &self.phase else { return };
         self.tickets.handle_commit();
-        let figures = working.figures(&self.tickets);
+        let figures = match &self.phase {
+            Phase::Working(working) => working.figures(&self.tickets),
+            Phase::InMemory(memory) => figures_in_memory(memory),
+            Phase::Faulted { .. } => return,
+        };
         let Some(mut replies) = self.answer(done, figures) else { return };
         // Said when all that has waited is through, or a tick: on a disk that stays full a first batch often finds room.
         let mut moved = Ok(());
@@ -421,11 +441,9 @@ impl Committer {
 
     /// The last act.
     fn close(mut self) {
-        if let Phase::Working(working) = &mut self.phase {
-            // What hints have left in memory is written as well.
-            working.state.handle_tick(self.now);
-            self.commit(false);
-        }
+        // What hints have left in memory is written as well.
+        self.handle_tick();
+        self.commit(false);
         self.warnings.handle_end();
         match (&self.phase, &self.place) {
             (Phase::Faulted { displaced: Some(_), .. }, _) => error!(
@@ -443,6 +461,16 @@ impl Committer {
         {
             warn!(%error, "the store's log stays; the next gateway moves it into the database");
         }
+    }
+}
+
+/// What a store in memory holds.
+pub(crate) fn figures_in_memory(memory: &Memory) -> Figures {
+    Figures {
+        sessions: memory.count(),
+        attached: memory.attached() as u64,
+        outgoing_bytes: memory.outgoing_bytes(),
+        ..Figures::default()
     }
 }
 

@@ -153,15 +153,6 @@ impl Database {
         Ok(database)
     }
 
-    /// Makes a database that ends with the connection.
-    pub(crate) fn open_in_memory() -> Result<Self, DatabaseError> {
-        check_version()?;
-        let connection = Connection::open_in_memory()?;
-        // What sessions leave behind is given back to the system, a piece at a time.
-        connection.execute_batch("PRAGMA auto_vacuum = INCREMENTAL;")?;
-        Self::prepare(connection, Path::new(""))
-    }
-
     fn prepare(connection: Connection, log: &Path) -> Result<Self, DatabaseError> {
         connection.execute_batch(
             "PRAGMA foreign_keys = OFF;

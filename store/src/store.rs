@@ -1,6 +1,6 @@
 //! The store as its user sees it: opened, asked, told the time, closed. Knows no SQL but that of a start.
 
-use crate::committer::{Committer, Deliver, Phase, Place};
+use crate::committer::{self, Committer, Deliver, Phase, Place};
 use crate::config::{ConfigError, StoreConfig};
 use crate::database::{self, Database, DatabaseError};
 use crate::files::{self, Files};
@@ -14,7 +14,8 @@ use crate::working::Working;
 use parking_lot::{Condvar, Mutex};
 use pulsegate_core::frame::Durability;
 use pulsegate_sessions::Figures;
-use pulsegate_sessions::{Limits, Moment, Reply, Request, SubmitError, Unjudged};
+use pulsegate_sessions::{Limits, Memory, Moment, Reply, Request, SubmitError, Unjudged};
+use std::hash::{BuildHasher, RandomState};
 use std::io::ErrorKind;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
@@ -22,6 +23,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::thread::JoinHandle;
 use std::time::Duration;
+
+/// Up to where the sessions of a store in memory begin, at random: far enough apart that two never meet, and numbers that
+/// every JSON reader can tell apart.
+const FIRST_SESSION_MAX: u64 = (1 << 52) - 1;
 
 /// Why a store can't be opened.
 #[derive(Debug, thiserror::Error)]
@@ -40,9 +45,6 @@ pub enum OpenError {
         /// A sentence for people.
         why: String,
     },
-    /// A store in memory can't be made.
-    #[error("can't make a store in memory: {0}")]
-    Memory(String),
     /// The committer's thread can't be started.
     #[error("can't start the store's thread: {0}")]
     Thread(std::io::Error),
@@ -110,7 +112,9 @@ impl Store {
         let files = Box::new(Files::new(directory).map_err(|error| unusable(error.to_string()))?);
         let (path, incarnation) = (directory.to_owned(), working.database.incarnation);
         let place = Place::Directory { path, files, incarnation, room, lock };
-        Self::begin(place, config, working, unstarted, now, Arc::new(deliver))
+        let figures = Figures { stopped: unstarted, ..working.figures(&Tickets::default()) };
+        let batch = working.state.batch;
+        Self::begin(place, config, Phase::Working(working.into()), batch, figures, now, Arc::new(deliver))
     }
 
     /// Makes a store in memory, whose sessions end with it. Sessions, cursors, refusals and messages to clients are as in
@@ -126,7 +130,7 @@ impl Store {
     /// [`Request::Append`] is for stores in a directory: here it is counted as refused.
     ///
     /// # Errors
-    /// If the settings can't be kept, or there is no memory.
+    /// If the settings can't be kept, or its thread can't be started.
     pub fn open_in_memory(
         config: StoreConfig,
         now: Moment,
@@ -137,24 +141,27 @@ impl Store {
         if config.durability != Durability::None {
             return Err(ConfigError::Memory.into());
         }
-        let working =
-            Working::open_in_memory(&config, now).map_err(|error| OpenError::Memory(error.to_string()))?;
-        Self::begin(Place::Memory(Box::new(forward)), config, working, false, now, Arc::new(deliver))
+        // Nobody remembers which numbers the store before this one has given out.
+        let above = RandomState::new().hash_one(now) & FIRST_SESSION_MAX;
+        let memory = Memory::new(config.rules(), above, now.uptime_ms);
+        let figures = committer::figures_in_memory(&memory);
+        let place = Place::Memory(Box::new(forward));
+        Self::begin(place, config, Phase::InMemory(memory.into()), 0, figures, now, Arc::new(deliver))
     }
 
     fn begin(
         place: Place,
         config: StoreConfig,
-        working: Working,
-        unstarted: bool,
+        phase: Phase,
+        batch: u64,
+        figures: Figures,
         now: Moment,
         deliver: Arc<Deliver>,
     ) -> Result<Self, OpenError> {
         let StoreConfig { durability, message_bytes_max, queue_bytes_max, .. } = config;
         let limits = Limits { durability, message_bytes_max, queue_bytes_max };
-        let (tickets, batch) = (Tickets::default(), working.state.batch);
+        let unstarted = figures.stopped;
         let queue = Arc::new(Queue::new(config.queue_bytes_max));
-        let figures = Figures { stopped: unstarted, ..working.figures(&tickets) };
         let figures = Arc::new(Mutex::new(figures));
         let unjudged = Unjudged::new(config.unjudged_bytes_max);
         let committer = Committer {
@@ -163,8 +170,8 @@ impl Store {
             queue: Arc::clone(&queue),
             figures: Arc::clone(&figures),
             deliver: Arc::clone(&deliver),
-            phase: Phase::Working(working.into()),
-            tickets,
+            phase,
+            tickets: Tickets::default(),
             unjudged,
             kept: Vec::new(),
             kept_bytes: 0,

@@ -1,6 +1,6 @@
 //! A database that is open, with what is known of it: opened, read, told that a gateway starts, its log kept small.
 
-use crate::batch::{self, State};
+use crate::batch::State;
 use crate::config::StoreConfig;
 use crate::database::{self, Database, DatabaseError};
 use crate::files;
@@ -12,9 +12,6 @@ use std::path::Path;
 use std::time::Duration;
 use tracing::warn;
 
-/// Up to where the sessions of a store in memory begin, at random: far enough apart that two never meet, and numbers that
-/// every JSON reader can tell apart.
-const FIRST_SESSION_MAX: u64 = (1 << 52) - 1;
 /// How many sessions begin anew in one transaction of a start.
 const STARTED_MAX: usize = 10_000;
 /// At which size of the log it is moved into the database during a start, in bytes.
@@ -32,8 +29,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(50);
 pub(crate) struct Working {
     pub(crate) database: Database,
     pub(crate) state: State,
-    /// `None` in memory.
-    last_write: Option<LastWrite>,
+    last_write: LastWrite,
     /// At which size of the log a warning is due, in bytes.
     warn_bytes: u64,
 }
@@ -54,7 +50,7 @@ impl Working {
             database.connection.execute("UPDATE totals SET id = id", [])?;
         }
         let last_write = LastWrite::new(directory.join(files::DATABASE));
-        let mut working = Self::new(database, config, now, Some(last_write))?;
+        let mut working = Self::new(database, config, now, last_write)?;
         if after_fault {
             working.checkpoint()?;
         }
@@ -80,21 +76,11 @@ impl Working {
         self.checkpoint()
     }
 
-    /// Makes a database in memory.
-    pub(crate) fn open_in_memory(config: &StoreConfig, now: Moment) -> Result<Self, DatabaseError> {
-        let database = Database::open_in_memory()?;
-        // Nobody remembers which numbers the store before this one has given out.
-        let above =
-            database.connection.query_row("SELECT random() & ?1", [FIRST_SESSION_MAX], |row| row.get(0))?;
-        batch::begin_sessions_above(&database.connection, above)?;
-        Self::new(database, config, now, None)
-    }
-
     fn new(
         database: Database,
         config: &StoreConfig,
         now: Moment,
-        last_write: Option<LastWrite>,
+        last_write: LastWrite,
     ) -> Result<Self, DatabaseError> {
         let state = State::load(&database.connection, config, now)?;
         Ok(Self { database, state, last_write, warn_bytes: WARN_LOGS * config.wal_bytes })
@@ -103,16 +89,14 @@ impl Working {
     /// Moves as much of the log as readers allow into the database.
     pub(crate) fn checkpoint(&mut self) -> rusqlite::Result<()> {
         let is_complete = self.database.checkpoint()?;
-        if let Some(last_write) = &mut self.last_write {
-            last_write.handle_checkpoint(is_complete.then_some(self.state.batch));
-        }
+        self.last_write.handle_checkpoint(is_complete.then_some(self.state.batch));
         Ok(())
     }
 
     /// Whether the database's file still has what the store has written. If somebody else has touched it, it is read anew.
     /// While it can't be read nothing is known, and the next call tries again.
     pub(crate) fn is_intact(&mut self) -> bool {
-        let Some(last_write) = &mut self.last_write else { return true };
+        let last_write = &mut self.last_write;
         for look in 0..LOOKS {
             let Some(stamp) = last_write.change() else { return true };
             if look > 0 {
@@ -145,7 +129,7 @@ impl Working {
         if bytes < wal_bytes {
             return Ok(());
         }
-        if self.last_write.as_ref().is_some_and(|last_write| last_write.change().is_some()) {
+        if self.last_write.change().is_some() {
             // Not into another one: the next tick finds out.
             return Ok(());
         }

@@ -58,7 +58,7 @@ impl Sessions {
         self.shares.observe(&self.rules, source);
         let (number, session) = (self.newest, Session::begin(attach, self.age_ms));
         let attached = session.welcome(number, attach.ticket, None, Outcome::New);
-        let mut row = Row { session, changed: None, receipt: None };
+        let mut row = Row::new(session);
         row.mark(number, Part::New, &mut self.changed);
         self.rows.insert(number, row);
         Ok(Ok(attached))

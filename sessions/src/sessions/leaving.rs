@@ -5,6 +5,7 @@ use crate::effect::{Effect, Loss, Need, Part};
 use crate::reply::Reply;
 use crate::rules::{EXPIRED_MAX, EXPIRED_OUTGOING_MAX};
 use crate::seat::{Moment, Seat};
+use crate::session::Session;
 
 /// Sessions whose time is over.
 #[derive(Debug)]
@@ -99,6 +100,13 @@ impl Sessions {
         }
         effects.push(Effect::Reply(Reply::Expired { session: id, unknown }));
         Ok(last - committed)
+    }
+
+    /// A session is lost.
+    pub(crate) fn lose(&mut self, id: u64, session: &Session, effects: &mut Vec<Effect>) {
+        self.put_session(id, Some(session.clone()));
+        self.forget(id, effects);
+        self.save(effects);
     }
 
     /// Ends a session; what its source has is known.

@@ -3,7 +3,7 @@
 
 use super::{Batch, MESSAGE_BYTES, NO_SESSION};
 use crate::rows;
-use pulsegate_sessions::{Effect, Loss, Need, Outgoing, Part, Reply, Request, Seat, Source, loaded};
+use pulsegate_sessions::{Effect, Need, Outgoing, Part, Reply, Request, Seat, Source, loaded};
 use rusqlite::{Connection, OptionalExtension};
 
 impl Batch<'_> {
@@ -20,7 +20,6 @@ impl Batch<'_> {
     fn apply_one(&mut self, effect: Effect) -> rusqlite::Result<()> {
         match effect {
             Effect::Reply(reply) => self.done.replies.push(reply),
-            Effect::Commit { place, .. } if !self.keeps_messages => self.done.forwarded.push(place),
             Effect::Commit { place, client, source } => {
                 if let Request::Message { seat, number, received_at_ms, payload } = &self.requests[place] {
                     self.keep((seat.session(), *number, *received_at_ms), &client, payload, source)?;
@@ -78,7 +77,7 @@ impl Batch<'_> {
                 rows::forget(self.connection, number)?;
                 self.tickets.detach(number);
             }
-            Effect::Loss(loss) => self.note(loss),
+            Effect::Loss(loss) => self.done.note(loss),
         }
         Ok(())
     }
@@ -106,19 +105,6 @@ impl Batch<'_> {
         totals.message_bytes += (payload.len() + client.len()) as u64 + MESSAGE_BYTES;
         self.inserted += 1;
         Ok(())
-    }
-
-    fn note(&mut self, loss: Loss) {
-        let losses = &mut self.done.losses;
-        match loss {
-            Loss::Append => self.done.appends_refused += 1,
-            Loss::Push => losses.refused += 1,
-            Loss::Expired(messages) => {
-                losses.expired += 1;
-                losses.unknown += messages;
-            }
-            Loss::Acknowledged(messages) => losses.note_lost(messages),
-        }
     }
 
     /// Looks something up.

@@ -3,17 +3,12 @@
 
 use super::Batch;
 use super::deleted::Deleted;
-use pulsegate_core::frame::Durability;
 use pulsegate_sessions::{MESSAGE_BYTES, millis};
 
 /// In how many steps the age of messages is told apart.
 const AGES: u64 = 256;
 /// The shortest of these steps.
 const AGE_MS_MIN: u64 = 1_000;
-/// So many free pages are worth to be given back.
-const FREE_PAGES_MIN: u64 = 256;
-/// How many of them go with a batch.
-const SHRUNK_PAGES_MAX: u64 = 512;
 /// The most messages that go with a batch; twice as many as come with it if that is more.
 const DELETED_MAX: usize = 512;
 
@@ -31,24 +26,6 @@ impl Batch<'_> {
             }
         };
         self.apply()
-    }
-
-    /// Gives the memory back that sessions have left in a store in memory, once that is a good part of it. A file keeps its
-    /// size: what is free in it is used again.
-    pub(super) fn shrink(&mut self) -> rusqlite::Result<()> {
-        if !std::mem::take(&mut self.state.shrink_due) || self.config.durability != Durability::None {
-            return Ok(());
-        }
-        let count = |pragma: &str| self.connection.query_row(pragma, [], |row| row.get::<_, u64>(0));
-        let (free, pages) = (count("PRAGMA freelist_count")?, count("PRAGMA page_count")?);
-        if free >= FREE_PAGES_MIN && free >= pages / 4 {
-            let mut vacuum =
-                self.connection.prepare(&format!("PRAGMA incremental_vacuum({SHRUNK_PAGES_MAX})"))?;
-            let mut rows = vacuum.query([])?;
-            while rows.next()?.is_some() {}
-            self.state.shrink_due = true;
-        }
-        Ok(())
     }
 
     /// Deletes the oldest messages: those above the bytes that are kept, and those above the age.
@@ -115,78 +92,5 @@ impl Batch<'_> {
             self.connection.prepare_cached("DELETE FROM ages WHERE age_ms <= ?1")?.execute([oldest_ms])?;
         }
         Ok(())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use crate::batch::{State, commit};
-    use crate::config::StoreConfig;
-    use crate::database::Database;
-    use crate::tickets::Tickets;
-    use crate::warnings::Losses;
-    use pulsegate_core::frame::Durability;
-    use pulsegate_core::policy::SecondConnection;
-    use pulsegate_sessions::{Attach, Moment, Recipient, Reply, Request, Seat};
-    use std::time::Duration;
-
-    #[test]
-    fn a_store_in_memory_gives_back_what_expired_sessions_have_left() {
-        let config = StoreConfig { durability: Durability::None, ..StoreConfig::default() };
-        let database = Database::open_in_memory().unwrap();
-        let connection = &database.connection;
-        let mut state = State::load(connection, &config, Moment::default()).unwrap();
-        let mut tickets = Tickets::default();
-        let pages = || connection.query_row("PRAGMA page_count", [], |row| row.get::<_, u64>(0)).unwrap();
-        let empty = pages();
-        let mut losses = Vec::new();
-        let mut ask = |state: &mut State, requests: &[Request]| {
-            let done = commit(connection, &config, state, &mut tickets, requests).unwrap();
-            tickets.handle_commit();
-            losses.push(done.losses);
-            done.replies
-        };
-        for number in 0..200 {
-            let attach = Attach {
-                ticket: number,
-                client: "a".to_owned(),
-                source: 1,
-                resume: None,
-                token: [7; 16],
-                second: SecondConnection::Allow,
-                message_bytes_max: 1 << 20,
-                told_bytes_max: 1 << 20,
-                now: Moment::default(),
-                time_to_live: Duration::from_secs(1),
-            };
-            let replies = ask(&mut state, &[Request::Attach(attach.into())]);
-            let [Reply::Attached(attached)] = &replies[..] else { panic!("{replies:?}") };
-            let session = attached.seat.session();
-            let payload = vec![7; 50_000].into();
-            ask(
-                &mut state,
-                &[
-                    Request::Push { ticket: 1, to: Recipient::Session(session), now_ms: 0, payload },
-                    Request::Detach {
-                        seat: Seat::new(1, session, 1),
-                        for_good: false,
-                        now: Moment::default(),
-                    },
-                ],
-            );
-        }
-        assert!(pages() > empty + 2_000, "ten megabytes wait");
-        state.handle_tick(Moment { wall_ms: 2_000, uptime_ms: 2_000 });
-        let mut batches = 0;
-        while state.has_upkeep() {
-            ask(&mut state, &[]);
-            batches += 1;
-            assert!(batches < 100, "it comes to an end");
-        }
-        assert!(batches > 2, "in pieces");
-        assert!(pages() < empty + 400, "{} pages of {empty} are left", pages());
-        // Each of them had a message for a client that never came back.
-        let sum = |of: fn(&Losses) -> u64| losses.iter().map(of).sum::<u64>();
-        assert_eq!((sum(|losses| losses.expired), sum(|losses| losses.unknown)), (200, 200));
     }
 }

@@ -4,12 +4,11 @@
 use crate::origins::Origins;
 use crate::stores::Post;
 use parking_lot::Mutex;
-use pulsegate_core::exchange::{Cursor, Verdict};
 use pulsegate_core::frame::Durability;
-use pulsegate_store::{
-    Attach, AttachRefusal, Attached, Attachment, Committer, EndReason, Forwarded, Limits, Moment, Outcome,
-    Outgoing, PushRefusal, Recipient, Reply, Request, Seat, Source, SubmitError, Ticket, Token,
+use pulsegate_sessions::{
+    Attachment, Committed, Memory, PushRefusal, Reply, Request, Rules, Seat, Source, SubmitError, Ticket,
 };
+use pulsegate_store::{Committer, Forwarded, Limits, Moment};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,8 +18,25 @@ const REQUESTS_MAX: usize = 24;
 /// What it promises and takes.
 pub(super) const LIMITS: Limits =
     Limits { durability: Durability::None, message_bytes_max: usize::MAX, queue_bytes_max: 16 * 1024 * 1024 };
-/// So few messages to a client come at once.
-const LOADED_MESSAGES: usize = 2;
+/// So few bytes of messages to a client come at once: two, if they are short.
+const LOADED_BYTES: u32 = 200;
+/// Limits that nobody comes to.
+const RULES: Rules = Rules {
+    keeps_messages: false,
+    sessions_max: u64::MAX,
+    sessions_of_source_max: u64::MAX,
+    sessions_open: u64::MAX,
+    sessions_few: u64::MAX,
+    message_bytes_max: usize::MAX,
+    quota_bytes: u64::MAX,
+    quota_every_ms: u64::MAX,
+    outgoing_messages_max: u64::MAX,
+    outgoing_bytes_max: u64::MAX,
+    outgoing_bytes_of_source: u64::MAX,
+    outgoing_bytes_of_all: u64::MAX,
+    kept_of_session: None,
+    kept_of_source: None,
+};
 
 /// What has come of a session, also after it was forgotten.
 #[derive(Debug, Default)]
@@ -32,28 +48,13 @@ pub(super) struct Story {
 }
 
 #[derive(Debug)]
-struct Session {
-    client: String,
-    newest: Token,
-    previous: Option<Token>,
-    cursor: Cursor,
-    floor: u64,
-    acknowledged: u64,
-    connection: Option<Ticket>,
-    /// To whom the batch owes a receipt.
-    receipt: Option<Ticket>,
-}
-
-#[derive(Debug, Default)]
 struct Books {
     requests: VecDeque<Request>,
     awaited: bool,
     stopped: bool,
     dead: bool,
-    sessions: BTreeMap<u64, Session>,
+    memory: Memory,
     stories: BTreeMap<u64, Story>,
-    replies: Vec<Reply>,
-    forwarded: Vec<Forwarded>,
 }
 
 /// The store of a simulation.
@@ -102,7 +103,15 @@ impl Committer for Judge {
 
 impl Judge {
     pub(super) fn new(post: Post, origins: Arc<Origins>) -> Self {
-        Self { books: Mutex::default(), post, origins }
+        let books = Books {
+            requests: VecDeque::new(),
+            awaited: false,
+            stopped: false,
+            dead: false,
+            memory: Memory::new(RULES, 0, 0),
+            stories: BTreeMap::new(),
+        };
+        Self { books: Mutex::new(books), post, origins }
     }
 
     /// Commits so many requests as one batch, unless it has stopped. Returns whether nothing is left to be done.
@@ -112,15 +121,17 @@ impl Judge {
             return false;
         }
         let count = requests.min(books.requests.len());
-        let batch: Vec<Request> = books.requests.drain(..count).collect();
-        batch.into_iter().for_each(|request| books.handle(request));
-        books.write_receipts();
+        let mut batch: Vec<Request> = books.requests.drain(..count).collect();
+        batch.iter_mut().for_each(|request| books.look_at(request));
+        let Committed { mut replies, messages, held, .. } = books.memory.commit(&batch);
+        assert!(held.is_empty(), "nothing is refused here");
+        let forwarded: Vec<Forwarded> = messages.into_iter().map(|place| forwarded(&batch[place])).collect();
+        books.tell(&forwarded, &replies);
         if books.awaited && books.requests.len() <= REQUESTS_MAX / 2 {
             books.awaited = false;
-            books.replies.push(Reply::Ready);
+            replies.push(Reply::Ready);
         }
         let idle = books.requests.is_empty();
-        let (forwarded, replies) = (std::mem::take(&mut books.forwarded), std::mem::take(&mut books.replies));
         drop(books);
         if !forwarded.is_empty() && self.origins.forward(forwarded).is_err() {
             self.die();
@@ -173,12 +184,13 @@ impl Judge {
     }
 
     /// It has lost what it knew of a session, as after a fault. Those who are attached to it are told then.
-    pub(super) fn forget(&self, session: u64) {
+    pub(super) fn forget(&self, number: u64) {
         let mut books = self.books.lock();
-        let forgotten = if books.dead { None } else { books.sessions.remove(&session) };
-        if let Some(Session { connection: Some(ticket), cursor, .. }) = forgotten {
+        let forgotten = if books.dead { None } else { books.memory.lose(number) };
+        if let Some((ticket, session)) = forgotten.and_then(|lost| Some((lost.connection?, lost))) {
             drop(books);
-            self.post.deliver(vec![Reply::Orphaned { seat: Seat::new(ticket, session, cursor.epoch) }]);
+            let seat = Seat::new(ticket, number, session.cursor.epoch);
+            self.post.deliver(vec![Reply::Orphaned { seat }]);
         }
     }
 
@@ -194,170 +206,59 @@ impl Judge {
 }
 
 impl Books {
-    fn handle(&mut self, request: Request) {
+    /// Checks what a shard asks for, and brings a few messages at a time, so that the next question always has something
+    /// to ask for.
+    fn look_at(&self, request: &mut Request) {
+        let present = |of: &Attachment| {
+            self.memory.session(of.session).filter(|session| session.cursor.epoch == of.epoch)
+        };
         match request {
-            Request::Attach(attach) => self.attach(*attach),
-            Request::Message { seat, number, received_at_ms, payload } => {
-                self.judge(Forwarded { seat, number, received_at_ms, payload });
-            }
-            Request::Append { .. } => panic!("this store is in memory"),
-            Request::TokenUsed { attachment } => {
-                if let Some(session) = self.present(attachment) {
-                    session.previous = None;
+            Request::Attach(attach) => {
+                let resumed = attach.resume.and_then(|it| Some((it, self.memory.session(it.session)?)));
+                if let Some((resume, session)) = resumed {
+                    assert_eq!(*session.client, *attach.client);
+                    let is_committed = resume.acknowledged <= session.cursor.committed;
+                    assert!(is_committed, "what has a receipt is committed");
                 }
             }
             Request::Confirm { attachment, floor } => {
-                if let Some(session) = self.present(attachment) {
-                    assert!(floor <= session.cursor.committed, "nobody confirms what has no receipt");
-                    session.floor = session.floor.max(floor);
+                if let Some(session) = present(attachment) {
+                    assert!(*floor <= session.cursor.committed, "nobody confirms what has no receipt");
                 }
             }
-            Request::Push { ticket, to, payload, .. } => self.push(ticket, &to, payload),
-            Request::Load { seat, above, .. } => self.load(seat, above),
             Request::OutReceipt { attachment, committed } => {
-                let pushed =
-                    self.stories.get(&attachment.session).map_or(0, |story| story.pushed.len() as u64);
-                if let Some(session) = self.present(attachment) {
-                    assert!(committed <= pushed, "nobody acknowledges what was not pushed");
-                    session.acknowledged = session.acknowledged.max(committed);
+                if let Some(session) = present(attachment) {
+                    assert!(*committed <= session.out_last, "nobody acknowledges what was not pushed");
                 }
             }
-            Request::Detach { seat, for_good, .. } => self.detach(seat, for_good),
+            Request::Load { bytes_max, .. } => *bytes_max = (*bytes_max).min(LOADED_BYTES),
+            Request::Append { .. } => panic!("this store is in memory"),
+            Request::Message { .. }
+            | Request::TokenUsed { .. }
+            | Request::Push { .. }
+            | Request::Detach { .. } => {}
         }
     }
 
-    fn present(&mut self, of: Attachment) -> Option<&mut Session> {
-        self.sessions.get_mut(&of.session).filter(|session| session.cursor.epoch == of.epoch)
-    }
-
-    fn attach(&mut self, attach: Attach) {
-        let ticket = attach.ticket;
-        let known = attach.resume.filter(|resume| self.sessions.contains_key(&resume.session));
-        let outcome = if known.is_some() { Outcome::Resumed } else { Outcome::New };
-        let number = known.map_or(self.stories.len() as u64 + 1, |resume| resume.session);
-        let story = self.stories.entry(number).or_default();
-        let session = self.sessions.entry(number).or_insert_with(|| Session {
-            client: attach.client.clone(),
-            newest: attach.token,
-            previous: None,
-            cursor: Cursor::default(),
-            floor: 0,
-            acknowledged: 0,
-            connection: None,
-            receipt: None,
-        });
-        if let Some(resume) = known {
-            assert_eq!(session.client, attach.client);
-            assert!(resume.acknowledged <= session.cursor.committed, "what has a receipt is committed");
-            if resume.token != session.newest && Some(resume.token) != session.previous {
-                return self.replies.push(Reply::AttachRefused { ticket, why: AttachRefusal::BadToken });
-            }
-            if resume.token == session.newest {
-                session.newest = attach.token;
-            }
-            session.previous = Some(resume.token);
-            session.floor = session.floor.max(resume.acknowledged);
-            session.acknowledged = session.acknowledged.max(resume.committed);
+    /// Notes what has come of sessions.
+    fn tell(&mut self, forwarded: &[Forwarded], replies: &[Reply]) {
+        for message in forwarded {
+            let story = self.stories.entry(message.seat.session()).or_default();
+            story.committed.push(message.payload.clone());
         }
-        session.cursor.epoch += 1;
-        session.receipt = None;
-        self.replies.push(Reply::Attached(Box::new(Attached {
-            seat: Seat::new(ticket, number, session.cursor.epoch),
-            client: attach.client.as_str().into(),
-            replaced: session.connection.replace(ticket),
-            outcome,
-            token: session.newest,
-            committed: session.cursor.committed,
-            floor: session.floor,
-            acknowledged: session.acknowledged,
-            told_bytes_max: attach.told_bytes_max,
-            lost: None,
-            refused: Vec::new(),
-            is_behind: session.acknowledged < story.pushed.len() as u64,
-        })));
-    }
-
-    fn judge(&mut self, message: Forwarded) {
-        let Seat { ticket, attachment: Attachment { session: number, epoch } } = message.seat;
-        let Some(session) = self.sessions.get_mut(&number) else {
-            return self.replies.push(Reply::Orphaned { seat: message.seat });
-        };
-        match session.cursor.judge(epoch, message.number) {
-            Verdict::Commit => {
-                session.cursor.committed += 1;
-                session.receipt = Some(ticket);
-                self.stories.entry(number).or_default().committed.push(message.payload.clone());
-                self.forwarded.push(message);
-            }
-            Verdict::Known => session.receipt = Some(ticket),
-            Verdict::Stale => {}
-            Verdict::Gap => self.replies.push(Reply::Ended {
-                seat: message.seat,
-                number: message.number,
-                why: EndReason::Gap,
-            }),
-        }
-    }
-
-    fn push(&mut self, ticket: Ticket, to: &Recipient, payload: Box<[u8]>) {
-        let Recipient::Session(number) = *to else { panic!("a shard names the session") };
-        let Some(session) = self.sessions.get(&number) else {
-            return self.replies.push(Reply::PushRefused { ticket, why: PushRefusal::NoSession });
-        };
-        let story = self.stories.entry(number).or_default();
-        story.pushed.push(payload.clone());
-        self.replies.push(Reply::Pushed {
-            ticket,
-            attachment: Attachment { session: number, epoch: session.cursor.epoch },
-            connection: session.connection,
-            number: story.pushed.len() as u64,
-            payload,
-        });
-    }
-
-    /// Brings a few at a time, so that the next question always has something to ask for.
-    fn load(&mut self, seat: Seat, above: u64) {
-        if !self.sessions.contains_key(&seat.session()) {
-            return self.replies.push(Reply::Orphaned { seat });
-        }
-        if self.present(seat.attachment).is_none() {
-            return;
-        }
-        let pushed = self.stories.get(&seat.session()).map_or(&[][..], |story| &story.pushed);
-        let rest = (above + 1..).zip(pushed.iter().skip(above as usize));
-        let messages: Vec<_> = rest
-            .map(|(number, payload)| Outgoing { number, payload: payload.clone() })
-            .take(LOADED_MESSAGES)
-            .collect();
-        let has_more = above + (messages.len() as u64) < pushed.len() as u64;
-        self.replies.push(Reply::Loaded { seat, messages, has_more });
-    }
-
-    fn detach(&mut self, seat: Seat, for_good: bool) {
-        let number = seat.session();
-        let pushed = self.stories.get(&number).map_or(0, |story| story.pushed.len() as u64);
-        if !self.sessions.contains_key(&number) {
-            return self.replies.push(Reply::Detached { seat, forgotten: true });
-        }
-        let Some(session) = self.present(seat.attachment).filter(|session| session.connection.is_some())
-        else {
-            return;
-        };
-        let settled = session.floor == session.cursor.committed && session.acknowledged == pushed;
-        session.connection = None;
-        let forgotten = for_good && settled;
-        if forgotten {
-            self.sessions.remove(&number);
-        }
-        self.replies.push(Reply::Detached { seat, forgotten });
-    }
-
-    fn write_receipts(&mut self) {
-        for (&number, session) in &mut self.sessions {
-            if let Some(ticket) = session.receipt.take() {
-                let Cursor { epoch, committed } = session.cursor;
-                self.replies.push(Reply::Committed { seat: Seat::new(ticket, number, epoch), committed });
+        for reply in replies {
+            if let Reply::Attached(attached) = reply {
+                self.stories.entry(attached.session()).or_default();
+            } else if let Reply::Pushed { attachment, payload, .. } = reply {
+                self.stories.entry(attachment.session).or_default().pushed.push(payload.clone());
             }
         }
     }
+}
+
+fn forwarded(request: &Request) -> Forwarded {
+    let Request::Message { seat, number, received_at_ms, payload } = request else {
+        panic!("no message: {request:?}");
+    };
+    Forwarded { seat: *seat, number: *number, received_at_ms: *received_at_ms, payload: payload.clone() }
 }
