@@ -33,8 +33,8 @@ pub(crate) struct Stuck {
 #[derive(Debug)]
 pub(crate) struct Ledger {
     committer: Arc<dyn Committer>,
-    /// What may wait here, in bytes.
-    backlog_bytes_max: usize,
+    /// What may wait here, in bytes, unless a test asks for less.
+    pub(crate) backlog_bytes_max: usize,
     /// What "committed" means there.
     pub(crate) durability: Durability,
     /// Whose messages it forwards, if it is in memory.
@@ -42,6 +42,8 @@ pub(crate) struct Ledger {
     /// In the order in which they happened.
     requests: Vec<Request>,
     bytes: usize,
+    /// The most that has waited when a turn ended, in tests.
+    pub(crate) waited: usize,
     closed: bool,
     /// The store has stopped, perhaps for good.
     doubted: bool,
@@ -70,6 +72,7 @@ impl Ledger {
             origins,
             requests: Vec::new(),
             bytes: 0,
+            waited: 0,
             closed: false,
             doubted: false,
             moves: 0,
@@ -157,6 +160,9 @@ impl Ledger {
 
     /// Hands over what was gathered. Returns whether those who are held back may go on, or have to be ended.
     pub(crate) fn submit(&mut self) -> bool {
+        if cfg!(test) {
+            self.waited = self.waited.max(self.bytes);
+        }
         if std::mem::take(&mut self.doubted) || !self.requests.is_empty() {
             let before = self.requests.len();
             let outcome = self.committer.submit_all(&mut self.requests);

@@ -7,6 +7,8 @@ mod dead_store;
 mod devices;
 mod doors;
 mod ending;
+mod finish;
+mod flood;
 mod held_back;
 mod judge;
 mod kernel;
@@ -17,35 +19,35 @@ mod resting;
 mod rush;
 mod shortage;
 mod sinks;
+mod stored;
 mod world;
 
 use crate::clock::Clock;
-use crate::config::ListenerConfig;
 use crate::counters::{Counts, Published};
-use crate::limits::{Gauge, Limits};
-use crate::mailbox::{Command, Mailbox};
+use crate::limits::Gauge;
+use crate::mailbox::Mailbox;
 use crate::origins::Origins;
-use crate::shard::drain::ANSWERS_AFTER;
 use crate::shard::io::Ready;
 use crate::shard::ledger::Ledger;
-use crate::shard::listener::Listener;
 use crate::shard::{Shard, Shared};
 use crate::sink::queue::SinkQueue;
 use crate::stores::Destination;
 use devices::{Devices, host_of};
-use doors::{AUTO, RULES, Rule};
+use doors::RULES;
 use fastrand::Rng;
+use flood::Flood;
 use judge::Judge;
 use model::Model;
 use pulsegate_core::close::CloseReason;
+use pulsegate_core::frame::Durability;
 use pulsegate_core::lifetime::Phase;
-use pulsegate_core::policy::Protocol;
 use pulsegate_core::time::Instant;
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
+use stored::Disk;
 use world::{Link, SimulatedIo, World};
 
 /// A small queue, so that it is full at times.
@@ -56,8 +58,6 @@ const DEVICES: usize = 6;
 const REPLY_BYTES: usize = 32;
 /// How long a run is.
 const STEPS: u32 = 400;
-/// Over how long it drains at the end.
-const DRAIN: Duration = Duration::from_secs(1);
 
 struct Simulation {
     random: Rng,
@@ -91,6 +91,8 @@ struct Simulation {
     rest: std::ops::Range<u32>,
     /// Since when the store waits for the sink, and whether that was told.
     waits: Option<(Instant, bool)>,
+    disk: Disk,
+    flood: Option<Flood>,
 }
 
 impl Simulation {
@@ -107,24 +109,13 @@ impl Simulation {
         let mailbox = Arc::new(Mailbox::new(|| {}));
         let queue = Arc::new(SinkQueue::new(QUEUE_BYTES, &[Arc::clone(&mailbox)]));
         let total = Arc::new(Gauge::new(CONNECTIONS_MAX));
-        let door = |rule: &Rule| {
-            let config = ListenerConfig {
-                max_per_address: Some(4),
-                max_newcomers: Some(5),
-                ..ListenerConfig::default()
-            };
-            let limits = Limits::new(Arc::clone(&total), &config);
-            let policy = (rule.policy)();
-            let ledger = (policy.protocol != Protocol::Raw).then_some(0);
-            Listener::new(policy, limits, rule.delivery, ledger)
-        };
         let queues: Box<[Arc<SinkQueue>]> = [Arc::clone(&queue)].into();
         let mailboxes: Arc<[Arc<Mailbox>]> = [Arc::clone(&mailbox)].into();
         let origins = Arc::new(Origins::new(0, Some(Arc::clone(&queue)), Arc::clone(&mailboxes)));
-        let post = Destination { mailboxes, awaited: Arc::default() }.post(0);
-        let judge = Arc::new(Judge::new(post, Arc::clone(&origins)));
+        let destination = Destination { mailboxes, awaited: Arc::default() };
+        let judge = Arc::new(Judge::new(destination.post(0), Some(Arc::clone(&origins)), Durability::None));
         let shared = Shared {
-            listeners: RULES.iter().map(door).collect(),
+            listeners: RULES.iter().map(|rule| rule.listener(&total)).collect(),
             queues,
             stores: [].into(),
             shards: 1,
@@ -134,10 +125,11 @@ impl Simulation {
         let mut shard =
             Shard::new(0, io, Arc::new(shared), Arc::clone(&mailbox), Arc::new(Published::default()));
         let committing: Arc<Judge> = Arc::clone(&judge);
-        shard.outlets.ledgers = [Ledger::new(committing, Some(origins), 1)].into();
-        let model = Model::new(Rc::clone(&world));
-        let devices = Devices::new(Rc::clone(&world), DEVICES);
         let mut random = Rng::with_seed(seed);
+        let (disk, ledger) = Disk::new(&world, destination.post(1), &mut random);
+        shard.outlets.ledgers = [Ledger::new(committing, Some(origins), 1), ledger].into();
+        let model = Model::new(Rc::clone(&world));
+        let devices = Devices::new(Rc::clone(&world), 0..DEVICES, Durability::None);
         let (rush, diligence) = (random.u32(2..40), random.usize(1..4));
         let death = (random.u32(..20) == 0).then(|| random.u32(..STEPS));
         let forgets = random.u32(..8) == 0;
@@ -147,6 +139,7 @@ impl Simulation {
         let rests_at = if random.u32(..5) == 0 { random.u32(..STEPS) } else { STEPS };
         let rest = rests_at..rests_at + random.u32(..100);
         let clock = Clock::start();
+        let flood = Flood::choose(&mut random);
         Self {
             random,
             world,
@@ -169,6 +162,8 @@ impl Simulation {
             failure,
             rest,
             waits: None,
+            disk,
+            flood,
         }
     }
 
@@ -195,7 +190,9 @@ impl Simulation {
 
     fn turn_with(&mut self, ready: Vec<Ready>) {
         self.shard.turn(self.heard, ready);
+        self.note_backlog();
         self.note_fates();
+        self.model.stored.turned = Some(self.now());
         assert_eq!(self.shard.counts.open(), self.open_entries(), "accepted = open + ended by reason");
         self.model.check_bounds();
     }
@@ -205,6 +202,9 @@ impl Simulation {
         let end = self.now().after(span);
         for _ in 0..100_000 {
             self.turn();
+            if self.shard.is_over() {
+                return;
+            }
             let wake =
                 if self.world.borrow().ready.is_empty() { self.shard.sleep() } else { Some(Instant::ORIGIN) };
             match wake {
@@ -226,6 +226,7 @@ impl Simulation {
         while let Some(id) = self.shard.connections.table.next(from) {
             from = id.key() + 1;
             let Some(entry) = self.shard.connections.get(id) else { continue };
+            self.model.note_taken(entry.stream, entry.connection.totals().messages);
             if entry.connection.lifetime().phase() != Phase::Open {
                 continue;
             }
@@ -237,8 +238,16 @@ impl Simulation {
         open
     }
 
+    fn live(&mut self) {
+        self.devices.live(&mut self.model, &mut self.random);
+        self.disk.devices.live(&mut self.model, &mut self.random);
+    }
+
     /// A device does something of its own will, or the store does.
     fn exchange(&mut self) {
+        if self.random.u32(..3) == 0 {
+            return self.exchange_stored();
+        }
         let device = self.random.usize(..self.devices.len());
         match self.random.u32(..20) {
             0..2 => self.call(device),
@@ -265,10 +274,12 @@ impl Simulation {
     /// Everybody does all that there is to be done.
     fn serve_all(&mut self) {
         self.judge.go_on();
+        self.disk.judge.go_on();
         self.serve_sink(usize::MAX);
         self.serve_judge(usize::MAX);
+        self.serve_disk(usize::MAX);
         self.serve_sink(usize::MAX);
-        self.devices.live(&mut self.model, &mut self.random);
+        self.live();
     }
 
     /// Mostly somebody who is still there, sometimes anybody.
@@ -299,8 +310,9 @@ impl Simulation {
         self.serve_sink(batches);
         if self.random.bool() {
             self.serve_judge(8);
+            self.serve_disk(8);
         }
-        self.devices.live(&mut self.model, &mut self.random);
+        self.live();
     }
 
     /// The shard can't run for a time; what comes meanwhile waits. A short time is not credited as a stall,
@@ -338,45 +350,11 @@ impl Simulation {
             self.open_some();
             self.tire_some();
             self.run_short();
+            self.change_disk();
+            self.flood();
             self.step();
         }
-        self.step = u32::MAX;
-        self.world.borrow_mut().kernel.relieve();
-        self.rest(&[], &[]);
-        for _ in 0..40 {
-            self.serve_all();
-            self.advance(Duration::from_millis(50));
-        }
-        self.devices.check_quiet(&self.model, self.judge.is_dead() || self.queue.has_failed(), &self.judge);
-        self.mailbox.post(Command::Drain(DRAIN)).expect("the shard runs");
-        let answered = self.now().after(DRAIN).after(ANSWERS_AFTER);
-        // The store may be busy until near the bound.
-        let busy = self.random.u64(0..2);
-        self.advance(Duration::from_secs(busy));
-        for _ in 0..20 {
-            self.run_short();
-            (0..self.random.usize(..6)).for_each(|_| self.come_somewhere());
-            self.serve_all();
-            self.advance(Duration::from_secs(1));
-        }
-        assert!(self.shard.is_over(), "a drain ends");
-        let is_answered = self.world.borrow().kernel.forsaken.iter().all(|at| *at >= answered);
-        assert!(is_answered, "who comes while it drains is answered");
-        for ledger in &self.shard.outlets.ledgers {
-            assert!(
-                ledger.is_handed_over() && self.shard.outlets.leftover.ends.is_empty(),
-                "nothing is left behind"
-            );
-        }
-        if let (Some(origins), false) = (&self.shard.outlets.ledgers[0].origins, self.judge.is_dead()) {
-            assert_eq!(origins.count(), 0, "nobody is remembered who has gone");
-        }
-        self.serve_sink(usize::MAX);
-        self.model.check_end(&self.shard.counts, &self.devices.sessions);
-        self.devices.check_end(&self.judge, &self.model.arrived(&self.devices.sessions));
-        for door in &self.shard.shared.listeners {
-            door.limits.assert_empty();
-        }
+        self.finish();
         self.shard.counts.clone()
     }
 }

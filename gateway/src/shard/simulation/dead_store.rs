@@ -5,6 +5,7 @@ use super::judge::Judge;
 use crate::mailbox::Command;
 use crate::shard::ledger::Ledger;
 use crate::stores::Destination;
+use pulsegate_core::frame::Durability;
 use pulsegate_store::{Attachment, Request};
 use std::sync::Arc;
 use std::time::Duration;
@@ -103,7 +104,7 @@ fn who_waits_for_receipts_of_a_dead_store_is_ended() {
 #[test]
 fn who_asks_a_dead_store_for_a_session_is_ended() {
     let mut simulation = Simulation::new(0);
-    let client = simulation.connect_from(super::AUTO, 10);
+    let client = simulation.connect_from(super::doors::AUTO, 10);
     simulation.advance(Duration::ZERO);
     simulation.judge.die();
     simulation.advance(Duration::ZERO);
@@ -118,18 +119,18 @@ fn who_asks_a_dead_store_for_a_session_is_ended() {
 fn an_end_that_waits_for_a_store_is_not_told_when_another_one_dies() {
     let (mut simulation, client) = one_under_way();
     let mailboxes = [Arc::clone(&simulation.mailbox)].into();
-    let post = Destination { mailboxes, awaited: Arc::default() }.post(1);
+    let post = Destination { mailboxes, awaited: Arc::default() }.post(2);
     let origins = simulation.shard.outlets.ledgers[0].origins.clone().expect("it is in memory");
-    let other = Arc::new(Judge::new(post, origins));
+    let other = Arc::new(Judge::new(post, Some(origins), Durability::None));
     let mut ledgers = std::mem::take(&mut simulation.shard.outlets.ledgers).into_vec();
     ledgers.push(Ledger::new(Arc::<Judge>::clone(&other), None, 1));
     simulation.shard.outlets.ledgers = ledgers.into();
     end(&mut simulation, client);
     other.die();
-    simulation.shard.outlets.ledgers[1]
+    simulation.shard.outlets.ledgers[2]
         .request(Request::Confirm { attachment: Attachment { session: 1, epoch: 1 }, floor: 0 });
     simulation.advance(Duration::ZERO);
-    assert!(simulation.shard.outlets.ledgers[1].has_failed());
+    assert!(simulation.shard.outlets.ledgers[2].has_failed());
     assert!(!is_told(&mut simulation, client), "its messages come first");
     simulation.serve_judge(usize::MAX);
     simulation.advance(Duration::ZERO);
@@ -141,7 +142,7 @@ fn an_end_that_waits_for_a_store_is_not_told_when_another_one_dies() {
 #[test]
 fn raw_clients_need_no_store_for_sessions() {
     let mut simulation = Simulation::new(0);
-    let old = simulation.connect_from(super::AUTO, 2);
+    let old = simulation.connect_from(super::doors::AUTO, 2);
     simulation.model.say(old, b"before\n");
     simulation.advance(Duration::ZERO);
     simulation.judge.die();
@@ -151,7 +152,7 @@ fn raw_clients_need_no_store_for_sessions() {
         simulation.advance(Duration::ZERO);
     }
     assert!(simulation.shard.outlets.ledgers[0].has_failed());
-    let new = simulation.connect_from(super::AUTO, 3);
+    let new = simulation.connect_from(super::doors::AUTO, 3);
     simulation.model.say(old, b"after\n");
     simulation.model.say(new, b"a newcomer\n");
     simulation.advance(Duration::ZERO);

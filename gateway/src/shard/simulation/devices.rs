@@ -8,11 +8,14 @@ use crate::sink::Ended;
 use fastrand::Rng;
 use pulsegate_core::close::CloseReason;
 use pulsegate_core::exchange::{Receiving, Sending, Unsettled, Window};
-use pulsegate_core::frame::{self, Beat, Frame, FrameReader, Hello, LifetimeKind, PREFACE, Refusals};
+use pulsegate_core::frame::{
+    self, Beat, Durability, Frame, FrameReader, Hello, LifetimeKind, PREFACE, Refusals,
+};
 use pulsegate_core::pulse::{Pulse, PulseEvent};
 use pulsegate_core::time::Instant;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -53,6 +56,8 @@ struct Call {
 #[derive(Debug)]
 struct Device {
     name: String,
+    /// What a commit means in its store.
+    durability: Durability,
     /// It reads, beats and answers in time; others do so when they like.
     diligent: bool,
     call: Option<Call>,
@@ -66,7 +71,7 @@ struct Device {
     notices: Vec<u16>,
 }
 
-/// All devices.
+/// All devices of one store.
 pub(super) struct Devices {
     world: Rc<RefCell<World>>,
     devices: Vec<Device>,
@@ -78,15 +83,18 @@ pub(super) struct Devices {
 #[derive(Default)]
 struct Heard {
     welcome: Option<(bool, u64, [u8; 16], Duration)>,
+    durability: Option<Durability>,
     messages: Vec<(u64, Payload)>,
     settled: Option<(u64, u64)>,
     notices: Vec<u16>,
 }
 
 impl Devices {
-    pub(super) fn new(world: Rc<RefCell<World>>, count: usize) -> Self {
+    /// Devices with these numbers.
+    pub(super) fn new(world: Rc<RefCell<World>>, numbers: Range<usize>, durability: Durability) -> Self {
         let device = |number| Device {
             name: format!("device {number}"),
+            durability,
             diligent: number % 2 == 0,
             call: None,
             sending: Sending::new(WINDOW),
@@ -97,7 +105,7 @@ impl Devices {
             past: Vec::new(),
             notices: Vec::new(),
         };
-        Self { world, devices: (0..count).map(device).collect(), sessions: BTreeMap::new() }
+        Self { world, devices: numbers.map(device).collect(), sessions: BTreeMap::new() }
     }
 
     pub(super) fn is_diligent(&self, device: usize) -> bool {
@@ -232,8 +240,8 @@ impl Devices {
         }
     }
 
-    /// What the devices know agrees with what was committed, and that with what has reached the sink.
-    pub(super) fn check_end(&self, judge: &Judge, arrived: &Arrived) {
+    /// What the devices know agrees with what was committed, and that with what has reached the sink, if there is one.
+    pub(super) fn check_end(&self, judge: &Judge, arrived: Option<&Arrived>) {
         let is_dead = judge.is_dead();
         for device in &self.devices {
             for Story { session, said, settled, got } in device.past.iter().chain([&device.story]) {
@@ -252,6 +260,7 @@ impl Devices {
                         device.name
                     );
                     assert!(story.pushed.starts_with(got), "{} got something else", device.name);
+                    let Some(arrived) = arrived else { return };
                     let nothing = Vec::new();
                     let arrived = arrived.get(session).unwrap_or(&nothing);
                     let numbers = arrived.iter().map(|(number, _)| *number);
@@ -276,6 +285,7 @@ impl Device {
         assert_eq!(outcome, Ok(()), "the gateway keeps the protocol with {}", self.name);
         if let Some((resumed, session, token, interval)) = heard.welcome {
             (self.token, call.interval) = (token, interval);
+            assert_eq!(heard.durability, Some(self.durability), "{}", self.name);
             sessions.insert(call.client, session);
             if !resumed {
                 let begun = Story { session, ..Story::default() };
@@ -324,6 +334,7 @@ impl Heard {
             PulseEvent::Welcome(welcome) => {
                 assert_eq!(welcome.lost, (0, 0), "nothing that was acknowledged is lost");
                 let interval = Duration::from_millis(welcome.beat_interval_ms.into());
+                self.durability = Some(welcome.durability);
                 self.welcome = Some((welcome.resumed, welcome.session, welcome.token, interval));
             }
             PulseEvent::Message { number, payload } => self.messages.push((number, payload.into())),
@@ -342,8 +353,9 @@ impl Heard {
     }
 }
 
-/// A device that can be told is told why, once, as the last of all frames.
-pub(super) fn check_bye(client: usize, link: &Link, ended: &Ended) {
+/// A device that can be told is told why, once, as the last of all frames. What it did not take when all is stopped is
+/// given up.
+pub(super) fn check_bye(client: usize, link: &Link, ended: &Ended, stopped: Option<Instant>) {
     let mut told = Vec::new();
     let outcome = FrameReader::default().handle_input(&link.history, frame::MESSAGE_BYTES_MAX, |frame| {
         assert!(told.is_empty(), "client {client}: nothing comes after BYE");
@@ -355,7 +367,8 @@ pub(super) fn check_bye(client: usize, link: &Link, ended: &Ended) {
     assert!(outcome.is_ok(), "client {client} is sent frames");
     let code = ended.reason.code();
     let is_known = ended.totals.bytes_in >= PREFACE.len() as u64;
-    if code < UNTOLD_CODES && is_known && !link.aborted && !link.reset {
+    let is_cut = stopped.is_some_and(|stopped| link.ended.is_some_and(|ended| stopped <= ended));
+    if code < UNTOLD_CODES && is_known && !link.aborted && !link.reset && !is_cut {
         assert_eq!(told, [code], "client {client} is told why: {}", ended.reason);
     } else {
         assert!(told.iter().all(|told| *told == code), "client {client} is told {told:?}: {}", ended.reason);

@@ -1,10 +1,13 @@
 //! The doors of the simulated gateway, and what they promise and demand.
 
-use crate::shard::listener::Delivery;
+use crate::config::ListenerConfig;
+use crate::limits::{Gauge, Limits};
+use crate::shard::listener::{Delivery, Listener};
 use pulsegate_core::exchange::Window;
 use pulsegate_core::policy::{
     Framing, Heartbeat, LifetimePolicy, MinimumRate, Policy, Protocol, PulsePolicy,
 };
+use std::sync::Arc;
 use std::time::Duration;
 
 pub(super) const TIMEOUT: Duration = Duration::from_secs(2);
@@ -23,20 +26,37 @@ pub(super) struct Rule {
     pub(super) delivery: Delivery,
 }
 
+impl Rule {
+    /// The listener of this door; `total` counts the connections of all doors.
+    pub(super) fn listener(&self, total: &Arc<Gauge>) -> Listener {
+        let config =
+            ListenerConfig { max_per_address: Some(4), max_newcomers: Some(5), ..ListenerConfig::default() };
+        let limits = Limits::new(Arc::clone(total), &config);
+        let policy = (self.policy)();
+        let in_memory = (policy.protocol != Protocol::Raw).then_some(0);
+        let ledger = if self.delivery == Delivery::Commit { Some(1) } else { in_memory };
+        Listener::new(policy, limits, self.delivery, ledger)
+    }
+}
+
 pub(super) const SHORT: usize = 1;
 pub(super) const NAMED: usize = 2;
 pub(super) const DEMANDING: usize = 4;
 /// Where the pulse protocol is spoken too, by some.
 pub(super) const AUTO: usize = 5;
 
-/// The doors: lines to the sink, the two above, an echo, one with everything switched on, and one for all.
-pub(super) const RULES: [Rule; 6] = [
+/// The same, where the store on disk takes the messages.
+pub(super) const STORED: usize = 6;
+
+/// The doors: lines to the sink, the two above, an echo, one with everything switched on, and two for all.
+pub(super) const RULES: [Rule; 7] = [
     Rule { policy: lines, delivery: Delivery::Lane(0) },
     Rule { policy: short, delivery: Delivery::Lane(0) },
     Rule { policy: named, delivery: Delivery::Discard },
     Rule { policy: echo, delivery: Delivery::Echo(b"") },
     Rule { policy: demanding, delivery: Delivery::Lane(0) },
     Rule { policy: auto, delivery: Delivery::Lane(0) },
+    Rule { policy: stored, delivery: Delivery::Commit },
 ];
 
 fn lines() -> Policy {
@@ -71,6 +91,11 @@ fn demanding() -> Policy {
         write_stall: WRITE_STALL,
         ..lines()
     }
+}
+
+/// Since no sink hears of an end here, its reason is told to the clients.
+fn stored() -> Policy {
+    Policy { farewell: Some("bye {reason}".into()), ..auto() }
 }
 
 fn auto() -> Policy {

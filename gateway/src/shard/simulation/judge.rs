@@ -55,6 +55,8 @@ struct Books {
     dead: bool,
     memory: Memory,
     stories: BTreeMap<u64, Story>,
+    /// The messages of raw clients, by their addresses.
+    appended: BTreeMap<Box<str>, Vec<Box<[u8]>>>,
 }
 
 /// The store of a simulation.
@@ -62,7 +64,10 @@ struct Books {
 pub(super) struct Judge {
     books: Mutex<Books>,
     post: Post,
-    origins: Arc<Origins>,
+    /// Where it hands on what it has committed, if it is in memory.
+    origins: Option<Arc<Origins>>,
+    /// What a commit means here.
+    durability: Durability,
 }
 
 impl Committer for Judge {
@@ -87,7 +92,7 @@ impl Committer for Judge {
     fn tick(&self, _: Moment) {}
 
     fn limits(&self) -> Limits {
-        LIMITS
+        Limits { durability: self.durability, ..LIMITS }
     }
 
     fn begin_close(&self) {}
@@ -102,7 +107,7 @@ impl Committer for Judge {
 }
 
 impl Judge {
-    pub(super) fn new(post: Post, origins: Arc<Origins>) -> Self {
+    pub(super) fn new(post: Post, origins: Option<Arc<Origins>>, durability: Durability) -> Self {
         let books = Books {
             requests: VecDeque::new(),
             awaited: false,
@@ -110,8 +115,9 @@ impl Judge {
             dead: false,
             memory: Memory::new(RULES, 0, 0),
             stories: BTreeMap::new(),
+            appended: BTreeMap::new(),
         };
-        Self { books: Mutex::new(books), post, origins }
+        Self { books: Mutex::new(books), post, origins, durability }
     }
 
     /// Commits so many requests as one batch, unless it has stopped. Returns whether nothing is left to be done.
@@ -121,7 +127,8 @@ impl Judge {
             return false;
         }
         let count = requests.min(books.requests.len());
-        let mut batch: Vec<Request> = books.requests.drain(..count).collect();
+        let batch: Vec<Request> = books.requests.drain(..count).collect();
+        let mut batch: Vec<Request> = batch.into_iter().filter_map(|request| books.append(request)).collect();
         batch.iter_mut().for_each(|request| books.look_at(request));
         let Committed { mut replies, messages, held, .. } = books.memory.commit(&batch);
         assert!(held.is_empty(), "nothing is refused here");
@@ -133,7 +140,9 @@ impl Judge {
         }
         let idle = books.requests.is_empty();
         drop(books);
-        if !forwarded.is_empty() && self.origins.forward(forwarded).is_err() {
+        if let Some(origins) = self.origins.as_ref().filter(|_| !forwarded.is_empty())
+            && origins.forward(forwarded).is_err()
+        {
             self.die();
             return false;
         }
@@ -199,6 +208,17 @@ impl Judge {
         self.books.lock().stories.len() as u64
     }
 
+    /// Whether it commits, when it is told to.
+    pub(super) fn works(&self) -> bool {
+        let books = self.books.lock();
+        !books.stopped && !books.dead
+    }
+
+    /// The messages of the raw client with this address.
+    pub(super) fn appended(&self, client: &str) -> Vec<Box<[u8]>> {
+        self.books.lock().appended.get(client).cloned().unwrap_or_default()
+    }
+
     /// What has come of a session.
     pub(super) fn with_story<T>(&self, session: u64, look: impl FnOnce(&Story) -> T) -> T {
         look(self.books.lock().stories.get(&session).expect("a session that clients know was begun here"))
@@ -206,6 +226,15 @@ impl Judge {
 }
 
 impl Books {
+    /// Keeps what a raw client has sent. Gives any other request back.
+    fn append(&mut self, request: Request) -> Option<Request> {
+        let Request::Append { client, number, payload, .. } = request else { return Some(request) };
+        let appended = self.appended.entry(client).or_default();
+        appended.push(payload);
+        assert_eq!(number, appended.len() as u64, "each comes once, in order");
+        None
+    }
+
     /// Checks what a shard asks for, and brings a few messages at a time, so that the next question always has something
     /// to ask for.
     fn look_at(&self, request: &mut Request) {
@@ -232,7 +261,7 @@ impl Books {
                 }
             }
             Request::Load { bytes_max, .. } => *bytes_max = (*bytes_max).min(LOADED_BYTES),
-            Request::Append { .. } => panic!("this store is in memory"),
+            Request::Append { .. } => panic!("it belongs to no session"),
             Request::Message { .. }
             | Request::TokenUsed { .. }
             | Request::Push { .. }

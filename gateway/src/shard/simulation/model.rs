@@ -1,8 +1,9 @@
 //! What must hold, whatever happens: the clients' side of the story, compared with the gateway's.
 
+mod stored;
 mod truth;
 
-use super::devices::{check_bye, check_farewell, host_of};
+use super::devices::{check_bye, check_farewell};
 use super::doors::{
     AUTO, DEADLINE, FIRST_MESSAGE, MAX_AGE, NAMED, RULES, SHORT, SINK_STALL, TIMEOUT, TURNED_AWAY,
 };
@@ -24,6 +25,7 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::Duration;
+use stored::{Rests, Stored};
 use truth::{check_messages, check_reason, silence};
 
 /// What may end a device's connection at any time.
@@ -38,6 +40,8 @@ const ALWAYS_TRUE: [CloseReason; 5] = [
 /// What a client has done.
 struct Client {
     door: usize,
+    /// The last part of its address.
+    host: u8,
     /// The one that speaks the pulse protocol here.
     device: Option<usize>,
     /// It is a device that beats, and does all else in time.
@@ -85,8 +89,10 @@ pub(super) struct Model {
     death: Option<Instant>,
     /// Since when the store has forgotten sessions, if it has.
     forgotten: Option<Instant>,
-    /// Who has used up its share, session or address, and since when it is these.
-    pub(super) rests: Vec<(Instant, Vec<u64>, Vec<u8>)>,
+    pub(super) rests: Rests,
+    pub(super) stored: Stored,
+    /// From when on connections may be stopped.
+    pub(super) stopped: Option<Instant>,
     stalls: Duration,
     /// When those stalls began that are long enough to be credited, and how long they were.
     credited: Vec<(Instant, Duration)>,
@@ -104,7 +110,9 @@ impl Model {
             judged: Vec::new(),
             death: None,
             forgotten: None,
-            rests: vec![(Instant::ORIGIN, Vec::new(), Vec::new())],
+            rests: Rests::default(),
+            stored: Stored::default(),
+            stopped: None,
             stalls: Duration::ZERO,
             credited: Vec::new(),
         }
@@ -129,10 +137,11 @@ impl Model {
     }
 
     /// Somebody has come, and waits to be accepted.
-    pub(super) fn handle_connect(&mut self, door: usize) {
+    pub(super) fn handle_connect(&mut self, (door, host): (usize, u8)) {
         let opened = self.now();
         self.clients.push(Client {
             door,
+            host,
             device: None,
             diligent: false,
             left: false,
@@ -176,7 +185,8 @@ impl Model {
 
     fn note_device(&self, client: usize) {
         let state = &self.clients[client];
-        if state.accepted && state.refused.is_none() && state.device.is_some() {
+        let is_told_of = matches!(RULES[state.door].delivery, Delivery::Lane(_));
+        if is_told_of && state.accepted && state.refused.is_none() && state.device.is_some() {
             self.records.lock().entry(client).or_default().is_pulse = true;
         }
     }
@@ -189,6 +199,16 @@ impl Model {
     /// A device does nothing for this connection any more.
     pub(super) fn note_forsaken(&mut self, client: usize) {
         self.clients[client].diligent = false;
+    }
+
+    /// This client is one that is kept.
+    pub(super) fn is_let_in(&self, client: usize) -> bool {
+        self.clients[client].accepted && self.clients[client].refused.is_none()
+    }
+
+    /// The door that a client has come to.
+    pub(super) fn door(&self, client: usize) -> usize {
+        self.clients[client].door
     }
 
     /// Neither side has ended this connection.
@@ -379,10 +399,8 @@ impl Model {
         for (client, state) in self.clients.iter().enumerate() {
             assert!(world.links[&client].closed, "client {client} is left over");
             let told = records.get(&client);
-            if !state.accepted
-                || state.refused.is_some()
-                || matches!(RULES[state.door].delivery, Delivery::Discard | Delivery::Echo(_))
-            {
+            let is_told_of = matches!(RULES[state.door].delivery, Delivery::Lane(_));
+            if !is_told_of || !state.accepted || state.refused.is_some() {
                 assert!(told.is_none(), "the sink hears nothing of client {client}");
                 if let (Some(reason), AUTO) = (state.refused, state.door) {
                     check_farewell(client, state.device.is_some(), &world.links[&client], reason);
@@ -396,9 +414,10 @@ impl Model {
             let told = told.unwrap_or_else(|| panic!("the sink hears of client {client}"));
             let ended = told.ended.unwrap_or_else(|| panic!("the sink hears of the end of client {client}"));
             if state.device.is_some() {
-                check_bye(client, &world.links[&client], &ended);
+                check_bye(client, &world.links[&client], &ended, self.stopped);
+                let session = sessions.get(&client).copied();
                 let has_rested = ended.reason == CloseReason::SinkStalled
-                    && self.has_rested(state, sessions.get(&client).copied(), state.opened.after(ended.age));
+                    && self.rests.names(state.host, session, state.opened.after(ended.age));
                 let true_reason = has_rested || self.is_true_for_device(client, state, &ended);
                 assert!(true_reason, "client {client}, a device, can't have ended with {ended:?}");
             } else {
@@ -419,21 +438,6 @@ impl Model {
             arrived.entry(*session).or_default().extend(messages);
         }
         arrived
-    }
-
-    /// Whether a device has used up its share for as long as it is kept then. What session it has may not be known to it.
-    fn has_rested(&self, state: &Client, session: Option<u64>, at: Instant) -> bool {
-        let Some(device) = state.device else { return false };
-        let untils = self.rests.iter().skip(1).map(|(since, ..)| *since).chain([at]);
-        let mut sets = self
-            .rests
-            .iter()
-            .zip(untils)
-            .filter(|((since, ..), until)| *since < at && *until > at.before(SINK_STALL));
-        sets.all(|((_, sessions, hosts), _)| {
-            let is_named = session.map_or(!sessions.is_empty(), |session| sessions.contains(&session));
-            is_named || hosts.contains(&host_of(device))
-        })
     }
 
     /// What is special to a device; anything else is as with the others.
@@ -457,13 +461,16 @@ impl Model {
                 [self.death, self.failure, self.forgotten].into_iter().flatten().any(|since| since <= at)
             }
             CloseReason::Replaced => {
-                self.clients[client + 1..].iter().any(|other| other.device == state.device)
+                // One that came before may have said HELLO, or have been read, after it.
+                let others = self.clients.iter().enumerate().filter(|(other, _)| *other != client);
+                others.into_iter().any(|(_, other)| other.device == state.device)
             }
             CloseReason::PeerClosed => state.hung_up || state.left,
             CloseReason::FirstMessageTimeout => false,
             CloseReason::MaxAge => ended.age >= MAX_AGE,
             CloseReason::HalfCloseTimeout => state.hung_up,
             CloseReason::PeerReset => state.reset,
+            CloseReason::Stopped => self.stopped.is_some_and(|since| since <= at),
             _ => ALWAYS_TRUE.contains(&ended.reason),
         }
     }

@@ -2,7 +2,7 @@
 
 use super::Simulation;
 use super::devices::host_of;
-use super::doors::{AUTO, RULES};
+use super::doors::{AUTO, RULES, STORED};
 use super::world::Link;
 use crate::listening::Place;
 use crate::mailbox::Command;
@@ -73,19 +73,24 @@ impl Simulation {
         world.ready.push_back(Ready::Listener(door as u16));
         drop(world);
         self.clients += 1;
-        self.model.handle_connect(door);
+        self.model.handle_connect((door, host));
         Some(client)
     }
 
     /// Somebody comes to a door and is accepted at once.
     pub(super) fn connect_from(&mut self, door: usize, host: u8) -> usize {
-        let client = self.come(door, host).expect("the door is open");
+        self.try_connect_from(door, host).expect("the door is open")
+    }
+
+    /// The same, unless the door is closed, or too many wait. If descriptors run short it waits, too.
+    pub(super) fn try_connect_from(&mut self, door: usize, host: u8) -> Option<usize> {
+        let client = self.come(door, host)?;
         let number = door as u16;
         self.world.borrow_mut().ready.retain(|ready| *ready != Ready::Listener(number));
         self.shard.acceptor.handle_ready(number);
         self.shard.accept();
         self.note_fates();
-        client
+        Some(client)
     }
 
     /// A device comes, or comes back; from an address of its own.
@@ -99,18 +104,25 @@ impl Simulation {
     pub(super) fn note_fates(&mut self) {
         let now = self.now();
         for (address, fate) in std::mem::take(&mut self.shard.acceptor.fates) {
+            let client = usize::from(address.port());
             let is_true = match fate.err() {
-                Some(CloseReason::SinkStalled) => {
-                    self.queue.is_overrun(self.shard.outlets.lanes[0].batch.bytes())
-                        || self.model.has_stalled(now)
-                }
+                Some(CloseReason::SinkStalled) => self.has_stalled(self.model.door(client)),
                 Some(CloseReason::OutOfDescriptors) => self.world.borrow().kernel.missed == Some(now),
                 Some(CloseReason::Drain) => self.shard.is_draining(),
                 Some(_) | None => true,
             };
             assert!(is_true, "{fate:?} is no reason to refuse anybody");
-            self.model.handle_accepted(usize::from(address.port()), fate.err());
+            self.model.handle_accepted(client, fate.err());
         }
+    }
+
+    /// Whether what takes the messages of a door has taken nothing for long, or is overrun.
+    fn has_stalled(&self, door: usize) -> bool {
+        let now = self.now();
+        if door == STORED {
+            return self.is_disk_overrun() || self.model.stored.keeps_out(now);
+        }
+        self.queue.is_overrun(self.shard.outlets.lanes[0].batch.bytes()) || self.model.has_stalled(now)
     }
 
     /// Now and then something runs out, or there is enough again.

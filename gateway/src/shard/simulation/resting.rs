@@ -28,7 +28,7 @@ impl Simulation {
         let sources: Vec<_> = hosts.iter().map(source).collect();
         if self.judge.rest(sessions, &sources) {
             let now = self.now();
-            self.model.rests.push((now, sessions.to_vec(), hosts.to_vec()));
+            self.model.rests.note(now, sessions, hosts);
         }
     }
 
@@ -41,6 +41,7 @@ impl Simulation {
             (0..self.devices.len()).filter(|_| self.random.u32(..3) == 0).map(host_of).collect();
         let sessions: Vec<u64> = (1..=self.judge.begun()).filter(|_| self.random.u32(..4) == 0).collect();
         self.rest(&sessions, &hosts);
+        self.tire_stored();
     }
 }
 

@@ -1,7 +1,8 @@
 //! Newcomers when the kernel has no descriptor or no memory for them: each is answered, or waits until it can be.
 
+use super::Simulation;
 use super::doors::{DEMANDING, NAMED};
-use super::{DRAIN, Simulation};
+use super::finish::DRAIN;
 use crate::mailbox::Command;
 use crate::shard::acceptor::RETRY_AFTER;
 use nix::errno::Errno;

@@ -24,6 +24,8 @@ pub(crate) struct Link {
     pub(crate) urgent: Option<usize>,
     /// So much of it was read.
     pub(crate) read: usize,
+    /// So much of that before the gateway ended its side.
+    pub(crate) heard: usize,
     /// The client has ended its side.
     pub(crate) fin: bool,
     /// The client has reset the connection.
@@ -53,6 +55,13 @@ impl Link {
     /// It is over before it was accepted.
     fn go(&mut self, now: Instant) {
         (self.closed, self.ended) = (true, Some(now));
+    }
+
+    /// The gateway ends its side, or closes the socket.
+    fn end(&mut self, now: Instant) {
+        if self.ended.is_none() {
+            (self.ended, self.heard) = (Some(now), self.read);
+        }
     }
 
     /// Whether the connection was reset and nobody was told yet.
@@ -264,7 +273,7 @@ impl Io for SimulatedIo {
         let now = self.now();
         self.with(*stream, |link| {
             assert!(!link.closed, "a closed socket is not used any more");
-            link.ended.get_or_insert(now);
+            link.end(now);
         });
     }
 
@@ -278,7 +287,7 @@ impl Io for SimulatedIo {
             assert!(!link.closed, "a socket is closed once");
             link.closed = true;
             link.aborted = abort;
-            link.ended.get_or_insert(now);
+            link.end(now);
         });
         self.0.borrow_mut().kernel.give_back();
     }

@@ -53,6 +53,7 @@ pub(super) fn check_reason(client: usize, state: &Client, ended: &Ended, model: 
         | CloseReason::Application
         | CloseReason::OutputFull
         | CloseReason::Drain => true,
+        CloseReason::Stopped => model.stopped.is_some_and(|since| since <= at),
         // What a raw connection in a simulated world never meets.
         CloseReason::BadPreface
         | CloseReason::UnsupportedVersion
@@ -78,8 +79,7 @@ pub(super) fn check_reason(client: usize, state: &Client, ended: &Ended, model: 
         | CloseReason::AddressLimit
         | CloseReason::NewcomerLimit
         | CloseReason::AcceptRate
-        | CloseReason::OutOfDescriptors
-        | CloseReason::Stopped => false,
+        | CloseReason::OutOfDescriptors => false,
         reason => panic!("{reason} is new: say here when it is true"),
     };
     assert!(true_reason, "client {client} of door {} can't have ended with {ended:?}", state.door);
