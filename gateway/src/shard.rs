@@ -340,7 +340,8 @@ impl<I: Io> Shard<I> {
 
     /// Hands over what the turn has gathered for stores. From one that has died nothing more will come.
     fn submit(&mut self) {
-        if self.outlets.submit() {
+        let (time, io) = (&mut self.time, &mut self.io);
+        if self.outlets.submit(|| time.read(io).own()) {
             self.agenda.sweep(Errand::Purge);
         }
         self.inbox.mailbox.set_held_up(self.outlets.held_up_bytes());

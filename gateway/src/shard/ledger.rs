@@ -44,6 +44,8 @@ pub(crate) struct Ledger {
     bytes: usize,
     /// The most that has waited when a turn ended, in tests.
     pub(crate) waited: usize,
+    /// The store had no room for all of them.
+    busy: bool,
     closed: bool,
     /// The store has stopped, perhaps for good.
     doubted: bool,
@@ -73,6 +75,7 @@ impl Ledger {
             requests: Vec::new(),
             bytes: 0,
             waited: 0,
+            busy: false,
             closed: false,
             doubted: false,
             moves: 0,
@@ -158,15 +161,19 @@ impl Ledger {
         self.doubted = true;
     }
 
-    /// Hands over what was gathered. Returns whether those who are held back may go on, or have to be ended.
+    /// Hands over what was gathered. Returns whether the store, which had no room, has made some.
     pub(crate) fn submit(&mut self) -> bool {
         if cfg!(test) {
             self.waited = self.waited.max(self.bytes);
         }
+        let was_busy = self.busy;
+        let mut took = false;
         if std::mem::take(&mut self.doubted) || !self.requests.is_empty() {
             let before = self.requests.len();
             let outcome = self.committer.submit_all(&mut self.requests);
-            self.moves += u64::from(self.requests.len() < before);
+            took = self.requests.len() < before;
+            self.moves += u64::from(took);
+            self.busy = !self.requests.is_empty();
             match outcome {
                 Ok(()) => self.bytes = 0,
                 // The store says when there is room.
@@ -178,6 +185,11 @@ impl Ledger {
                 }
             }
         }
+        was_busy && took
+    }
+
+    /// Whether those who are held back may go on, or have to be ended.
+    pub(crate) fn releases(&self) -> bool {
         !self.paused.is_empty() && (self.closed || self.bytes <= self.backlog_bytes_max / 2)
     }
 }

@@ -213,11 +213,15 @@ impl Outlets {
 
     /// Hands over what the turn has gathered for stores. Returns whether one has died that had not: from it nothing
     /// more will come.
-    pub(crate) fn submit(&mut self) -> bool {
+    pub(crate) fn submit(&mut self, mut own: impl FnMut() -> OwnInstant) -> bool {
         let mut dies = false;
         for ledger in &mut self.ledgers {
             let had_failed = ledger.has_failed();
-            self.has_room |= ledger.submit();
+            if ledger.submit() {
+                // It moves, also for those who wait for an answer behind what others have sent.
+                ledger.handle_answer(own());
+            }
+            self.has_room |= ledger.releases();
             if ledger.has_failed() && !had_failed {
                 ledger.held.release_all(&mut self.lanes);
                 dies = true;

@@ -1,7 +1,7 @@
 //! A store on disk: raw clients leave their messages there, and some devices have their sessions there.
 
 use super::devices::{Devices, host_of};
-use super::doors::STORED;
+use super::doors::{SINK_STALL, STORED};
 use super::judge::Judge;
 use super::world::World;
 use super::{DEVICES, STEPS, Simulation};
@@ -10,16 +10,20 @@ use crate::peer::Peer;
 use crate::shard::ledger::Ledger;
 use crate::stores::Post;
 use fastrand::Rng;
+use pulsegate_core::close::CloseReason;
 use pulsegate_core::frame::Durability;
 use std::cell::RefCell;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// They have the numbers after those of the others.
 const DEVICES_STORED: usize = 3;
 /// So little may wait in the shard that reading rests at times.
 pub(super) const BACKLOG_BYTES_MAX: usize = 16 * 1024;
+/// About what an end may be late by.
+const TICK: Duration = Duration::from_millis(20);
 
 /// The store, and the devices whose sessions it keeps.
 pub(super) struct Disk {
@@ -139,4 +143,28 @@ impl Simulation {
         let bytes = vec![b'a' + self.random.u8(..26); self.random.usize(..5_000)];
         self.mailbox.post(Command::Send(id, bytes.into())).expect("the shard runs");
     }
+}
+
+/// Whether a client is ended that waits for its session while the store is busy with another one, which it may commit one
+/// message of just in time.
+fn is_ended_behind_others(moves: bool) -> bool {
+    let mut simulation = Simulation::new(0);
+    let loud = simulation.connect_from(STORED, 1);
+    simulation.model.say(loud, &b"loud\n".repeat(150));
+    simulation.advance(Duration::ZERO);
+    let client = simulation.clients;
+    simulation.call_stored(0);
+    simulation.advance(SINK_STALL - TICK);
+    // Too little for a word of it to its shards.
+    simulation.serve_disk(usize::from(moves));
+    simulation.advance(2 * TICK);
+    let has_ended = simulation.world.borrow().links[&client].ended.is_some();
+    assert_eq!(simulation.shard.counts.ended(CloseReason::SinkStalled), u64::from(has_ended));
+    has_ended
+}
+
+#[test]
+fn who_waits_for_a_session_behind_others_is_ended_only_if_the_store_takes_nothing() {
+    assert!(is_ended_behind_others(false));
+    assert!(!is_ended_behind_others(true));
 }
