@@ -186,12 +186,17 @@ impl StoreConfig {
 
     /// What of this the rules of sessions have to know.
     pub(crate) fn rules(&self) -> Rules {
+        let kept_sessions = self.kept_sessions();
         Rules {
             keeps_messages: self.durability != Durability::None,
             sessions_max: self.sessions_max,
             sessions_of_source_max: self.sessions_of_source_max(),
-            sessions_open: self.sessions_max - self.kept_sessions(),
-            sessions_few: (self.kept_sessions() / FEW_PART).clamp(1, FEW_MAX),
+            sessions_open: self.sessions_max - kept_sessions,
+            // Where no place is kept, everybody has the same share up to the last one.
+            sessions_few: match kept_sessions {
+                0 => self.sessions_of_source_max(),
+                kept => (kept / FEW_PART).clamp(1, FEW_MAX),
+            },
             message_bytes_max: self.message_bytes_max,
             quota_bytes: self.quota.bytes,
             quota_every_ms: millis(self.quota.every),

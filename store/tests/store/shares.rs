@@ -153,6 +153,27 @@ fn few_addresses_fill_no_more_than_three_quarters_of_the_table_and_others_get_in
     assert_eq!((1..=2).map(|source| fill(&mut driver, source, true)).collect::<Vec<_>>(), [25, 7]);
 }
 
+#[test]
+fn where_nothing_is_kept_a_full_table_makes_room_with_anybodys_unused_sessions() {
+    let directory = tempfile::tempdir().unwrap();
+    let config = StoreConfig { sessions_max: 8, sessions_per_source_max: Some(7), ..StoreConfig::default() };
+    let mut driver = Driver::open_with(directory.path(), config);
+    let unused = attach_from(&mut driver, 2, "y", 1).unwrap().session();
+    driver.ask([detach(unused, 1, false, driver.now)]);
+    for _ in 0..6 {
+        let session = attach_from(&mut driver, 1, "x", 1).unwrap().session();
+        assert_eq!(driver.ask([message(session, 1, 1, b"x")]), [committed(session, 1, 1)]);
+    }
+    attach_from(&mut driver, 3, "z", 1).unwrap();
+    assert_eq!(driver.store.figures().sessions, 8);
+    let another = Request::Attach(Box::new(Attach { source: 1, ..newcomer("x", 1, driver.now) }));
+    let replies = driver.ask([another]);
+    assert!(
+        matches!(&replies[..], [Reply::Expired { session, .. }, Reply::Attached(_)] if *session == unused),
+        "{replies:?}"
+    );
+}
+
 /// Whom the newest word names, if there is one.
 pub(crate) fn resting(replies: &[Reply]) -> Option<(Vec<u64>, Vec<Source>)> {
     replies.iter().rev().find_map(|reply| match reply {
