@@ -3,11 +3,14 @@
 
 use super::play::EXIT_INTERRUPTED;
 use std::io::Write;
+use std::sync::mpsc;
 use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 
 /// So long after a signal the program has ended by itself, unless it is stuck: longer than its goodbye takes.
 const PATIENCE: Duration = Duration::from_secs(2);
+/// So long may it take to say so.
+const LAST_LINE: Duration = Duration::from_millis(100);
 
 /// Starts a thread that ends the program some time after it was told to end, if it is still there. Only signals that
 /// the client takes too may be named, since their default action is gone.
@@ -29,9 +32,20 @@ pub(super) fn watch(signals: &[SignalKind]) -> std::io::Result<()> {
             signals.join_next().await;
             tokio::time::sleep(PATIENCE).await;
         });
-        // Nobody may read this either, and then it isn't waited for.
-        let _ = writeln!(std::io::stderr(), "pulsegate: interrupted while standard output takes nothing");
+        say();
         std::process::exit(EXIT_INTERRUPTED.into());
     };
     std::thread::Builder::new().name("watch".to_owned()).spawn(wait).map(drop)
+}
+
+/// Says why it ends. Standard error may be the same pipe: then nobody reads this either, and it isn't waited for.
+fn say() {
+    let (said, is_said) = mpsc::channel();
+    let write = move || {
+        let _ = writeln!(std::io::stderr(), "pulsegate: interrupted while standard output takes nothing");
+        let _ = said.send(());
+    };
+    if std::thread::Builder::new().spawn(write).is_ok() {
+        let _ = is_said.recv_timeout(LAST_LINE);
+    }
 }
