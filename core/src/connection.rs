@@ -84,8 +84,8 @@ impl Connection {
         if self.lifetime.phase() != Phase::Open || input.is_empty() {
             return;
         }
-        if let Some(reason) = self.lifetime.passed(now, policy).and_then(Timer::reason) {
-            return self.close(now, policy, reason, output);
+        if let Some(timer) = self.lifetime.passed(now, policy) {
+            return self.strike(now, policy, timer, output);
         }
         self.totals.bytes_in += input.len() as u64;
         if let Some(rate) = policy.minimum_rate {
@@ -103,8 +103,8 @@ impl Connection {
         if self.lifetime.phase() != Phase::Open || self.lifetime.input_ended() {
             return;
         }
-        if let Some(reason) = self.lifetime.passed(now, policy).and_then(Timer::reason) {
-            return self.close(now, policy, reason, output);
+        if let Some(timer) = self.lifetime.passed(now, policy) {
+            return self.strike(now, policy, timer, output);
         }
         match self.dialect(policy) {
             Dialect::Undecided => self.handle_opening_end(now, policy, output),
@@ -134,7 +134,7 @@ impl Connection {
             return;
         }
         match (timer, timer.reason()) {
-            (_, Some(reason)) => self.close(now, policy, reason, output),
+            (_, Some(_)) => self.strike(now, policy, timer, output),
             (Timer::Question | Timer::Assurance | Timer::Notice | Timer::Confirm, None) => {
                 self.handle_reminder(now, policy, timer, output);
             }
@@ -193,7 +193,7 @@ impl Connection {
             return Err(NotSent);
         }
         if self.lifetime.write_deadline_passed(now) {
-            self.close(now, policy, CloseReason::WriteDeadline, output);
+            self.strike(now, policy, Timer::WriteDeadline, output);
             return Err(NotSent);
         }
         if waiting.saturating_add(bytes.len()) > policy.output_bytes_max {
@@ -329,12 +329,31 @@ impl Connection {
         retry: Retry,
         output: &mut impl Output,
     ) {
+        self.end(now, policy, (reason, None), retry, output);
+    }
+
+    /// A deadline has come: ends the connection if it is one of those that do.
+    fn strike(&mut self, now: Now, policy: &Policy, timer: Timer, output: &mut impl Output) {
+        if let Some(reason) = timer.reason() {
+            self.end(now, policy, (reason, Some(timer)), reason.retry(), output);
+        }
+    }
+
+    /// The one exit.
+    fn end(
+        &mut self,
+        now: Now,
+        policy: &Policy,
+        (reason, timer): (CloseReason, Option<Timer>),
+        retry: Retry,
+        output: &mut impl Output,
+    ) {
         if self.lifetime.phase() != Phase::Open {
             return;
         }
         let mut speech = self.speech.take();
         self.say_farewell(policy, reason, retry, speech.as_deref_mut(), output);
-        self.lifetime.end(reason, now.instant.after(policy.flush));
+        self.lifetime.end(reason, timer, now.instant.after(policy.flush));
         if let Some(Speech::Pulse(dialogue)) = speech.as_deref()
             && let Some(attachment) = dialogue.attachment()
         {

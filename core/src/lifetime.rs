@@ -11,6 +11,7 @@ mod exceptions;
 use crate::close::CloseReason;
 use crate::policy::{MinimumRate, Policy};
 use crate::time::{Instant, Now, OwnInstant};
+use crate::timer::Timer;
 use exceptions::{Closing, Exceptions, Extra, SinkPause};
 use std::time::Duration;
 
@@ -84,6 +85,7 @@ pub struct Lifetime {
     finishing: bool,
     phase: Phase,
     reason: Option<CloseReason>,
+    timer: Option<Timer>,
 }
 
 impl Lifetime {
@@ -99,6 +101,7 @@ impl Lifetime {
             finishing: false,
             phase: Phase::Open,
             reason: None,
+            timer: None,
         };
         if let Some(rate) = policy.minimum_rate {
             lifetime.change(|exceptions| exceptions.rate_until = Some(now.own().after(rate.grace)));
@@ -122,6 +125,19 @@ impl Lifetime {
     #[must_use]
     pub const fn reason(&self) -> Option<CloseReason> {
         self.reason
+    }
+
+    /// Which deadline ended it, if one did.
+    #[must_use]
+    pub const fn timer(&self) -> Option<Timer> {
+        self.timer
+    }
+
+    /// How long the peer has been silent: since its last heartbeat, or since accept while its first message is not
+    /// complete. What is its owner's fault doesn't count, as it doesn't for the heartbeat timeout.
+    #[must_use]
+    pub const fn silent_for(&self, own: OwnInstant) -> Duration {
+        own.since(self.heard)
     }
 
     /// Accept until the first message is complete, then the last heartbeat.
@@ -320,10 +336,10 @@ impl Lifetime {
             .is_some_and(|deadline| deadline <= now.instant)
     }
 
-    /// Ends it: what is left to send may take until `until`. Only the first reason counts.
-    pub fn end(&mut self, reason: CloseReason, until: Instant) {
+    /// Ends it, by this timer if it was one: what is left to send may take until `until`. Only the first reason counts.
+    pub fn end(&mut self, reason: CloseReason, timer: Option<Timer>, until: Instant) {
         if self.phase == Phase::Open {
-            self.reason = Some(reason);
+            (self.reason, self.timer) = (Some(reason), timer);
             self.enter(Phase::Flushing, Some(until));
         }
     }

@@ -19,6 +19,7 @@ pub enum Before {
 
 /// Declared from the most fixed to the least: of two that run out at the same instant, the first is the reason.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
 pub enum Timer {
     /// A short connection's deadline, counted from accept.
     ShortDeadline,
@@ -57,6 +58,30 @@ pub enum Timer {
 }
 
 impl Timer {
+    /// The word for logs.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::ShortDeadline => "short deadline",
+            Self::MaxAge => "maximum age",
+            Self::ReadDeadline => "read deadline",
+            Self::WriteDeadline => "write deadline",
+            Self::SinkStall => "sink stall",
+            Self::HalfClose => "half-close",
+            Self::WriteStall => "write stall",
+            Self::OutputRest => "output rest",
+            Self::FirstMessage => "first message",
+            Self::Heartbeat => "heartbeat",
+            Self::MinimumRate => "minimum rate",
+            Self::Question => "question",
+            Self::Assurance => "assurance",
+            Self::Notice => "notice",
+            Self::Confirm => "confirm",
+            Self::Flush => "flush",
+            Self::Linger => "linger",
+        }
+    }
+
     /// The reason for which this timer ends a connection; `None` for those that only make us say something,
     /// and those that run after the end.
     #[must_use]
@@ -97,5 +122,11 @@ impl Timer {
             | Self::Flush
             | Self::Linger => Before::Nothing,
         }
+    }
+}
+
+impl std::fmt::Display for Timer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.as_str())
     }
 }

@@ -312,6 +312,6 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("listening on {}", gateway.addresses()[0]);
     let counts = gateway.wait()?;
     let kept = messages.lock().unwrap_or_else(PoisonError::into_inner).len();
-    println!("{} messages came, {kept} are kept", counts.messages);
+    println!("{} messages came, {kept} are kept", counts.messages());
     Ok(())
 }

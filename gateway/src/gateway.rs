@@ -283,10 +283,22 @@ impl Control {
     #[must_use]
     pub fn counts(&self) -> Counts {
         let mut counts = Counts::default();
-        for published in self.published.iter() {
-            counts.add(&published.load());
-        }
+        self.published.iter().flat_map(|published| published.load()).for_each(|row| counts.add(&row));
         counts
+    }
+
+    /// The same for each listener, in the order of the configuration. All together are [`counts`](Self::counts).
+    #[must_use]
+    pub fn counts_of_listeners(&self) -> Vec<Counts> {
+        let mut listeners = Vec::new();
+        for published in self.published.iter() {
+            listeners.resize(published.listeners(), Counts::default());
+            listeners
+                .iter_mut()
+                .zip(published.load())
+                .for_each(|(counts, row): (&mut Counts, _)| counts.add(&row));
+        }
+        listeners
     }
 
     fn tell_all(&self, command: impl Fn() -> Command) {

@@ -2,7 +2,7 @@
 //! deadlines from any thread. Knows the mailbox of the connection's shard and nothing of the shard.
 
 use crate::clock::Clock;
-use crate::id::ConnectionId;
+use crate::id::{ConnectionId, ConnectionNumber};
 use crate::mailbox::{Command, Mailbox, Refused};
 use crate::peer::Peer;
 use pulsegate_core::lifetime::Direction;
@@ -16,7 +16,7 @@ pub struct Handle {
     pub(crate) mailbox: Arc<Mailbox>,
     pub(crate) clock: Clock,
     pub(crate) id: ConnectionId,
-    pub(crate) number: u64,
+    pub(crate) number: ConnectionNumber,
     pub(crate) peer: Peer,
 }
 
@@ -43,9 +43,9 @@ impl From<Refused> for HandleError {
 }
 
 impl Handle {
-    /// The connection's number: counted from 1 over the whole life of the gateway, never used twice.
+    /// The connection's number, which no other one ever has.
     #[must_use]
-    pub const fn number(&self) -> u64 {
+    pub const fn number(&self) -> ConnectionNumber {
         self.number
     }
 

@@ -28,11 +28,12 @@
 //! ```
 //!
 //! Modules, each using only those after it: `gateway`, `shard`, `stores`, `origins`, `limits`, `sink`,
-//! `handle`, `mailbox`, `id`, `machine`, `tables`, `waker`, `counters`, `listening`, `config`, `peer`, `clock`, `text`.
+//! `handle`, `mailbox`, `end`, `id`, `machine`, `tables`, `waker`, `counters`, `listening`, `config`, `peer`, `clock`, `text`.
 
 mod clock;
 pub mod config;
 mod counters;
+mod end;
 mod gateway;
 mod handle;
 mod id;
@@ -51,8 +52,10 @@ mod waker;
 
 pub use config::{Config, ListenerConfig};
 pub use counters::Counts;
+pub use end::End;
 pub use gateway::{Builder, CommitterError, Control, Gateway, RunError, SendError, StartError};
 pub use handle::{Handle, HandleError};
+pub use id::ConnectionNumber;
 pub use pulsegate_core::close::{CloseReason, Retry, Who};
 pub use pulsegate_core::connection::Totals;
 pub use pulsegate_core::exchange::{Cursor, Verdict};
@@ -60,10 +63,11 @@ pub use pulsegate_core::frame::Durability;
 pub use pulsegate_core::policy::{
     Framing, Heartbeat, LifetimePolicy, MinimumRate, Policy, Protocol, PulsePolicy, SecondConnection,
 };
+pub use pulsegate_core::timer::Timer;
 pub use pulsegate_store::{
     Attach, AttachRefusal, Attached, Attachment, Committer, EndReason, Figures, Limits, Moment, Outcome,
     Outgoing, PushRefusal, Recipient, Refusal, RefusalCode, Reply, Request, Resume, Seat, Source,
     StoreConfig, SubmitError, Ticket, Token,
 };
-pub use sink::{Ended, Message, Sender, Sink, SinkError};
+pub use sink::{Message, Sender, Sink, SinkError};
 pub use stores::{PushOutcome, Replies};

@@ -25,7 +25,7 @@ const SILENCE_BETWEEN_LINES: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub(crate) struct Limits {
     /// What the listener is called.
-    name: Box<str>,
+    name: Arc<str>,
     total: Arc<Gauge>,
     listener: Gauge,
     newcomers: Gauge,
@@ -41,7 +41,7 @@ impl Limits {
     pub(crate) fn new(total: Arc<Gauge>, config: &ListenerConfig) -> Self {
         let of_all = total.max;
         Self {
-            name: config.name().into(),
+            name: Arc::from(&*config.name()),
             listener: Gauge::new(config.max_connections.unwrap_or(of_all)),
             newcomers: Gauge::new(config.max_newcomers.unwrap_or(of_all)),
             keeps_places: config.kept_places(of_all).is_some(),
@@ -53,7 +53,7 @@ impl Limits {
     }
 
     /// What the listener is called.
-    pub(crate) const fn name(&self) -> &str {
+    pub(crate) const fn name(&self) -> &Arc<str> {
         &self.name
     }
 

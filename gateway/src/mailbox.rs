@@ -186,6 +186,7 @@ impl std::fmt::Debug for Mailbox {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::id::ConnectionNumber;
     use pulsegate_store::Attachment;
     use std::sync::Arc;
     use std::sync::atomic::AtomicUsize;
@@ -197,7 +198,7 @@ mod tests {
         let mailbox = Mailbox::new(move || {
             counter.fetch_add(1, SeqCst);
         });
-        let id = ConnectionId::new(1, 1);
+        let id = ConnectionId::new(1, ConnectionNumber::from_bits(1));
         let half = || Command::Send(id, vec![0; BYTES_MAX / 2].into());
         assert_eq!(mailbox.post(half()), Ok(()));
         assert_eq!(mailbox.post(half()), Err(Refused::Full));
@@ -215,7 +216,7 @@ mod tests {
     #[test]
     fn what_its_shard_holds_back_counts_for_what_is_to_be_sent_and_for_nothing_else() {
         let mailbox = Mailbox::new(|| {});
-        let id = ConnectionId::new(1, 1);
+        let id = ConnectionId::new(1, ConnectionNumber::from_bits(1));
         let send = || Command::Send(id, vec![0; BYTES_MAX / 2].into());
         mailbox.set_held_up(BYTES_MAX);
         assert_eq!((mailbox.offer(send()), mailbox.post(Command::Close(id))), (Err(Refused::Full), Ok(())));

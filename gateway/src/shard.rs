@@ -9,7 +9,7 @@
 //!
 //! Modules, each using only those after it: `simulation`, `event_loop`, `sockets`, `gathering`, `commands`, `accepting`,
 //! `sessions`, `shares`, `stuck`, `draining`, `errands`, `deadlines`, `turning_away`, `reading`, `reconciling`,
-//! `served`, `output`, `listener`, `outlets`, `ledger`, `held`, `lane`, `resting`, `standstill`, `agenda`, `drain`,
+//! `served`, `output`, `ends`, `listener`, `outlets`, `ledger`, `held`, `lane`, `resting`, `standstill`, `agenda`, `drain`,
 //! `acceptor`, `connections`, `entry`, `table`, `time`, `io`.
 
 mod accepting;
@@ -20,6 +20,7 @@ mod connections;
 mod deadlines;
 mod drain;
 mod draining;
+mod ends;
 pub(crate) mod entry;
 mod errands;
 pub(crate) mod event_loop;
@@ -46,14 +47,15 @@ pub(crate) mod table;
 mod time;
 mod turning_away;
 
-use crate::counters::{Counts, Published};
-use crate::id::ConnectionId;
+use crate::counters::{Counter, Published, ShardCounts};
+use crate::id::{ConnectionId, Numbers};
 use crate::mailbox::{Command, Mailbox};
 use crate::peer::Peer;
 use crate::shard::acceptor::Acceptor;
 use crate::shard::agenda::{Agenda, CLOSED_PER_TURN, Errand};
 use crate::shard::connections::Connections;
 use crate::shard::drain::Drain;
+use crate::shard::ends::record_end;
 use crate::shard::entry::{Entry, Marks, Waiting};
 use crate::shard::io::{Io, Ready};
 use crate::shard::listener::Listener;
@@ -67,7 +69,6 @@ use pulsegate_core::connection::Connection;
 use pulsegate_core::time::{Instant, Now};
 use pulsegate_core::wheel::Node;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 pub(crate) use crate::shard::outlets::Leftover;
 
@@ -85,8 +86,6 @@ pub(crate) struct Shared {
     pub(crate) stores: Box<[Opened]>,
     /// How many share all of this.
     pub(crate) shards: usize,
-    /// The number of the last accepted connection.
-    pub(crate) numbers: AtomicU64,
 }
 
 /// A part of the connections of a gateway.
@@ -100,7 +99,8 @@ pub(crate) struct Shard<I: Io> {
     outlets: Outlets,
     agenda: Agenda<I::Stream>,
     buffers: Buffers,
-    counts: Counts,
+    counts: ShardCounts,
+    numbers: Numbers,
     published: Arc<Published>,
 }
 
@@ -128,6 +128,8 @@ impl<I: Io> Shard<I> {
         published: Arc<Published>,
     ) -> Self {
         let now = io.now();
+        let counts = ShardCounts::new(shared.listeners.len());
+        let numbers = Numbers::new(index, io.wall_ms());
         Self {
             io,
             time: ShardTime::new(now),
@@ -138,7 +140,8 @@ impl<I: Io> Shard<I> {
             connections: Connections::new(now),
             agenda: Agenda::new(),
             buffers: Buffers { read: vec![0; READ_BUFFER_BYTES].into(), transmit: Vec::new() },
-            counts: Counts::default(),
+            counts,
+            numbers,
             published,
         }
     }
@@ -155,15 +158,16 @@ impl<I: Io> Shard<I> {
         call: impl FnOnce(&mut Served<'_, I>) -> T,
     ) -> Option<T> {
         let entry = self.connections.get(id)?;
+        let listener = entry.listener;
         let mut served = Served {
             id,
-            listener: &self.shared.listeners[usize::from(entry.listener)],
+            listener: &self.shared.listeners[usize::from(listener)],
             entry,
             io: &mut self.io,
             time: &mut self.time,
             outlets: &mut self.outlets,
             agenda: &mut self.agenda,
-            counts: &mut self.counts,
+            counts: self.counts.of(listener),
             buffer: &mut self.buffers.read,
             transmit: &mut self.buffers.transmit,
             fate: Fate::Stays,
@@ -222,21 +226,22 @@ impl<I: Io> Shard<I> {
         // A newcomer takes the place of one that has ended, so that these never add to the descriptors in use.
         self.close_ended(1);
         let now = self.now();
-        self.counts.accepted += 1;
+        self.counts.of(listener).count(Counter::Accepted, 1);
         let (stream, reason) = match self.try_admit(now, stream, peer, listener) {
             Ok(has_sent) => return Ok(has_sent),
             Err(refused) => refused,
         };
         if let Err((stream, reason)) = self.turn_away(now, stream, peer, listener, reason) {
-            self.count_refusal(peer, reason);
+            self.record_refusal(now, peer, listener, reason);
             self.refuse(stream, listener, reason);
         }
         Err(reason)
     }
 
-    fn count_refusal(&mut self, peer: Peer, reason: CloseReason) {
-        self.counts.count_end(reason);
-        tracing::debug!(peer = %peer.address(), %reason, "refused");
+    /// Somebody who was accepted is gone before it became one of the connections.
+    fn record_refusal(&mut self, now: Now, peer: Peer, listener: u16, reason: CloseReason) {
+        let of = &self.shared.listeners[usize::from(listener)];
+        record_end(of, self.counts.of(listener), now, (self.numbers.next(), peer), reason, None);
     }
 
     fn try_admit(
@@ -285,7 +290,7 @@ impl<I: Io> Shard<I> {
         listener: u16,
         marks: Marks,
     ) -> Result<ConnectionId, I::Stream> {
-        let number = self.shared.numbers.fetch_add(1, Relaxed) + 1;
+        let number = self.numbers.next();
         let (waiting, node) = (Waiting::default(), Node::UNFILED);
         let entry = Entry { connection, waiting, number, node, stream, peer, listener, marks };
         let id = self.connections.insert(entry);
@@ -334,8 +339,7 @@ impl<I: Io> Shard<I> {
         self.forget_ended();
         let (time, io) = (&mut self.time, &mut self.io);
         self.outlets.push(|| time.read(io).own());
-        self.counts.stalled_ms = self.time.stalled().as_millis() as u64;
-        self.published.store(&self.counts);
+        self.published.store(&mut self.counts, self.time.stalled().as_millis() as u64);
     }
 
     /// Hands over what the turn has gathered for stores. From one that has died nothing more will come.

@@ -4,10 +4,8 @@
 pub(crate) mod print;
 pub(crate) mod queue;
 
+use crate::end::End;
 use crate::handle::Handle;
-use pulsegate_core::close::CloseReason;
-use pulsegate_core::connection::Totals;
-use std::time::Duration;
 
 /// A destination for messages and connection events, written by whoever embeds the gateway.
 ///
@@ -33,8 +31,8 @@ pub trait Sink: Send + 'static {
     }
 
     /// A connection has ended. Nothing more comes of it.
-    fn handle_closed(&mut self, connection: &Handle, ended: &Ended) {
-        let _ = (connection, ended);
+    fn handle_closed(&mut self, connection: &Handle, end: &End) {
+        let _ = (connection, end);
     }
 
     /// Everything that was there for now has been handed over: a good moment to write out what was gathered.
@@ -80,15 +78,4 @@ pub(crate) struct TryAgain {
     pub(crate) moved: bool,
     /// How many messages the sink keeps, at most.
     pub(crate) messages: u64,
-}
-
-/// How a connection ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Ended {
-    /// Why.
-    pub reason: CloseReason,
-    /// From accept to the end.
-    pub age: Duration,
-    /// Bytes and messages.
-    pub totals: Totals,
 }

@@ -69,6 +69,7 @@ fn a_stopped_gateway_has_counted_everything() {
     client.hear();
     control.stop();
     let counts = gateway.wait().unwrap();
-    assert_eq!((counts.accepted, counts.messages, counts.ended_in_all()), (1, 1, 1));
+    assert_eq!((counts.accepted(), counts.messages(), counts.ended_in_all()), (1, 1, 1));
     assert_eq!(counts.reasons_phrase(), "stopped 1");
+    assert_eq!(control.counts_of_listeners(), [counts]);
 }

@@ -43,7 +43,7 @@ fn a_deadline_ends_a_silent_peer_not_before_its_time() {
         set(&handle, Some(deadline)).unwrap();
         assert_eq!(hear_text(&mut client), "");
         assert!(Instant::now() >= deadline);
-        assert_eq!(gateway.recorder.reason(handle.number()), CloseReason::ReadDeadline);
+        assert_eq!(gateway.recorder.reason(gateway.recorder.place_of(&handle)), CloseReason::ReadDeadline);
         let (mut client, handle) = known(&gateway);
         set(&handle, Some(Instant::now() - millis(1))).unwrap();
         assert_eq!(hear_text(&mut client), "");
@@ -69,7 +69,7 @@ fn a_deadline_can_be_moved_and_cleared_while_the_peer_is_silent() {
     assert_eq!(hear_text(&mut later), "");
     assert!(begun.elapsed() >= millis(1_200));
     assert!(is_quiet(&kept), "a cleared deadline ends nothing");
-    assert_eq!(gateway.recorder.reason(sooner_handle.number()), CloseReason::ReadDeadline);
+    assert_eq!(gateway.recorder.reason(gateway.recorder.place_of(&sooner_handle)), CloseReason::ReadDeadline);
     gateway.finish(&[(CloseReason::ReadDeadline, 2), (CloseReason::Stopped, 1)]);
 }
 
@@ -97,12 +97,12 @@ fn a_write_deadline_ends_only_who_has_something_to_take() {
         sleep(millis(50));
     }
     stuck_handle.set_write_deadline(Some(begun + millis(500))).unwrap();
-    let ended = gateway.recorder.ended(stuck_handle.number());
+    let ended = gateway.recorder.ended(gateway.recorder.place_of(&stuck_handle));
     assert_eq!(ended.reason, CloseReason::WriteDeadline);
     assert!(begun.elapsed() >= millis(500));
     assert!(is_quiet(&idle), "nothing was to be sent");
     idle_handle.send(*b"x").unwrap();
-    assert_eq!(gateway.recorder.reason(idle_handle.number()), CloseReason::WriteDeadline);
+    assert_eq!(gateway.recorder.reason(gateway.recorder.place_of(&idle_handle)), CloseReason::WriteDeadline);
     gateway.finish(&[(CloseReason::WriteDeadline, 2)]);
 }
 
@@ -111,7 +111,7 @@ fn a_handle_that_outlives_its_connection_touches_no_other() {
     let gateway = Running::start_with(one_shard(vec![listener(|_| {})]));
     let (client, stale) = known(&gateway);
     drop(client);
-    gateway.recorder.ended(stale.number());
+    gateway.recorder.ended(gateway.recorder.place_of(&stale));
     let (mut next, next_handle) = known(&gateway);
     stale.send(*b"not for you").unwrap();
     stale.set_deadline(Some(Instant::now())).unwrap();
@@ -137,7 +137,7 @@ fn more_than_the_output_limit_ends_the_connection() {
     let (_stuck, stuck_handle) = known(&gateway);
     wait_until("the output is full", || {
         let _ = stuck_handle.send(vec![b'x'; 5_000]);
-        gateway.recorder.life(stuck_handle.number()).ended.is_some()
+        gateway.recorder.life(gateway.recorder.place_of(&stuck_handle)).ended.is_some()
     });
     gateway.finish(&[(CloseReason::OutputFull, 2)]);
 }

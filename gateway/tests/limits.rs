@@ -81,7 +81,7 @@ fn who_has_not_spoken_is_a_newcomer_until_it_speaks_or_leaves() {
     first.write_all(b"half a line").unwrap();
     assert_eq!(hear_text(&mut come()), "newcomer limit\n");
     first.write_all(b", and the rest\n").unwrap();
-    wait_until("the message", || gateway.counts().messages == 1);
+    wait_until("the message", || gateway.counts().messages() == 1);
     let third = enter(&gateway, come);
     assert_eq!(hear_text(&mut come()), "newcomer limit\n");
     drop(second);
@@ -134,7 +134,7 @@ fn refused(counts: &Counts) -> u64 {
 fn who_comes_too_fast_is_refused_until_the_pace_allows_it_again() {
     let gateway = start(|listener| listener.accept_rate = 5);
     let clients: Vec<_> = (0..100).map(|_| gateway.connect()).collect();
-    wait_until("all are answered", || gateway.counts().accepted == 100);
+    wait_until("all are answered", || gateway.counts().accepted() == 100);
     let counts = gateway.counts();
     // A slow machine earns more than the burst while they come.
     assert!(

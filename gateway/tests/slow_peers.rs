@@ -110,9 +110,9 @@ fn clients_of_several_shards_that_fill_one_queue_get_everything_through() {
 
 fn wait_until_reading_rests(gateway: &Running) {
     wait_until("reading rests", || {
-        let before = gateway.counts().bytes_in;
+        let before = gateway.counts().bytes_in();
         sleep(millis(200));
-        before > 0 && gateway.counts().bytes_in == before
+        before > 0 && gateway.counts().bytes_in() == before
     });
 }
 
@@ -126,7 +126,7 @@ fn while_the_sink_is_stuck_nobodys_silence_counts_and_then_all_goes_on() {
             scope.spawn(|| send_numbered(client));
         }
         wait_until_reading_rests(&gateway);
-        assert!(gateway.counts().bytes_in < 4 * 1024 * 1024, "{:?}", gateway.counts());
+        assert!(gateway.counts().bytes_in() < 4 * 1024 * 1024, "{:?}", gateway.counts());
         sleep(millis(2_000));
         assert_eq!(gateway.counts().ended_in_all(), 0, "{}", gateway.counts().reasons_phrase());
         gateway.recorder.unblock();

@@ -73,7 +73,7 @@ fn a_sink_that_takes_nothing_costs_no_other_sink_what_it_is_handed_at_the_end() 
     let (mut client, _) = PulseClient::attached(gateway.addresses()[1], "other");
     client.send(b"hello");
     client.wait_for(|seen| matches!(seen, Seen::Settled(1, 1)));
-    wait_until("all are in", || gateway.control().counts().messages == 181);
+    wait_until("all are in", || gateway.control().counts().messages() == 181);
     gateway.control().drain(Duration::ZERO);
     let outcome = gateway.wait();
     assert!(outcome.is_err(), "{outcome:?}");
@@ -85,7 +85,7 @@ fn a_sink_that_takes_nothing_costs_no_other_sink_what_it_is_handed_at_the_end() 
 #[test]
 fn a_drain_ends_within_its_bound_though_a_sink_takes_nothing() {
     let (gateway, recorder, release) = half_stuck();
-    wait_until("all are in", || gateway.control().counts().messages == 180);
+    wait_until("all are in", || gateway.control().counts().messages() == 180);
     let start = Instant::now();
     gateway.control().drain(Duration::ZERO);
     let outcome = gateway.wait();

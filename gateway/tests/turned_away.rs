@@ -49,7 +49,7 @@ fn who_shows_nothing_goes_untold_after_a_moment_and_crowds_wait_no_longer() {
     let mut crowd: Vec<TcpStream> = (0..200).map(|_| connect(gateway.address())).collect();
     wait_until("few of them wait", || {
         let counts = gateway.counts();
-        counts.accepted == 201 && counts.open() <= 1 + 32
+        counts.accepted() == 201 && counts.open() <= 1 + 32
     });
     assert!(crowd.iter_mut().all(|client| hear_text(client).is_empty()));
     assert!(began.elapsed() < PATIENCE);

@@ -47,8 +47,8 @@ pub(super) fn run_gateway(
     let counts = of.counts();
     tracing::info!(
         ran = text::duration(Duration::from_secs(started.elapsed().as_secs())),
-        accepted = counts.accepted,
-        messages = counts.messages,
+        accepted = counts.accepted(),
+        messages = counts.messages(),
         ended = %counts.reasons_phrase(),
         "stopped"
     );
@@ -159,17 +159,17 @@ impl Summary {
         if since != Counts::default() {
             tracing::info!(
                 open = counts.open(),
-                accepted = since.accepted,
-                messages = since.messages,
-                bytes_in = since.bytes_in,
-                bytes_out = since.bytes_out,
+                accepted = since.accepted(),
+                messages = since.messages(),
+                bytes_in = since.bytes_in(),
+                bytes_out = since.bytes_out(),
                 ended = %since.reasons_phrase(),
                 "summary"
             );
         }
-        if since.stalled_ms > 0 {
+        if since.stalled_ms() > 0 {
             tracing::warn!(
-                stalled_ms = since.stalled_ms,
+                stalled_ms = since.stalled_ms(),
                 "the gateway could not run; silence was not counted meanwhile"
             );
         }

@@ -159,7 +159,7 @@ impl Connection {
         }
         if output.transmit().len() > before && self.lifetime.write_deadline_passed(now) {
             output.transmit().truncate(before);
-            self.close(now, policy, CloseReason::WriteDeadline, output);
+            self.strike(now, policy, Timer::WriteDeadline, output);
         }
     }
 }

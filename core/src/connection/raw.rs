@@ -10,6 +10,7 @@ use crate::lifetime::Phase;
 use crate::lines::Lines;
 use crate::policy::{Framing, Heartbeat, Policy, Protocol};
 use crate::time::Now;
+use crate::timer::Timer;
 
 /// What stands for the number of the message in a reply.
 const NUMBER: &str = "{n}";
@@ -35,7 +36,7 @@ impl Connection {
         }
         if output.transmit().len() > before && self.lifetime.write_deadline_passed(now) {
             output.transmit().truncate(before);
-            self.close(now, policy, CloseReason::WriteDeadline, output);
+            self.strike(now, policy, Timer::WriteDeadline, output);
         }
     }
 

@@ -99,8 +99,8 @@ fn what_is_thrown_away_means_nothing_to_a_connection_that_does_not_linger() {
 #[test]
 fn a_lifetime_goes_forward_through_its_phases_and_keeps_its_first_reason() {
     let mut lifetime = Lifetime::new(Now::at(START), &patient());
-    lifetime.end(CloseReason::Drain, START.after(s(1)));
-    lifetime.end(CloseReason::Stopped, START.after(s(9)));
+    lifetime.end(CloseReason::Drain, None, START.after(s(1)));
+    lifetime.end(CloseReason::Stopped, None, START.after(s(9)));
     assert_eq!(lifetime.reason(), Some(CloseReason::Drain));
     lifetime.enter(Phase::Lingering, Some(START.after(s(2))));
     for (phase, until) in [(Phase::Flushing, s(3)), (Phase::Lingering, s(4)), (Phase::Open, s(5))] {

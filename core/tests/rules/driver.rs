@@ -119,6 +119,16 @@ impl Driver {
         driver
     }
 
+    /// Which deadline ended it, if one did.
+    pub(crate) fn timer(&self) -> Option<Timer> {
+        self.connection.lifetime().timer()
+    }
+
+    /// For how long the peer has been silent now.
+    pub(crate) fn silent_for(&self) -> Duration {
+        self.connection.lifetime().silent_for(self.now.own())
+    }
+
     // What happens to it.
 
     pub(crate) fn receive_at(&mut self, when: Duration, bytes: &[u8]) {

@@ -92,6 +92,7 @@ fn each_ends_the_connection_exactly_at_its_instant_for_its_own_reason() {
         let mut driver = prepare(&[timer]);
         assert_eq!(driver.next(), Some((END, timer)));
         driver.ends_exactly_at(END, reason);
+        assert_eq!(driver.timer(), Some(timer));
 
         let mut driver = prepare(&[timer]);
         assert_eq!(driver.due_at(END - Duration::from_nanos(1)), None);
@@ -116,13 +117,22 @@ fn of_two_at_the_same_instant_the_more_fixed_one_is_the_reason() {
 }
 
 #[test]
+fn an_end_that_no_deadline_has_brought_names_none_and_how_long_the_peer_was_silent() {
+    let mut driver = prepare(&[Timer::Heartbeat]);
+    driver.receive_at(MIDDLE, b"beat");
+    driver.stall(s(2));
+    driver.close_at(MIDDLE + s(5), CloseReason::Application);
+    assert_eq!((driver.timer(), driver.silent_for()), (None, s(3)));
+}
+
+#[test]
 fn input_at_a_fixed_deadline_ends_the_connection_for_it_and_at_any_other_is_delivered() {
     for (timer, reason, _) in TIMERS {
         let mut driver = prepare(&[timer]);
         let delivered = driver.payloads().len();
         driver.receive_at(END, &[b'x'; 100]);
         let fixed = [Timer::ShortDeadline, Timer::MaxAge, Timer::ReadDeadline].contains(&timer);
-        assert_eq!(driver.reason(), fixed.then_some(reason));
+        assert_eq!((driver.reason(), driver.timer()), (fixed.then_some(reason), fixed.then_some(timer)));
         assert_eq!(driver.payloads().len() - delivered, usize::from(!fixed), "{timer:?}");
     }
 }

@@ -90,7 +90,7 @@ impl Gateway {
             if let Some(Leftover { ends: of_shard, messages }) = losses.note(outcome) {
                 losses.lose(messages, "the store");
                 for end in of_shard {
-                    ends.entry((index, end.lane)).or_default().push_closed(end.from, end.ended);
+                    ends.entry((index, end.lane)).or_default().push_closed(end.from, end.end);
                 }
             }
         }

@@ -28,7 +28,6 @@ use std::collections::HashSet;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::RawFd;
-use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Weak, mpsc};
 use std::time::Duration;
 
@@ -71,10 +70,11 @@ pub(super) fn start(
     };
     let listeners = config.listeners.iter().zip(routes).zip(ledgers).map(listener).collect();
     let all: Vec<Arc<dyn Committer>> = opened.iter().map(|it| Arc::clone(&it.committer)).collect();
-    let (numbers, stores) = (AtomicU64::new(0), opened.clone().into());
-    let shared = Arc::new(Shared { listeners, queues: queues.clone(), stores, shards, numbers });
+    let stores = opened.clone().into();
+    let shared = Arc::new(Shared { listeners, queues: queues.clone(), stores, shards });
 
-    let published: Arc<[Arc<Published>]> = mailboxes.iter().map(|_| Arc::default()).collect();
+    let published: Arc<[Arc<Published>]> =
+        mailboxes.iter().map(|_| Arc::new(Published::new(config.listeners.len()))).collect();
     let committers = all.iter().map(Arc::downgrade).collect();
     let by_sink = Arc::new(by_sink);
     let control = Control { mailboxes, published, committers, by_sink, awaited, deadline: Arc::default() };

@@ -1,6 +1,7 @@
 //! Newcomers: accepted in bounded batches, let in or told why not. Everybody is answered, and while it drains the
 //! listeners stay open for that.
 
+use crate::counters::Counter;
 use crate::listening::Place;
 use crate::peer::Peer;
 use crate::shard::Shard;
@@ -71,8 +72,9 @@ impl<I: Io> Shard<I> {
         let may_go_on = !matches!(accepted, Accepted::Nobody);
         if let Accepted::Newcomer(stream, address) = accepted {
             let reason = CloseReason::OutOfDescriptors;
-            self.counts.accepted += 1;
-            self.count_refusal(Peer::new(address), reason);
+            self.counts.of(number).count(Counter::Accepted, 1);
+            let now = self.now();
+            self.record_refusal(now, Peer::new(address), number, reason);
             self.refuse(stream, number, reason);
             self.note_fate(address, Err(reason));
         }

@@ -123,6 +123,7 @@ impl Drain {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::id::ConnectionNumber;
 
     fn at(millis: u64) -> Instant {
         Instant::ORIGIN.after(Duration::from_millis(millis))
@@ -145,10 +146,14 @@ mod tests {
     fn each_end_comes_when_it_was_planned_though_others_have_left() {
         let (mut drain, mut table) = drain_of(10, Duration::from_secs(10));
         assert_eq!(drain.next(), Some(at(0)));
-        assert_eq!(drain.plan(&mut table), Some((ConnectionId::new(0, 0), at(0))));
+        assert_eq!(
+            drain.plan(&mut table),
+            Some((ConnectionId::new(0, ConnectionNumber::from_bits(0)), at(0)))
+        );
         assert_eq!(taken(&mut drain, at(0)), [0]);
         let plans: Vec<_> = std::iter::from_fn(|| drain.plan(&mut table)).collect();
-        let planned = |n: u32| (ConnectionId::new(n, n.into()), at(u64::from(n) * 1_000));
+        let planned =
+            |n: u32| (ConnectionId::new(n, ConnectionNumber::from_bits(n.into())), at(u64::from(n) * 1_000));
         assert_eq!(plans, (1..10).map(planned).collect::<Vec<_>>());
         assert_eq!(drain.next(), Some(at(1_000)));
         table.remove(1);

@@ -1,6 +1,6 @@
 //! One connection as its shard keeps it: the socket, the pure state, and a place in the wheel.
 
-use crate::id::ConnectionId;
+use crate::id::{ConnectionId, ConnectionNumber};
 use crate::peer::Peer;
 use crate::shard::table::{Numbered, Table};
 use crate::sink::queue::From;
@@ -13,7 +13,7 @@ use pulsegate_core::wheel::{Node, Nodes};
 pub(crate) struct Entry<S> {
     pub(crate) connection: Connection,
     pub(crate) waiting: Waiting,
-    pub(crate) number: u64,
+    pub(crate) number: ConnectionNumber,
     pub(crate) node: Node,
     pub(crate) stream: S,
     pub(crate) peer: Peer,
@@ -81,7 +81,7 @@ impl<S> Entry<S> {
 }
 
 impl<S> Numbered for Entry<S> {
-    fn number(&self) -> u64 {
+    fn number(&self) -> ConnectionNumber {
         self.number
     }
 }

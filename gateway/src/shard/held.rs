@@ -1,24 +1,24 @@
 //! Ends of connections that their sink is not told of yet: messages of theirs are still with the committer of one
 //! ledger, which may die with them.
 
+use crate::end::End;
 use crate::id::ConnectionId;
 use crate::shard::lane::Lane;
-use crate::sink::Ended;
 use crate::sink::queue::From;
 use std::collections::HashMap;
 
 /// An end, and who is to be told of it.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct HeldEnd {
     pub(crate) lane: usize,
     pub(crate) from: From,
-    pub(crate) ended: Ended,
+    pub(crate) end: End,
 }
 
 impl HeldEnd {
     /// Tells the sink.
     pub(crate) fn report(self, lanes: &mut [Lane]) {
-        lanes[self.lane].batch.push_closed(self.from, self.ended);
+        lanes[self.lane].batch.push_closed(self.from, self.end);
     }
 }
 

@@ -1,11 +1,11 @@
 //! What goes out of a shard to sinks and stores, and what stands in its way: who is held back for want of room, since
 //! when, and who may go on. Knows no connection but by its id.
 
+use crate::end::End;
 use crate::id::ConnectionId;
 use crate::shard::held::HeldEnd;
 use crate::shard::lane::Lane;
 use crate::shard::ledger::{Ledger, Stuck};
-use crate::sink::Ended;
 use crate::sink::queue::{From, SinkQueue};
 use crate::stores::Opened;
 use pulsegate_core::close::CloseReason;
@@ -280,16 +280,18 @@ impl Outlets {
         lane: usize,
         outlet: &Outlet,
         attachment: Option<Attachment>,
-        (from, ended): (From, Ended),
+        (from, end): (From, End),
     ) {
-        let end = HeldEnd { lane, from, ended };
+        let held = HeldEnd { lane, from, end };
         match outlet.ledger().map(|ledger| &mut self.ledgers[ledger]) {
             Some(ledger)
-                if attachment.is_some() && !ledger.has_failed() && ended.reason != CloseReason::Replaced =>
+                if attachment.is_some()
+                    && !ledger.has_failed()
+                    && held.end.reason != CloseReason::Replaced =>
             {
-                ledger.held.insert(end);
+                ledger.held.insert(held);
             }
-            Some(_) | None => end.report(&mut self.lanes),
+            Some(_) | None => held.report(&mut self.lanes),
         }
     }
 

@@ -1,8 +1,8 @@
 //! Where the outputs of one connection go: bytes to its peer, messages to its outlet, the wishes of its session to the
 //! ledger that keeps it.
 
-use crate::counters::Counts;
-use crate::id::ConnectionId;
+use crate::counters::{Counter, Counts};
+use crate::id::{ConnectionId, ConnectionNumber};
 use crate::peer::Peer;
 use crate::shard::listener::Listener;
 use crate::shard::outlets::{Outlet, Outlets};
@@ -25,7 +25,7 @@ pub(crate) struct ConnectionOutput<'a> {
     pub(crate) listener: &'a Listener,
     pub(crate) counts: &'a mut Counts,
     pub(crate) id: ConnectionId,
-    pub(crate) number: u64,
+    pub(crate) number: ConnectionNumber,
     pub(crate) peer: &'a Peer,
     /// The session that it had when the call began.
     pub(crate) attachment: Option<Attachment>,
@@ -65,7 +65,7 @@ impl Output for ConnectionOutput<'_> {
     fn handle_event(&mut self, event: Event<'_>) {
         match event {
             Event::Message { number, payload } => {
-                self.counts.messages += 1;
+                self.counts.count(Counter::Messages, 1);
                 self.deliver(number, payload);
             }
             Event::InputEnded => match self.listener.raw {

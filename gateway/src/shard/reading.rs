@@ -1,5 +1,6 @@
 //! Reading: what the poller, an unfinished turn or a verdict asks to be read, each time a bounded piece.
 
+use crate::counters::Counter;
 use crate::id::ConnectionId;
 use crate::shard::Shard;
 use crate::shard::entry::Input;
@@ -68,9 +69,9 @@ impl<I: Io> Served<'_, I> {
         if self.share() == 0 || self.obstacle().is_some() {
             return false;
         }
-        let before = self.counts.bytes_in;
+        let before = self.counts.bytes_in();
         self.read_up_to(1, Reach::ShortRead);
-        self.counts.bytes_in > before
+        self.counts.bytes_in() > before
     }
 
     /// Returns whether nothing is left to be read now.
@@ -124,7 +125,7 @@ impl<I: Io> Served<'_, I> {
     }
 
     fn take_in(&mut self, now: Now, bytes: &[u8]) {
-        self.counts.bytes_in += bytes.len() as u64;
+        self.counts.count(Counter::BytesIn, bytes.len() as u64);
         if let Some(reason) = self.entry.marks.turned_away {
             return self.hear_turned_away(now, reason, bytes);
         }

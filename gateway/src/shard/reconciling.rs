@@ -1,5 +1,6 @@
 //! After a connection has changed: its output leaves, its phase is obeyed, its next deadline is scheduled.
 
+use crate::counters::Counter;
 use crate::shard::entry::Entry;
 use crate::shard::io::Io;
 use crate::shard::served::{Fate, Served};
@@ -89,7 +90,7 @@ impl<I: Io> Served<'_, I> {
         } else {
             waiting.advance(count);
         }
-        self.counts.bytes_out += count as u64;
+        self.counts.count(Counter::BytesOut, count as u64);
         if let Some(error) = error {
             marks.write_failure = Some(failure_reason(&error));
             waiting.clear();

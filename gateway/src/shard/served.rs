@@ -3,13 +3,13 @@
 use crate::counters::Counts;
 use crate::id::ConnectionId;
 use crate::shard::agenda::Agenda;
+use crate::shard::ends::{Ended, record_end};
 use crate::shard::entry::{Entry, Input};
 use crate::shard::io::Io;
 use crate::shard::listener::Listener;
 use crate::shard::outlets::{Outlet, Outlets};
 use crate::shard::output::{ConnectionOutput, Undone};
 use crate::shard::time::ShardTime;
-use crate::sink::Ended;
 use pulsegate_core::close::CloseReason;
 use pulsegate_core::connection::{Attachment, Connection};
 use pulsegate_core::policy::Policy;
@@ -185,34 +185,17 @@ impl<'a, I: Io> Served<'a, I> {
 
     /// It has ended, and was attached like that until now.
     fn handle_end(&mut self, now: Now, attachment: Option<Attachment>, reason: CloseReason) {
-        let Entry { connection, marks, peer, .. } = &*self.entry;
-        let age = now.instant.since(connection.lifetime().opened());
-        let ended = Ended { reason, age, totals: connection.totals() };
+        let Entry { connection, marks, peer, number, waiting, .. } = &*self.entry;
+        let ended = Ended { connection, attachment, unsent: waiting.len() };
+        let end = record_end(self.listener, self.counts, now, (*number, *peer), reason, Some(&ended));
         if marks.turned_away.is_none()
             && let Some(lane) = self.listener.lane()
         {
             let from = self.entry.from(self.id);
-            self.outlets.report_end(lane, &self.listener.pulse, attachment, (from, ended));
+            self.outlets.report_end(lane, &self.listener.pulse, attachment, (from, end));
         }
-        self.counts.count_end(reason);
-        log_end(self.entry, &ended);
         if reason == CloseReason::RawListener {
             self.listener.handle_lost_client(*peer);
         }
     }
-}
-
-fn log_end<S>(entry: &Entry<S>, ended: &Ended) {
-    let Ended { reason, age, totals } = ended;
-    tracing::debug!(
-        connection = entry.number,
-        peer = %entry.peer.address(),
-        %reason,
-        who = reason.who().as_str(),
-        age_ms = age.as_millis() as u64,
-        messages = totals.messages,
-        bytes_in = totals.bytes_in,
-        bytes_out = totals.bytes_out,
-        "ended"
-    );
 }

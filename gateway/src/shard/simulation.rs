@@ -45,7 +45,6 @@ use pulsegate_core::time::Instant;
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 use stored::Disk;
 use world::{Link, SimulatedIo, World};
@@ -119,11 +118,10 @@ impl Simulation {
             queues,
             stores: [].into(),
             shards: 1,
-            numbers: AtomicU64::new(0),
         };
         let io = SimulatedIo(Rc::clone(&world));
         let mut shard =
-            Shard::new(0, io, Arc::new(shared), Arc::clone(&mailbox), Arc::new(Published::default()));
+            Shard::new(0, io, Arc::new(shared), Arc::clone(&mailbox), Arc::new(Published::new(RULES.len())));
         let committing: Arc<Judge> = Arc::clone(&judge);
         let mut random = Rng::with_seed(seed);
         let (disk, ledger) = Disk::new(&world, destination.post(1), &mut random);
@@ -193,7 +191,11 @@ impl Simulation {
         self.note_backlog();
         self.note_fates();
         self.model.stored.turned = Some(self.now());
-        assert_eq!(self.shard.counts.open(), self.open_entries(), "accepted = open + ended by reason");
+        assert_eq!(
+            self.shard.counts.total().open(),
+            self.open_entries(),
+            "accepted = open + ended by reason"
+        );
         self.model.check_bounds();
     }
 
@@ -355,7 +357,7 @@ impl Simulation {
             self.step();
         }
         self.finish();
-        self.shard.counts.clone()
+        self.shard.counts.total()
     }
 }
 

@@ -1,7 +1,7 @@
 //! Where a shard keeps its connections: a slab in chunks, lowest place first, so that memory is given back
 //! when connections leave. Knows nothing of what it keeps but its number.
 
-use crate::id::ConnectionId;
+use crate::id::{ConnectionId, ConnectionNumber};
 use std::collections::BTreeSet;
 
 /// A chunk is larger than this, so that the C library's allocator maps it on its own and unmaps it when it
@@ -15,7 +15,7 @@ const KEPT_BYTES_MAX: usize = 128 * 1024;
 /// What a table keeps.
 pub(crate) trait Numbered {
     /// Its number, never used twice.
-    fn number(&self) -> u64;
+    fn number(&self) -> ConnectionNumber;
 }
 
 /// A slab of `T` in chunks.
@@ -184,8 +184,8 @@ mod tests {
     use super::*;
 
     impl Numbered for u64 {
-        fn number(&self) -> u64 {
-            *self
+        fn number(&self) -> ConnectionNumber {
+            ConnectionNumber::from_bits(*self)
         }
     }
 
@@ -196,19 +196,23 @@ mod tests {
         assert_eq!(keys, (0..3000).collect::<Vec<u32>>());
         assert_eq!(table.remove(7), Some(7));
         assert_eq!(table.remove(7), None);
-        assert_eq!(table.get(ConnectionId::new(7, 7)), None);
+        assert_eq!(table.get(id(7, 7)), None);
         assert_eq!(table.insert(5000), 7);
-        assert_eq!(table.get(ConnectionId::new(7, 7)), None);
-        assert_eq!(table.get(ConnectionId::new(7, 5000)), Some(&mut 5000));
+        assert_eq!(table.get(id(7, 7)), None);
+        assert_eq!(table.get(id(7, 5000)), Some(&mut 5000));
         assert_eq!(table.len(), 3000);
+    }
+
+    fn id(key: u32, number: u64) -> ConnectionId {
+        ConnectionId::new(key, ConnectionNumber::from_bits(number))
     }
 
     /// So large that a chunk has few places.
     struct Large(u64, [u64; 4096]);
 
     impl Numbered for Large {
-        fn number(&self) -> u64 {
-            self.0
+        fn number(&self) -> ConnectionNumber {
+            ConnectionNumber::from_bits(self.0)
         }
     }
 

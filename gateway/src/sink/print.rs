@@ -2,9 +2,11 @@
 //! stranger sent can't drive the terminal: control characters are escaped.
 
 use crate::config::PrintFormat;
+use crate::end::End;
 use crate::handle::Handle;
-use crate::sink::{Ended, Message, Sink, SinkError, TryAgain};
+use crate::sink::{Message, Sink, SinkError, TryAgain};
 use crate::text::{counted, hex, json_line, readable, utc};
+use pulsegate_core::timer::Timer;
 use std::io::{self, ErrorKind, Write};
 use std::time::SystemTime;
 
@@ -96,8 +98,8 @@ impl<W: Write + Send + 'static> Sink for Print<W> {
         self.line(&line);
     }
 
-    fn handle_closed(&mut self, connection: &Handle, ended: &Ended) {
-        let line = closed_line(self.format, SystemTime::now(), connection, ended);
+    fn handle_closed(&mut self, connection: &Handle, end: &End) {
+        let line = closed_line(self.format, SystemTime::now(), connection, end);
         self.line(&line);
     }
 
@@ -126,20 +128,20 @@ fn message_line(
     match (format, std::str::from_utf8(payload)) {
         (PrintFormat::Human, _) => format!("{time}  {peer}  #{connection}  {}", readable(payload)),
         (PrintFormat::Json, Ok(text)) => json_line(&serde_json::json!({
-            "time": time.to_string(), "event": "message", "connection": connection,
+            "time": time.to_string(), "event": "message", "connection": connection.to_string(),
             "peer": peer.to_string(), "message": number, "text": text,
         })),
         (PrintFormat::Json, Err(_)) => json_line(&serde_json::json!({
-            "time": time.to_string(), "event": "message", "connection": connection,
+            "time": time.to_string(), "event": "message", "connection": connection.to_string(),
             "peer": peer.to_string(), "message": number, "hex": hex(payload),
         })),
     }
 }
 
-fn closed_line(format: PrintFormat, time: SystemTime, connection: &Handle, ended: &Ended) -> String {
+fn closed_line(format: PrintFormat, time: SystemTime, connection: &Handle, end: &End) -> String {
     let time = utc(time);
     let (peer, connection) = (connection.peer(), connection.number());
-    let Ended { reason, age, totals } = ended;
+    let End { reason, age, totals, .. } = end;
     match format {
         PrintFormat::Human => format!(
             "{time}  {peer}  #{connection}  ended: {reason}, after {:.3} s and {}",
@@ -147,9 +149,12 @@ fn closed_line(format: PrintFormat, time: SystemTime, connection: &Handle, ended
             counted(totals.messages, "message")
         ),
         PrintFormat::Json => serde_json::json!({
-            "time": time.to_string(), "event": "ended", "connection": connection, "peer": peer.to_string(),
-            "reason": reason.as_str(), "who": reason.who().as_str(), "age_ms": age.as_millis() as u64,
+            "time": time.to_string(), "event": "ended", "connection": connection.to_string(),
+            "peer": peer.to_string(), "listener": &*end.listener, "session": end.session,
+            "reason": reason.as_str(), "who": reason.who().as_str(), "timer": end.timer.map(Timer::as_str),
+            "age_ms": age.as_millis() as u64, "silent_ms": end.silent_for.as_millis() as u64,
             "messages": totals.messages, "bytes_in": totals.bytes_in, "bytes_out": totals.bytes_out,
+            "unsent": end.unsent,
         })
         .to_string(),
     }
@@ -159,7 +164,7 @@ fn closed_line(format: PrintFormat, time: SystemTime, connection: &Handle, ended
 mod tests {
     use super::*;
     use crate::clock::Clock;
-    use crate::id::ConnectionId;
+    use crate::id::{ConnectionId, ConnectionNumber};
     use crate::mailbox::Mailbox;
     use crate::peer::Peer;
     use crate::sink::queue::{Batch, From, SinkQueue};
@@ -171,11 +176,12 @@ mod tests {
     use std::time::{Duration, Instant};
 
     fn handle() -> Handle {
+        let number = ConnectionNumber::from_bits(7);
         Handle {
             mailbox: Arc::new(Mailbox::new(|| {})),
             clock: Clock::start(),
-            id: ConnectionId::new(0, 7),
-            number: 7,
+            id: ConnectionId::new(0, number),
+            number,
             peer: Peer::new(([127, 0, 0, 1], 50_000).into()),
         }
     }
@@ -183,7 +189,7 @@ mod tests {
     #[test]
     fn people_see_time_peer_connection_and_text() {
         let line = message_line(PrintFormat::Human, SystemTime::UNIX_EPOCH, &handle(), 1, b"hello\r\n");
-        assert_eq!(line, "1970-01-01T00:00:00.000Z  127.0.0.1:50000  #7  hello");
+        assert_eq!(line, "1970-01-01T00:00:00.000Z  127.0.0.1:50000  #0-0-7  hello");
     }
 
     #[test]
@@ -215,13 +221,24 @@ mod tests {
 
     #[test]
     fn an_end_is_printed_with_its_reason() {
-        let ended = Ended {
+        let end = End {
+            number: handle().number(),
+            listener: "doorbells".into(),
+            peer: handle().peer(),
+            session: None,
             reason: CloseReason::HeartbeatTimeout,
+            timer: Some(Timer::Heartbeat),
             age: Duration::from_millis(23_001),
+            silent_for: Duration::from_secs(5),
             totals: Totals { messages: 10, ..Totals::default() },
+            unsent: 3,
         };
-        let line = closed_line(PrintFormat::Human, SystemTime::UNIX_EPOCH, &handle(), &ended);
-        assert!(line.ends_with("#7  ended: heartbeat timeout, after 23.001 s and 10 messages"), "{line}");
+        let line = closed_line(PrintFormat::Json, SystemTime::UNIX_EPOCH, &handle(), &end);
+        let value: serde_json::Value = serde_json::from_str(&line).expect("an object");
+        assert_eq!((&value["connection"], &value["listener"]), (&"0-0-7".into(), &"doorbells".into()));
+        assert_eq!((&value["timer"], &value["silent_ms"]), (&"heartbeat".into(), &5_000.into()));
+        let line = closed_line(PrintFormat::Human, SystemTime::UNIX_EPOCH, &handle(), &end);
+        assert!(line.ends_with("#0-0-7  ended: heartbeat timeout, after 23.001 s and 10 messages"), "{line}");
     }
 
     /// Has so many bytes of room, and fails so without.

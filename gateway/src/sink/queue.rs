@@ -1,11 +1,12 @@
 //! Between the shards and a sink's thread: batches, bounded in bytes by stopping to read, never by waiting.
 
 use crate::clock::Clock;
+use crate::end::End;
 use crate::handle::Handle;
-use crate::id::ConnectionId;
+use crate::id::{ConnectionId, ConnectionNumber};
 use crate::mailbox::{Command, Mailbox};
 use crate::peer::Peer;
-use crate::sink::{Ended, Message, Sender, Sink, SinkError, TryAgain};
+use crate::sink::{Message, Sender, Sink, SinkError, TryAgain};
 use parking_lot::{Condvar, Mutex, MutexGuard};
 use pulsegate_store::NotForwarded;
 use std::collections::VecDeque;
@@ -39,11 +40,11 @@ const RETRY_MAX: Duration = Duration::from_secs(8);
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct From {
     pub(crate) id: ConnectionId,
-    pub(crate) number: u64,
+    pub(crate) number: ConnectionNumber,
     pub(crate) peer: Peer,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 enum Kind {
     Opened,
     /// A message of so many bytes. The id of whoever has this session stands before it, if it came within one.
@@ -53,10 +54,11 @@ enum Kind {
         sender: Option<(u64, u8)>,
     },
     InputEnd,
-    Closed(Ended),
+    /// In a box, so that each message doesn't take its room.
+    Closed(Box<End>),
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 struct Record {
     from: From,
     kind: Kind,
@@ -92,8 +94,8 @@ impl Batch {
         self.records.push(Record { from, kind: Kind::InputEnd });
     }
 
-    pub(crate) fn push_closed(&mut self, from: From, ended: Ended) {
-        self.records.push(Record { from, kind: Kind::Closed(ended) });
+    pub(crate) fn push_closed(&mut self, from: From, end: End) {
+        self.records.push(Record { from, kind: Kind::Closed(Box::new(end)) });
     }
 
     pub(crate) fn bytes(&self) -> usize {
@@ -378,7 +380,7 @@ impl SinkQueue {
                     sink.handle_message(&handle, &Message { number: *number, payload, sender });
                 }
                 Kind::InputEnd => sink.handle_input_end(&handle),
-                Kind::Closed(ended) => sink.handle_closed(&handle, ended),
+                Kind::Closed(end) => sink.handle_closed(&handle, end),
             }
             handed.note(kind);
         }

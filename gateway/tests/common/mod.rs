@@ -110,7 +110,7 @@ impl Running {
     pub(crate) fn wait_all_ended(&self, accepted: u64) {
         wait_until("all connections end", || {
             let counts = self.counts();
-            counts.accepted == accepted && counts.open() == 0
+            counts.accepted() == accepted && counts.open() == 0
         });
     }
 
@@ -132,7 +132,7 @@ impl Running {
         self.control.stop();
         let counts = self.gateway.wait()?;
         assert_eq!(counts.open(), 0, "{counts:?}");
-        assert_eq!(counts.accepted, counts.ended_in_all(), "{counts:?}");
+        assert_eq!(counts.accepted(), counts.ended_in_all(), "{counts:?}");
         self.recorder.assert_sound();
         Ok(counts)
     }

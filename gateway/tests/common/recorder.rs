@@ -1,7 +1,7 @@
 //! A sink that remembers everything, notices what must not happen, and can be held up.
 
 use super::wait_until;
-use pulsegate::{CloseReason, Ended, Handle, Message, Sink};
+use pulsegate::{CloseReason, ConnectionNumber, End, Handle, Message, Sink};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, Condvar, Mutex};
@@ -16,12 +16,14 @@ pub(crate) struct Life {
     /// The id and the session of who has sent the last of them, if there was one.
     pub(crate) sender: Option<(String, u64)>,
     pub(crate) input_ended: bool,
-    pub(crate) ended: Option<Ended>,
+    pub(crate) ended: Option<End>,
 }
 
 #[derive(Default)]
 struct Log {
+    /// By the order in which the sink heard of them, from 1 on.
     lives: BTreeMap<u64, Life>,
+    order: BTreeMap<ConnectionNumber, u64>,
     faults: Vec<String>,
 }
 
@@ -56,6 +58,12 @@ impl Recorder {
         log.lives.iter().find(|(_, life)| life.handle.peer() == peer).map(|(number, _)| *number)
     }
 
+    /// The place of this connection among those that the sink heard of.
+    #[track_caller]
+    pub(crate) fn place_of(&self, connection: &Handle) -> u64 {
+        self.log.lock().unwrap().order[&connection.number()]
+    }
+
     #[track_caller]
     pub(crate) fn life(&self, number: u64) -> Life {
         self.log
@@ -87,7 +95,7 @@ impl Recorder {
 
     /// How it ended; waits for that.
     #[track_caller]
-    pub(crate) fn ended(&self, number: u64) -> Ended {
+    pub(crate) fn ended(&self, number: u64) -> End {
         wait_until("the sink hears of the end", || self.life(number).ended.is_some());
         self.life(number).ended.unwrap()
     }
@@ -109,7 +117,8 @@ impl Recorder {
     fn record(&self, connection: &Handle, what: &str, change: impl FnOnce(&mut Life) -> bool) {
         let log = &mut *self.log.lock().unwrap();
         let number = connection.number();
-        let sound = match log.lives.get_mut(&number) {
+        let place = log.order.get(&number).copied().unwrap_or_default();
+        let sound = match log.lives.get_mut(&place) {
             Some(life) if life.ended.is_none() => change(life),
             Some(_) | None => false,
         };
@@ -130,7 +139,9 @@ impl Sink for Recorder {
             ended: None,
         };
         let log = &mut *self.log.lock().unwrap();
-        if log.lives.insert(connection.number(), life).is_some() {
+        let place = log.lives.len() as u64 + 1;
+        log.lives.insert(place, life);
+        if log.order.insert(connection.number(), place).is_some() {
             log.faults.push(format!("connection {}: opened twice", connection.number()));
         }
     }
@@ -149,10 +160,12 @@ impl Sink for Recorder {
         let _ = connection.finish();
     }
 
-    fn handle_closed(&mut self, connection: &Handle, ended: &Ended) {
+    fn handle_closed(&mut self, connection: &Handle, end: &End) {
         self.record(connection, "the end", |life| {
-            life.ended = Some(*ended);
-            ended.totals.messages == life.messages.len() as u64
+            life.ended = Some(end.clone());
+            end.number == connection.number()
+                && end.peer == connection.peer()
+                && end.totals.messages == life.messages.len() as u64
         });
     }
 }

@@ -4,7 +4,7 @@
 use super::judge::Judge;
 use super::model::{Arrived, Model};
 use super::world::{Link, World};
-use crate::sink::Ended;
+use crate::end::End;
 use fastrand::Rng;
 use pulsegate_core::close::CloseReason;
 use pulsegate_core::exchange::{Receiving, Sending, Unsettled, Window};
@@ -355,7 +355,7 @@ impl Heard {
 
 /// A device that can be told is told why, once, as the last of all frames. What it did not take when all is stopped is
 /// given up.
-pub(super) fn check_bye(client: usize, link: &Link, ended: &Ended, stopped: Option<Instant>) {
+pub(super) fn check_bye(client: usize, link: &Link, ended: &End, stopped: Option<Instant>) {
     let mut told = Vec::new();
     let outcome = FrameReader::default().handle_input(&link.history, frame::MESSAGE_BYTES_MAX, |frame| {
         assert!(told.is_empty(), "client {client}: nothing comes after BYE");

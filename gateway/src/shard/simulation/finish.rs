@@ -33,7 +33,7 @@ impl Simulation {
         self.disk.devices.check_quiet(&self.model, self.disk.judge.is_dead(), &self.disk.judge);
         let is_late = self.drain();
         let lost = self.hand_over(is_late);
-        self.model.check_end(&self.shard.counts, &self.devices.sessions);
+        self.model.check_end(&self.shard.counts.total(), &self.devices.sessions);
         self.model.check_stored(&self.disk.judge, &self.disk.devices.sessions, lost);
         self.devices.check_end(&self.judge, Some(&self.model.arrived(&self.devices.sessions)));
         self.disk.devices.check_end(&self.disk.judge, None);
@@ -131,7 +131,7 @@ impl Simulation {
         self.disk.judge.commit(usize::MAX);
         while !self.judge.commit(usize::MAX) && !self.judge.is_dead() {}
         let mut batch = Batch::default();
-        leftover.ends.iter().for_each(|end| batch.push_closed(end.from, end.ended));
+        leftover.ends.iter().for_each(|end| batch.push_closed(end.from, end.end.clone()));
         self.queue.push(0, batch);
         self.serve_sink(usize::MAX);
         if let (Some(origins), false) =

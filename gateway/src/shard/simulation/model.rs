@@ -10,10 +10,10 @@ use super::doors::{
 use super::recorder::{Recorder, Records};
 use super::world::World;
 use crate::counters::Counts;
+use crate::end::End;
 use crate::handle::Handle;
 use crate::mailbox::Command;
 use crate::shard::listener::Delivery;
-use crate::sink::Ended;
 use fastrand::Rng;
 use pulsegate_core::close::CloseReason;
 use pulsegate_core::lifetime::Direction;
@@ -26,7 +26,7 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::Duration;
 use stored::{Rests, Stored};
-use truth::{check_messages, check_reason, silence};
+use truth::{check_messages, check_reason, check_record, silence};
 
 /// What may end a device's connection at any time.
 const ALWAYS_TRUE: [CloseReason; 5] = [
@@ -394,7 +394,7 @@ impl Model {
     pub(super) fn check_end(&self, counts: &Counts, sessions: &BTreeMap<usize, u64>) {
         let records = self.records.lock();
         let world = self.world.borrow();
-        assert_eq!(counts.accepted, self.clients.iter().filter(|state| state.accepted).count() as u64);
+        assert_eq!(counts.accepted(), self.clients.iter().filter(|state| state.accepted).count() as u64);
         assert_eq!(counts.open(), 0);
         for (client, state) in self.clients.iter().enumerate() {
             assert!(world.links[&client].closed, "client {client} is left over");
@@ -412,17 +412,19 @@ impl Model {
                 continue;
             }
             let told = told.unwrap_or_else(|| panic!("the sink hears of client {client}"));
-            let ended = told.ended.unwrap_or_else(|| panic!("the sink hears of the end of client {client}"));
+            let ended =
+                told.ended.as_ref().unwrap_or_else(|| panic!("the sink hears of the end of client {client}"));
+            check_record(client, state, ended, sessions.get(&client).copied());
             if state.device.is_some() {
-                check_bye(client, &world.links[&client], &ended, self.stopped);
+                check_bye(client, &world.links[&client], ended, self.stopped);
                 let session = sessions.get(&client).copied();
                 let has_rested = ended.reason == CloseReason::SinkStalled
                     && self.rests.names(state.host, session, state.opened.after(ended.age));
-                let true_reason = has_rested || self.is_true_for_device(client, state, &ended);
+                let true_reason = has_rested || self.is_true_for_device(client, state, ended);
                 assert!(true_reason, "client {client}, a device, can't have ended with {ended:?}");
             } else {
-                check_messages(client, state, told, &ended);
-                check_reason(client, state, &ended, self);
+                check_messages(client, state, told, ended);
+                check_reason(client, state, ended, self);
             }
         }
     }
@@ -441,7 +443,7 @@ impl Model {
     }
 
     /// What is special to a device; anything else is as with the others.
-    fn is_true_for_device(&self, client: usize, state: &Client, ended: &Ended) -> bool {
+    fn is_true_for_device(&self, client: usize, state: &Client, ended: &End) -> bool {
         let at = state.opened.after(ended.age);
         #[expect(
             clippy::wildcard_enum_match_arm,

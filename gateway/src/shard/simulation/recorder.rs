@@ -1,7 +1,8 @@
 //! The simulated application, and what it was told.
 
+use crate::end::End;
 use crate::handle::Handle;
-use crate::sink::{Ended, Message, Sink};
+use crate::sink::{Message, Sink};
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -13,7 +14,7 @@ pub(super) struct Told {
     pub(super) messages: Vec<Vec<u8>>,
     pub(super) numbers: Vec<u64>,
     pub(super) is_pulse: bool,
-    pub(super) ended: Option<Ended>,
+    pub(super) ended: Option<End>,
 }
 
 pub(super) type Records = Arc<Mutex<BTreeMap<usize, Told>>>;
@@ -52,7 +53,7 @@ impl Sink for Recorder {
         });
     }
 
-    fn handle_closed(&mut self, connection: &Handle, ended: &Ended) {
-        self.with(connection, |told| told.ended = Some(*ended));
+    fn handle_closed(&mut self, connection: &Handle, ended: &End) {
+        self.with(connection, |told| told.ended = Some(ended.clone()));
     }
 }

@@ -61,7 +61,7 @@ fn has_ended(simulation: &Simulation, client: usize) -> bool {
 }
 
 fn ended(simulation: &Simulation, reason: CloseReason) -> u64 {
-    simulation.shard.counts.ended(reason)
+    simulation.shard.counts.total().ended(reason)
 }
 
 #[test]

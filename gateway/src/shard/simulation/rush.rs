@@ -69,7 +69,7 @@ fn those_who_have_ended_make_room_when_descriptors_run_out() {
     jump(&mut simulation, TIMEOUT);
     assert_eq!(count(&simulation, &crowd, |link| link.closed), 0);
     (0..4).for_each(|_| _ = simulation.connect_from(NAMED, 10));
-    let counts = &simulation.shard.counts;
+    let counts = simulation.shard.counts.total();
     assert_eq!((counts.open(), counts.ended(CloseReason::OutOfDescriptors)), (4, 0));
 }
 

@@ -26,7 +26,7 @@ fn is_waiting(simulation: &Simulation, client: usize) -> bool {
 }
 
 fn refused(simulation: &Simulation) -> u64 {
-    simulation.shard.counts.ended(CloseReason::OutOfDescriptors)
+    simulation.shard.counts.total().ended(CloseReason::OutOfDescriptors)
 }
 
 #[test]
@@ -35,7 +35,7 @@ fn who_finds_no_descriptor_is_told_so_and_the_spare_one_is_kept_for_the_next() {
     come(&mut simulation, 1);
     simulation.world.borrow_mut().kernel.bound(1);
     let clients = come(&mut simulation, 4);
-    assert_eq!((simulation.shard.counts.accepted, refused(&simulation)), (5, 3));
+    assert_eq!((simulation.shard.counts.total().accepted(), refused(&simulation)), (5, 3));
     assert_eq!(said_to(&simulation, clients[0]), "");
     for client in &clients[1..] {
         assert_eq!(said_to(&simulation, *client), "bye out of descriptors\n");
@@ -58,7 +58,7 @@ fn where_not_even_the_spare_one_helps_they_wait_and_the_shard_sleeps_meanwhile()
     assert!(is_waiting(&simulation, first) && is_waiting(&simulation, second), "newcomers shorten no wait");
     simulation.advance(RETRY_AFTER / 2);
     assert!(!is_waiting(&simulation, first) && !is_waiting(&simulation, second));
-    assert_eq!((simulation.shard.counts.open(), refused(&simulation)), (2, 0));
+    assert_eq!((simulation.shard.counts.total().open(), refused(&simulation)), (2, 0));
 }
 
 #[test]
@@ -80,7 +80,7 @@ fn where_the_poller_has_no_room_a_newcomer_is_told() {
     simulation.world.borrow_mut().kernel.lack = Some(Errno::ENOSPC);
     let client = come(&mut simulation, 1)[0];
     assert_eq!(said_to(&simulation, client), "bye out of descriptors\n");
-    assert_eq!((simulation.shard.counts.open(), refused(&simulation)), (0, 1));
+    assert_eq!((simulation.shard.counts.total().open(), refused(&simulation)), (0, 1));
 }
 
 #[test]
@@ -90,7 +90,7 @@ fn one_that_has_gone_again_keeps_nobody_waiting() {
     simulation.model.reset(gone);
     simulation.advance(Duration::ZERO);
     assert!(is_waiting(&simulation, gone) && !is_waiting(&simulation, next));
-    assert_eq!(simulation.shard.counts.accepted, 1);
+    assert_eq!(simulation.shard.counts.total().accepted(), 1);
 }
 
 #[test]

@@ -159,7 +159,7 @@ fn is_ended_behind_others(moves: bool) -> bool {
     simulation.serve_disk(usize::from(moves));
     simulation.advance(2 * TICK);
     let has_ended = simulation.world.borrow().links[&client].ended.is_some();
-    assert_eq!(simulation.shard.counts.ended(CloseReason::SinkStalled), u64::from(has_ended));
+    assert_eq!(simulation.shard.counts.total().ended(CloseReason::SinkStalled), u64::from(has_ended));
     has_ended
 }
 

@@ -3,16 +3,18 @@
 
 use super::truth::check_reason;
 use super::{Client, Model, last};
+use crate::end::End;
+use crate::id::ConnectionNumber;
 use crate::shard::simulation::devices::check_farewell;
 use crate::shard::simulation::doors::{SINK_STALL, STORED};
 use crate::shard::simulation::judge::Judge;
 use crate::shard::simulation::world::Link;
-use crate::sink::Ended;
 use pulsegate_core::close::CloseReason;
 use pulsegate_core::connection::Totals;
 use pulsegate_core::frame::{self, Frame, FrameReader};
 use pulsegate_core::time::Instant;
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 /// What may be the doing of a store.
 const OF_STORES: [CloseReason; 2] = [CloseReason::SinkStalled, CloseReason::SinkFailed];
@@ -164,7 +166,7 @@ impl Model {
     }
 
     /// Whether it's the store's doing, and a true reason.
-    fn is_true_of_stored(&self, state: &Client, ended: &Ended, session: Option<u64>) -> bool {
+    fn is_true_of_stored(&self, state: &Client, ended: &End, session: Option<u64>) -> bool {
         let at = state.opened.after(ended.age);
         let stored = &self.stored;
         if ended.reason == CloseReason::SinkStalled {
@@ -178,14 +180,25 @@ impl Model {
 }
 
 /// What is known of an end from outside.
-fn ended(state: &Client, link: &Link, reason: CloseReason, messages: usize) -> Ended {
+fn ended(state: &Client, link: &Link, reason: CloseReason, messages: usize) -> End {
     let age = link.ended.map_or_else(Default::default, |ended| ended.since(state.opened));
     let totals = Totals {
         bytes_in: link.heard as u64,
         bytes_out: link.history.len() as u64,
         messages: messages as u64,
     };
-    Ended { reason, age, totals }
+    End {
+        number: ConnectionNumber::from_bits(0),
+        listener: "".into(),
+        peer: ([0, 0, 0, 0], 0).into(),
+        session: None,
+        reason,
+        timer: None,
+        age,
+        silent_for: Duration::ZERO,
+        totals,
+        unsent: 0,
+    }
 }
 
 /// What a device was told at its end, as the last of all frames.

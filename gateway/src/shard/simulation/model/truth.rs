@@ -1,18 +1,19 @@
 //! Whether what the gateway says of a client's messages and of its end is true.
 
 use super::{Client, Model};
+use crate::end::End;
 use crate::shard::simulation::doors::{
     DEADLINE, DEMANDING, FIRST_MESSAGE, MAX_AGE, SHORT, TIMEOUT, WRITE_STALL,
 };
 use crate::shard::simulation::recorder::Told;
-use crate::sink::Ended;
 use pulsegate_core::close::CloseReason;
 use pulsegate_core::connection::Totals;
 use pulsegate_core::time::Instant;
+use pulsegate_core::timer::Timer;
 use std::time::Duration;
 
 /// What the sink got is what the client sent, in order, without a gap; all of it if the client closed.
-pub(super) fn check_messages(client: usize, state: &Client, told: &Told, ended: &Ended) {
+pub(super) fn check_messages(client: usize, state: &Client, told: &Told, ended: &End) {
     let sent: Vec<&[u8]> = state.lines.iter().map(|(_, line)| line.as_slice()).collect();
     let got: Vec<&[u8]> = told.messages.iter().map(Vec::as_slice).collect();
     assert!(sent.starts_with(&got), "client {client} sent something else");
@@ -27,8 +28,23 @@ pub(super) fn check_messages(client: usize, state: &Client, told: &Told, ended: 
     }
 }
 
+/// What its record says agrees with itself, and with the session that the client was welcomed to, if it was.
+pub(super) fn check_record(client: usize, state: &Client, end: &End, welcomed: Option<u64>) {
+    let is_its = |timer: Timer| timer.reason() == Some(end.reason);
+    let has_timer = matches!(end.reason, CloseReason::HeartbeatTimeout | CloseReason::MaxAge);
+    assert!(end.timer.map_or(!has_timer, is_its), "client {client}: {end:?}");
+    assert!(end.silent_for <= end.age, "client {client}: {end:?}");
+    let is_heartbeat = end.timer == Some(Timer::Heartbeat);
+    assert!(!is_heartbeat || end.silent_for >= TIMEOUT, "client {client}: {end:?}");
+    let is_raw = state.device.is_none();
+    assert!(
+        if is_raw { end.session.is_none() } else { welcomed.is_none() || end.session == welcomed },
+        "{end:?}"
+    );
+}
+
 /// The reason is true, and no deadline was early.
-pub(super) fn check_reason(client: usize, state: &Client, ended: &Ended, model: &Model) {
+pub(super) fn check_reason(client: usize, state: &Client, ended: &End, model: &Model) {
     let at = state.opened.after(ended.age);
     let stalls = |from: Instant, until: Instant| {
         let within = |(began, span): &&(Instant, Duration)| *began >= from && began.after(*span) <= until;
