@@ -35,6 +35,13 @@ pub trait Committer: Debug + Send + Sync {
     /// A client has not accepted a message to it: for those who count such things.
     fn note_unaccepted(&self) {}
 
+    /// How often it has committed something so far. It only grows, and asking is cheap. Who waits for an answer behind
+    /// requests that bring none, or for room, is not ended as long as this grows. With 0 for good, only replies and
+    /// room count.
+    fn commits(&self) -> u64 {
+        0
+    }
+
     /// What it holds, as of its last commit.
     fn figures(&self) -> Figures {
         Figures::default()

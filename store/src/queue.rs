@@ -29,6 +29,8 @@ pub(crate) struct Queue {
     filled: Condvar,
     /// Messages that their clients have not accepted, since somebody looked.
     unaccepted: AtomicU64,
+    /// How often the committer was done with something.
+    commits: AtomicU64,
 }
 
 #[derive(Debug, Default)]
@@ -46,7 +48,13 @@ struct Inbox {
 
 impl Queue {
     pub(crate) fn new(bytes_max: usize) -> Self {
-        Self { bytes_max, inbox: Mutex::default(), filled: Condvar::new(), unaccepted: AtomicU64::new(0) }
+        Self {
+            bytes_max,
+            inbox: Mutex::default(),
+            filled: Condvar::new(),
+            unaccepted: AtomicU64::new(0),
+            commits: AtomicU64::new(0),
+        }
     }
 
     /// Takes as many of the requests as there is room for, from the front.
@@ -135,8 +143,14 @@ impl Queue {
         turn
     }
 
+    /// How often the committer was done with something.
+    pub(crate) fn commits(&self) -> u64 {
+        self.commits.load(Relaxed)
+    }
+
     /// The committer is done with so many bytes. Whether somebody has to be told that there is room again.
     pub(crate) fn release(&self, bytes: usize) -> bool {
+        self.commits.fetch_add(u64::from(bytes > 0), Relaxed);
         let mut inbox = self.inbox.lock();
         inbox.bytes -= bytes;
         inbox.unkept_taken = 0;
@@ -176,6 +190,18 @@ mod tests {
         assert!(!queue.release(2 * REQUEST_BYTES));
         assert!(queue.release(3 * REQUEST_BYTES));
         assert_eq!((queue.push_all(&mut requests), queue.release(0)), (Ok(()), false));
+    }
+
+    #[test]
+    fn a_commit_counts_once_its_requests_are_done_with() {
+        let queue = Queue::new(1 << 20);
+        queue.push_all(&mut vec![confirm(1), confirm(2)]).unwrap();
+        let turn = queue.wait(true, false);
+        assert_eq!(queue.commits(), 0, "taken is not committed");
+        queue.release(turn.bytes);
+        assert_eq!(queue.commits(), 1);
+        queue.release(0);
+        assert_eq!(queue.commits(), 1, "nothing was asked for");
     }
 
     #[test]

@@ -255,6 +255,12 @@ impl Store {
         Err(self.queue.unkept())
     }
 
+    /// How often it has committed something since it was opened.
+    #[must_use]
+    pub fn commits(&self) -> u64 {
+        self.queue.commits()
+    }
+
     /// What it holds.
     #[must_use]
     pub fn figures(&self) -> Figures {
@@ -273,6 +279,10 @@ impl pulsegate_sessions::Committer for Store {
 
     fn note_unaccepted(&self) {
         Self::note_unaccepted(self);
+    }
+
+    fn commits(&self) -> u64 {
+        Self::commits(self)
     }
 
     fn figures(&self) -> Figures {

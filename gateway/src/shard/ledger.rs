@@ -51,9 +51,11 @@ pub(crate) struct Ledger {
     doubted: bool,
     /// How often the store has taken or answered something.
     moves: u64,
+    /// How often it had committed something when that was last looked at.
+    commits: u64,
     standstill: Standstill,
-    /// When the store has last answered.
-    pub(crate) answered: OwnInstant,
+    /// When the store was last seen to move, for those who wait for an answer.
+    moved: OwnInstant,
     /// The store is in memory, and waits for a sink that takes nothing.
     pub(crate) stuck: Option<Stuck>,
     /// Ends that the sink is to hear of after messages that the store has yet to forward.
@@ -79,8 +81,9 @@ impl Ledger {
             closed: false,
             doubted: false,
             moves: 0,
+            commits: 0,
             standstill: Standstill::default(),
-            answered: OwnInstant::ORIGIN,
+            moved: OwnInstant::ORIGIN,
             stuck: None,
             held: Held::default(),
             paused: Vec::new(),
@@ -128,7 +131,9 @@ impl Ledger {
     /// Since when it takes nothing although much waits for it.
     pub(crate) fn rests_since(&mut self, own: OwnInstant) -> Option<OwnInstant> {
         let is_full = self.bytes >= self.backlog_bytes_max || !self.paused.is_empty();
-        self.standstill.observe(is_full, self.moves, own)
+        // What it commits may make too little room for a word of it to its shards.
+        let moves = self.moves + self.committer.commits();
+        self.standstill.observe(is_full, moves, own)
     }
 
     /// Why it has no room for newcomers, whose wishes may overrun it, if it has none.
@@ -144,10 +149,20 @@ impl Ledger {
         (has_stalled || self.bytes >= 2 * self.backlog_bytes_max).then_some(CloseReason::SinkStalled)
     }
 
+    /// When the store has last moved, for those who wait for an answer. That it commits what brings no answer is found
+    /// out only here: so who begins to wait has to ask, too.
+    pub(crate) fn last_moved(&mut self, own: OwnInstant) -> OwnInstant {
+        let commits = self.committer.commits();
+        if std::mem::replace(&mut self.commits, commits) != commits {
+            self.moved = own;
+        }
+        self.moved
+    }
+
     /// The store has answered something.
     pub(crate) const fn handle_answer(&mut self, own: OwnInstant) {
         self.moves += 1;
-        self.answered = own;
+        self.moved = own;
     }
 
     /// Whether its thread has died.

@@ -139,7 +139,7 @@ impl Outlets {
         Some(match *outlet {
             Outlet::Discard | Outlet::Echo(_) => return None,
             Outlet::Lane(lane) => self.lanes[lane].rests_since(own).unwrap_or(own),
-            Outlet::Ledger { ledger, .. } if awaits_answer => self.ledgers[ledger].answered,
+            Outlet::Ledger { ledger, .. } if awaits_answer => self.ledgers[ledger].last_moved(own),
             Outlet::Ledger { ledger, .. } => self.ledgers[ledger].rests_since(own).unwrap_or(own),
         })
     }

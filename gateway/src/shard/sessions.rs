@@ -156,6 +156,8 @@ impl<I: Io> Served<'_, I> {
         match self.io.token() {
             Ok(token) => {
                 attach.token = token;
+                // What was committed before it asks must not count as a move later.
+                self.outlets.ledgers[ledger].last_moved(now.own());
                 self.outlets.request(ledger, Request::Attach(attach));
             }
             Err(error) => {

@@ -50,6 +50,8 @@ pub(super) struct Story {
 #[derive(Debug)]
 struct Books {
     requests: VecDeque<Request>,
+    /// How often something was committed.
+    commits: u64,
     awaited: bool,
     stopped: bool,
     dead: bool,
@@ -91,6 +93,10 @@ impl Committer for Judge {
 
     fn tick(&self, _: Moment) {}
 
+    fn commits(&self) -> u64 {
+        self.books.lock().commits
+    }
+
     fn limits(&self) -> Limits {
         Limits { durability: self.durability, ..LIMITS }
     }
@@ -110,6 +116,7 @@ impl Judge {
     pub(super) fn new(post: Post, origins: Option<Arc<Origins>>, durability: Durability) -> Self {
         let books = Books {
             requests: VecDeque::new(),
+            commits: 0,
             awaited: false,
             stopped: false,
             dead: false,
@@ -127,6 +134,7 @@ impl Judge {
             return false;
         }
         let count = requests.min(books.requests.len());
+        books.commits += u64::from(count > 0);
         let batch: Vec<Request> = books.requests.drain(..count).collect();
         let mut batch: Vec<Request> = batch.into_iter().filter_map(|request| books.append(request)).collect();
         batch.iter_mut().for_each(|request| books.look_at(request));

@@ -54,8 +54,8 @@ impl Simulation {
     /// The store on disk commits.
     pub(super) fn serve_disk(&mut self, requests: usize) {
         let works = self.disk.judge.works();
-        self.disk.judge.commit(requests);
-        if works {
+        let is_idle = self.disk.judge.commit(requests);
+        if works && (requests > 0 || is_idle) {
             let now = self.now();
             self.model.stored.moved.push(now);
         }
@@ -145,12 +145,12 @@ impl Simulation {
     }
 }
 
-/// Whether a client is ended that waits for its session while the store is busy with another one, which it may commit one
-/// message of just in time.
-fn is_ended_behind_others(moves: bool) -> bool {
+/// Whether a client is ended that waits for its session while the store is busy with so many messages of another one,
+/// of which it may commit one just in time.
+fn is_ended_behind_others(messages: usize, moves: bool) -> bool {
     let mut simulation = Simulation::new(0);
     let loud = simulation.connect_from(STORED, 1);
-    simulation.model.say(loud, &b"loud\n".repeat(150));
+    simulation.model.say(loud, &b"loud\n".repeat(messages));
     simulation.advance(Duration::ZERO);
     let client = simulation.clients;
     simulation.call_stored(0);
@@ -165,6 +165,47 @@ fn is_ended_behind_others(moves: bool) -> bool {
 
 #[test]
 fn who_waits_for_a_session_behind_others_is_ended_only_if_the_store_takes_nothing() {
-    assert!(is_ended_behind_others(false));
-    assert!(!is_ended_behind_others(true));
+    assert!(is_ended_behind_others(150, false));
+    assert!(!is_ended_behind_others(150, true));
+}
+
+#[test]
+fn who_waits_for_a_session_behind_what_the_store_has_taken_is_ended_only_if_it_commits_nothing() {
+    assert!(is_ended_behind_others(10, false));
+    assert!(!is_ended_behind_others(10, true));
+}
+
+#[test]
+fn what_the_store_commits_before_somebody_comes_delays_no_end() {
+    let mut simulation = Simulation::new(0);
+    let loud = simulation.connect_from(STORED, 1);
+    simulation.model.say(loud, &b"loud\n".repeat(10));
+    simulation.advance(Duration::ZERO);
+    simulation.serve_disk(1);
+    let client = simulation.clients;
+    simulation.call_stored(0);
+    simulation.advance(SINK_STALL + TICK);
+    assert!(simulation.world.borrow().links[&client].ended.is_some());
+}
+
+/// Whether a client is ended that is not read for want of room, while the store may commit one message just in time,
+/// which the shard, that has nothing else to do, is not told of.
+fn is_ended_for_want_of_room(moves: bool) -> bool {
+    let mut simulation = Simulation::new(0);
+    let loud = simulation.connect_from(STORED, 1);
+    for _ in 0..3 {
+        simulation.model.say(loud, &b"loud\n".repeat(150));
+        simulation.advance(Duration::ZERO);
+    }
+    simulation.advance(SINK_STALL - TICK);
+    let _ = simulation.disk.judge.commit(usize::from(moves));
+    simulation.world.borrow_mut().now = simulation.now().after(2 * TICK);
+    simulation.turn();
+    simulation.shard.counts.total().ended(CloseReason::SinkStalled) > 0
+}
+
+#[test]
+fn who_is_not_read_for_want_of_room_is_ended_only_if_the_store_commits_nothing() {
+    assert!(is_ended_for_want_of_room(false));
+    assert!(!is_ended_for_want_of_room(true));
 }
