@@ -87,6 +87,12 @@ pub struct Config {
     pub store: StoreConfig,
 }
 
+/// All shards together let one in so many bytes of a committer's queue wait in front of it. Above that reading rests, of
+/// pulse connections too: their windows bound each of them, but not the sum of very many.
+pub(crate) const BACKLOG_PART: usize = 4;
+/// A shard's part of that, in bytes: the least, so that a turn of many is not broken off, and the most.
+pub(crate) const BACKLOG_BYTES: std::ops::RangeInclusive<usize> = 256 * 1024..=4 * 1024 * 1024;
+
 /// How long input gathers where nobody waits for an answer and nothing is said about it.
 const GATHER: Duration = Duration::from_millis(1);
 
@@ -209,4 +215,9 @@ impl Default for ListenerConfig {
             keepalive: Duration::from_secs(120),
         }
     }
+}
+
+/// How many shards there are unless it is set; more only where the limit of descriptors counts for each.
+pub(crate) fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
 }

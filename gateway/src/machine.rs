@@ -1,8 +1,8 @@
 //! What this machine allows: the limit of descriptors, and the settings that are too small for the work.
 //! Says the command that mends each.
 
-use crate::config::Config;
 use crate::config::check::SHARDS_MAX;
+use crate::config::{self, Config};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 /// Descriptors that are not connections: the standard streams, the log, sinks, what an embedding program opens.
@@ -28,7 +28,7 @@ pub(crate) struct Allowance {
 /// `has_own_tables`: the limit counts for each shard.
 pub(crate) fn allowance(config: &Config, has_own_tables: bool) -> Allowance {
     let machine = Machine {
-        cores: std::thread::available_parallelism().map_or(1, usize::from),
+        cores: config::cores(),
         descriptors: raise_descriptor_limit(),
         has_own_tables,
         backlog: number_in("/proc/sys/net/core/somaxconn").unwrap_or(BACKLOG_WANTED),

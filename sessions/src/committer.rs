@@ -72,7 +72,7 @@ pub struct Limits {
     /// The longest payload of a message, in either direction, in bytes. A client's longer one is refused.
     pub message_bytes_max: usize,
     /// The most that waits for it, in bytes, what it is working on included. The gateway lets a quarter of that wait in
-    /// front of it, before it rests from reading.
+    /// front of it, at least 256 KiB and at most 4 MiB for each shard, before it rests from reading.
     pub queue_bytes_max: usize,
 }
 

@@ -109,12 +109,12 @@ fn a_store_takes_what_its_listeners_send() {
 
 #[test]
 fn what_is_kept_has_room_for_others_beside_one_address_and_what_waits() {
-    let store = |keys: &str| format!("[store]\n{keys}\n{LISTENER}sink = \"store\"\n");
+    let store = |keys: &str| format!("shards = 1\n[store]\n{keys}\n{LISTENER}sink = \"store\"\n");
     let refused = |keys: &str, numbers: &str, help: &str| {
         let problem = format!(
             "retention_bytes: {numbers} can wait for the store are stored as well, which leaves others next to nothing"
         );
-        check(&store(keys), 2, 19, &problem, help);
+        check(&store(keys), 3, 19, &problem, help);
     };
     refused(
         "retention_bytes = \"24MiB\"",

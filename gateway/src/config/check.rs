@@ -4,7 +4,7 @@
 mod name;
 mod store;
 
-use super::{Config, ListenerConfig, STORE};
+use super::{Config, ListenerConfig, STORE, cores};
 use crate::text::duration;
 use pulsegate_core::frame::MESSAGE_BYTES_MAX;
 use pulsegate_core::policy::{self, Framing, Heartbeat, PolicyError, Protocol};
@@ -158,7 +158,7 @@ impl Config {
             }
         }
         if self.has_store() {
-            check_room_for_others(&self.store)?;
+            check_room_for_others(&self.store, self.shards.map_or_else(cores, usize::from))?;
         }
         // The ranges above lie within what a store takes; it has the last word all the same.
         let refused = |error: pulsegate_store::ConfigError| {

@@ -1,5 +1,6 @@
 //! A shard's side of a store: what this turn has gathered for it, and who waits until the store has room.
 
+use crate::config::{BACKLOG_BYTES, BACKLOG_PART};
 use crate::id::ConnectionId;
 use crate::origins::Origins;
 use crate::shard::held::Held;
@@ -12,11 +13,6 @@ use pulsegate_store::{Attach, Committer, Limits, Request, SubmitError};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// All shards together let one in so many bytes of a committer's queue wait in front of it. Above that reading rests, of
-/// pulse connections too: their windows bound each of them, but not the sum of very many.
-const BACKLOG_PART: usize = 4;
-/// A shard's part of that, in bytes: the least, so that a turn of many is not broken off, and the most.
-const BACKLOG_BYTES: std::ops::RangeInclusive<usize> = 256 * 1024..=4 * 1024 * 1024;
 /// What a request counts beside what it carries.
 const REQUEST_BYTES: usize = 128;
 

@@ -5,11 +5,13 @@ use super::{
     RETENTION_AGE_MAX, RETENTION_BYTES, SESSIONS_MAX, STORE_TIME_MIN, WAL_BYTES, fault, numbered, sized,
     within,
 };
+use crate::config::{BACKLOG_BYTES, BACKLOG_PART};
 use pulsegate_store::StoreConfig;
 
-/// In front of the store's queue waits as much as one in so many parts of it, or so many bytes if that is more.
-const WAITS_BESIDE: u64 = 4;
-const WAITS_BESIDE_MIN: u64 = 256 * 1024;
+/// In front of the store's queue waits as much as one in so many parts of it, or so many bytes for each shard if that is
+/// more.
+const WAITS_BESIDE: u64 = BACKLOG_PART as u64;
+const WAITS_BESIDE_MIN: u64 = *BACKLOG_BYTES.start() as u64;
 /// So large a part of what is kept is left to others at least, whatever one address sends.
 const OTHERS_PARTS: u64 = 8;
 
@@ -59,11 +61,12 @@ fn check_shares(store: &StoreConfig) -> Result<(), ConfigFault> {
 }
 
 /// One address must not push out what others have sent: beside its share, what waits when that is used up is stored as well.
-pub(super) fn check_room_for_others(store: &StoreConfig) -> Result<(), ConfigFault> {
+pub(super) fn check_room_for_others(store: &StoreConfig, shards: usize) -> Result<(), ConfigFault> {
     // Who gives nearly all to one address on purpose wants no share.
     let Some(share) = store.retention_bytes_of_source() else { return Ok(()) };
     let queue = store.queue_bytes_max as u64;
-    let (kept, waits) = (store.retention_bytes, queue + (queue / WAITS_BESIDE).max(WAITS_BESIDE_MIN));
+    let beside_min = WAITS_BESIDE_MIN * shards.max(1) as u64;
+    let (kept, waits) = (store.retention_bytes, queue + (queue / WAITS_BESIDE).max(beside_min));
     let for_others = kept / OTHERS_PARTS;
     if share + waits + for_others <= kept {
         return Ok(());
@@ -77,12 +80,11 @@ pub(super) fn check_room_for_others(store: &StoreConfig) -> Result<(), ConfigFau
     );
     // The share is a part of what is kept, unless it is set.
     let needed = match store.retention_bytes_per_source {
-        Some(share) => (share + waits) / (OTHERS_PARTS - 1) * OTHERS_PARTS,
-        None => waits / 5 * 8,
+        Some(share) => (share + waits).div_ceil(OTHERS_PARTS - 1) * OTHERS_PARTS,
+        None => waits.div_ceil(5) * 8,
     };
     let waits_max = kept.saturating_sub(share + for_others);
-    let queue_max =
-        (waits_max / (WAITS_BESIDE + 1) * WAITS_BESIDE).min(waits_max.saturating_sub(WAITS_BESIDE_MIN));
+    let queue_max = (waits_max / (WAITS_BESIDE + 1) * WAITS_BESIDE).min(waits_max.saturating_sub(beside_min));
     let mend = if queue_max >= *QUEUE_BYTES.bounds.start() {
         format!("raise it to {}, or lower queue_bytes_max to {}KiB", said(needed), queue_max >> 10)
     } else {
@@ -96,5 +98,55 @@ fn said(bytes: u64) -> String {
     match bytes {
         0..=0xf_ffff => format!("{}KiB", bytes.div_ceil(1 << 10)),
         0x10_0000.. => format!("{}MiB", bytes.div_ceil(1 << 20)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The bytes that a mend names after these words.
+    fn proposed(mend: &str, after: &str) -> Option<u64> {
+        let (_, rest) = mend.split_once(after)?;
+        let digits = rest.find(|letter: char| !letter.is_ascii_digit())?;
+        let number = rest[..digits].parse::<u64>().expect("a number");
+        Some(number << if rest[digits..].starts_with("KiB") { 10 } else { 20 })
+    }
+
+    #[test]
+    fn each_shard_lets_its_least_wait_in_front_of_the_queue() {
+        let store = StoreConfig { retention_bytes: 32 << 20, ..StoreConfig::default() };
+        assert_eq!(check_room_for_others(&store, 16), Ok(()));
+        let refused = check_room_for_others(&store, 64).expect_err("32 MiB wait");
+        assert!(refused.problem.contains("the 32MiB that can wait"), "{refused}");
+    }
+
+    #[test]
+    fn what_a_refusal_proposes_is_accepted() {
+        let mut refusals = 0;
+        for shards in [1, 7, 64, 1024] {
+            for queue_bytes_max in [64 << 10, (1 << 20) + 1, (16 << 20) + 3, (1 << 30) - 1] {
+                for share in [None, Some((1 << 20) - 5), Some(16 << 20)] {
+                    for retention_bytes in [1 << 20, (24 << 20) + 7, 1 << 30] {
+                        let store = StoreConfig {
+                            retention_bytes,
+                            queue_bytes_max,
+                            retention_bytes_per_source: share,
+                            ..StoreConfig::default()
+                        };
+                        let Err(refused) = check_room_for_others(&store, shards) else { continue };
+                        refusals += 1;
+                        let raised = proposed(&refused.mend, "raise it to ").expect("a size to raise it to");
+                        let raised = StoreConfig { retention_bytes: raised, ..store.clone() };
+                        assert_eq!(check_room_for_others(&raised, shards), Ok(()), "{refused}");
+                        let Some(lowered) = proposed(&refused.mend, "queue_bytes_max to ") else { continue };
+                        let queue_bytes_max = usize::try_from(lowered).expect("it fits");
+                        let lowered = StoreConfig { queue_bytes_max, ..store };
+                        assert_eq!(check_room_for_others(&lowered, shards), Ok(()), "{refused}");
+                    }
+                }
+            }
+        }
+        assert!(refusals > 50, "{refusals}");
     }
 }
