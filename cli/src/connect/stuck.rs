@@ -1,5 +1,5 @@
-//! A watch over the end of `connect`: where standard output takes nothing, a signal can't be told there any more, and it
-//! ends the program all the same. Must not know: what the client does until then.
+//! A watch over the end of `connect`: where standard output takes nothing, or a disk is slow, the end after a signal may take for
+//! ever, and it ends the program all the same. Must not know: what the client does until then.
 
 use super::play::EXIT_INTERRUPTED;
 use std::io::Write;
@@ -38,11 +38,15 @@ pub(super) fn watch(signals: &[SignalKind]) -> std::io::Result<()> {
     std::thread::Builder::new().name("watch".to_owned()).spawn(wait).map(drop)
 }
 
-/// Says why it ends. Standard error may be the same pipe: then nobody reads this either, and it isn't waited for.
+/// Says that it ends; what holds the client up is not known here. Standard error may be the same pipe: then nobody reads this either, and it isn't waited for.
 fn say() {
     let (said, is_said) = mpsc::channel();
     let write = move || {
-        let _ = writeln!(std::io::stderr(), "pulsegate: interrupted while standard output takes nothing");
+        let _ = writeln!(
+            std::io::stderr(),
+            "pulsegate: interrupted, but still there {} s later: perhaps standard output takes nothing",
+            PATIENCE.as_secs()
+        );
         let _ = said.send(());
     };
     if std::thread::Builder::new().spawn(write).is_ok() {
