@@ -1,6 +1,7 @@
 //! `reap --once`: clients connect, send once as soon as they are connected, and fall silent: what a server does between
 //! accepting a client and reading it shows in how late it ends it.
 
+use super::opener::wait_for_ends;
 use super::{Load, Opener, Turn};
 use crate::crowd::{Crowd, Happening, What};
 use crate::stage::Nanos;
@@ -31,12 +32,7 @@ impl Load for Once {
         if opening != Turn::Done {
             return opening;
         }
-        let patience_ends = self.last_sent_at + self.timeout + self.grace;
-        if crowd.open_count() > 0 && now < patience_ends {
-            return Turn::Until(patience_ends);
-        }
-        crowd.tally.never = crowd.open_count() as u64;
-        Turn::Done
+        wait_for_ends(crowd, now, self.last_sent_at + self.timeout + self.grace)
     }
 
     fn handle(&mut self, crowd: &mut Crowd, happening: Happening) {

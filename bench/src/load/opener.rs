@@ -58,3 +58,12 @@ impl Opener {
         self.ramp.is_over()
     }
 }
+
+/// Waits until the server has ended everybody. Those whom it hasn't ended by `until` count as never ended.
+pub(super) fn wait_for_ends(crowd: &mut Crowd, now: Nanos, until: Nanos) -> Turn {
+    if crowd.open_count() > 0 && now < until {
+        return Turn::Until(until);
+    }
+    crowd.tally.never = crowd.open_count() as u64;
+    Turn::Done
+}

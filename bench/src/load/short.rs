@@ -1,5 +1,6 @@
 //! `short`: clients connect, and go on sending until the server ends them at its fixed deadline.
 
+use super::opener::wait_for_ends;
 use super::{Load, Opener, Turn};
 use crate::crowd::{Crowd, Happening, What};
 use crate::stage::Nanos;
@@ -32,12 +33,7 @@ impl Load for Short {
         if opening != Turn::Done {
             return opening;
         }
-        let patience_ends = self.last_opened_at + self.deadline + self.grace;
-        if crowd.open_count() > 0 && now < patience_ends {
-            return Turn::Until(patience_ends);
-        }
-        crowd.tally.never = crowd.open_count() as u64;
-        Turn::Done
+        wait_for_ends(crowd, now, self.last_opened_at + self.deadline + self.grace)
     }
 
     fn handle(&mut self, crowd: &mut Crowd, happening: Happening) {
