@@ -205,6 +205,7 @@ impl Ledger {
     }
 }
 
+/// What a request takes while it waits here, where nothing of its reply is held yet: the committer's queue counts that too.
 fn bytes(request: &Request) -> usize {
     let payload = match request {
         Request::Message { payload, .. }
