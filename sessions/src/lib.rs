@@ -31,12 +31,13 @@
 //! outlives it forgets that, and begins with no session attached.
 //!
 //! Modules, each using only those after it: `committer`, `unjudged`, `memory`, `packed`, `sessions`, `shares`, `resting`, `session`, `token`,
-//! `effect`, `weight`, `request`, `reply`, `attach`, `refusal`, `rules`, `figures`, `seat`, `number_hasher`.
+//! `effect`, `forwarded`, `weight`, `request`, `reply`, `attach`, `refusal`, `rules`, `figures`, `seat`, `number_hasher`.
 
 mod attach;
 mod committer;
 mod effect;
 mod figures;
+mod forwarded;
 mod memory;
 mod number_hasher;
 mod packed;
@@ -57,6 +58,7 @@ pub use attach::{Attach, Attached, Outcome, Resume, Token};
 pub use committer::{Committer, Limits, SubmitError};
 pub use effect::{Effect, Holding, Loss, Need, Part};
 pub use figures::Figures;
+pub use forwarded::{Forwarded, NotForwarded};
 pub use memory::{Committed, Memory};
 pub use pulsegate_core::connection::Attachment;
 pub use refusal::{AttachRefusal, EndReason, PushRefusal, Refusal, RefusalCode};

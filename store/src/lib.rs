@@ -19,14 +19,13 @@
 //! files only, or lost.
 //!
 //! Modules, each using only those after it: `store`, `committer`, `working`, `queue`, `batch`, `rows`,
-//! `tickets`, `reader`, `database`, `migration`, `schema`, `lock`, `room`, `last_write`, `files`, `warnings`, `forwarded`, `config`.
+//! `tickets`, `reader`, `database`, `migration`, `schema`, `lock`, `room`, `last_write`, `files`, `warnings`, `config`.
 
 mod batch;
 mod committer;
 mod config;
 mod database;
 mod files;
-mod forwarded;
 mod last_write;
 mod lock;
 mod migration;
@@ -41,13 +40,12 @@ mod warnings;
 mod working;
 
 pub use config::{ConfigError, Quota, StoreConfig};
-pub use forwarded::{Forwarded, NotForwarded};
 pub use pulsegate_core::frame::Durability;
 pub use pulsegate_core::policy::SecondConnection;
 pub use pulsegate_sessions::{
-    Attach, AttachRefusal, Attached, Attachment, Committer, EndReason, Figures, LOAD_BYTES_MAX, Limits,
-    Moment, Outcome, Outgoing, PushRefusal, Recipient, Refusal, RefusalCode, Reply, Request, Resume, Seat,
-    Source, SubmitError, Ticket, Token,
+    Attach, AttachRefusal, Attached, Attachment, Committer, EndReason, Figures, Forwarded, LOAD_BYTES_MAX,
+    Limits, Moment, NotForwarded, Outcome, Outgoing, PushRefusal, Recipient, Refusal, RefusalCode, Reply,
+    Request, Resume, Seat, Source, SubmitError, Ticket, Token,
 };
 pub use reader::{ReadError, Reader, StoredMessage};
 pub use schema::{SCHEMA, SCHEMA_VERSION};

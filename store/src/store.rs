@@ -4,7 +4,6 @@ use crate::committer::{self, Committer, Deliver, Phase, Place};
 use crate::config::{ConfigError, StoreConfig};
 use crate::database::{self, Database, DatabaseError};
 use crate::files::{self, Files};
-use crate::forwarded::{Forwarded, NotForwarded};
 use crate::lock::{Lock, LockError};
 use crate::queue::Queue;
 use crate::room::Room;
@@ -13,8 +12,9 @@ use crate::warnings::Warnings;
 use crate::working::Working;
 use parking_lot::{Condvar, Mutex};
 use pulsegate_core::frame::Durability;
-use pulsegate_sessions::Figures;
-use pulsegate_sessions::{Limits, Memory, Moment, Reply, Request, SubmitError, Unjudged};
+use pulsegate_sessions::{
+    Figures, Forwarded, Limits, Memory, Moment, NotForwarded, Reply, Request, SubmitError, Unjudged,
+};
 use std::hash::{BuildHasher, RandomState};
 use std::io::ErrorKind;
 use std::panic::{AssertUnwindSafe, catch_unwind};
