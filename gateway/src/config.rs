@@ -6,7 +6,8 @@ pub mod defaults;
 mod places;
 
 pub use places::KeptPlaces;
-pub use pulsegate_store::{Durability, Quota, StoreConfig};
+pub use pulsegate_core::frame::Durability;
+pub use pulsegate_store::{Quota, StoreConfig};
 
 use pulsegate_core::frame::MESSAGE_BYTES_MAX;
 use pulsegate_core::policy::{Policy, Protocol};

@@ -64,10 +64,11 @@ pub use pulsegate_core::policy::{
     Framing, Heartbeat, LifetimePolicy, MinimumRate, Policy, Protocol, PulsePolicy, SecondConnection,
 };
 pub use pulsegate_core::timer::Timer;
-pub use pulsegate_store::{
+pub use pulsegate_sessions::{
     Attach, AttachRefusal, Attached, Attachment, Committer, EndReason, Figures, Limits, Moment, Outcome,
     Outgoing, PushRefusal, Recipient, Refusal, RefusalCode, Reply, Request, Resume, Seat, Source,
-    StoreConfig, SubmitError, Ticket, Token,
+    SubmitError, Ticket, Token,
 };
+pub use pulsegate_store::StoreConfig;
 pub use sink::{Message, Sender, Sink, SinkError};
 pub use stores::{PushOutcome, Replies};

@@ -5,7 +5,7 @@ use crate::listening::Place;
 use parking_lot::{Condvar, Mutex};
 use pulsegate_core::lifetime::Direction;
 use pulsegate_core::time::Instant;
-use pulsegate_store::Reply;
+use pulsegate_sessions::Reply;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed, Ordering::SeqCst};
@@ -187,7 +187,7 @@ impl std::fmt::Debug for Mailbox {
 mod tests {
     use super::*;
     use crate::id::ConnectionNumber;
-    use pulsegate_store::Attachment;
+    use pulsegate_sessions::Attachment;
     use std::sync::Arc;
     use std::sync::atomic::AtomicUsize;
 

@@ -7,7 +7,7 @@ use crate::sink::queue::{Batch, From, SinkQueue};
 use crate::sink::{Message, Sender};
 use parking_lot::Mutex;
 use pulsegate_core::connection::Attachment;
-use pulsegate_store::{Forwarded, NotForwarded};
+use pulsegate_sessions::{Forwarded, NotForwarded};
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;

@@ -9,7 +9,7 @@ use crate::shard::listener::Delivery;
 use crate::sink::queue::SinkQueue;
 use crate::stores::{Destination, Opened, Replies};
 use pulsegate_core::policy::{Framing, Protocol};
-use pulsegate_store::Committer;
+use pulsegate_sessions::Committer;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 

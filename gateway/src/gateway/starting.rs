@@ -23,7 +23,7 @@ use crate::waker::Waker;
 use crate::{machine, tables};
 use mio::Poll;
 use pulsegate_core::policy::Protocol;
-use pulsegate_store::Committer;
+use pulsegate_sessions::Committer;
 use std::collections::HashSet;
 use std::io;
 use std::net::SocketAddr;

@@ -9,7 +9,7 @@ use crate::shard::standstill::Standstill;
 use pulsegate_core::close::CloseReason;
 use pulsegate_core::frame::Durability;
 use pulsegate_core::time::OwnInstant;
-use pulsegate_store::{Attach, Committer, Limits, Request, SubmitError};
+use pulsegate_sessions::{Attach, Committer, Limits, Request, SubmitError};
 use std::sync::Arc;
 use std::time::Duration;
 

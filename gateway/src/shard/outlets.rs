@@ -11,7 +11,7 @@ use crate::stores::Opened;
 use pulsegate_core::close::CloseReason;
 use pulsegate_core::connection::Attachment;
 use pulsegate_core::time::OwnInstant;
-use pulsegate_store::Request;
+use pulsegate_sessions::Request;
 use std::sync::Arc;
 use std::time::Duration;
 

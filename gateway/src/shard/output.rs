@@ -13,7 +13,7 @@ use pulsegate_core::close::CloseReason;
 use pulsegate_core::connection::{Attachment, Event, Output};
 use pulsegate_core::frame::Hello;
 use pulsegate_core::time::Instant;
-use pulsegate_store::{Attach, Moment, Request, Resume, Seat, Ticket, Token};
+use pulsegate_sessions::{Attach, Moment, Request, Resume, Seat, Ticket, Token};
 
 /// Takes the outputs of one connection during one call.
 pub(crate) struct ConnectionOutput<'a> {

@@ -16,7 +16,7 @@ const ENDED_MIN: usize = 64;
 #[derive(Debug, Default)]
 pub(crate) struct Resting {
     sessions: Box<[u64]>,
-    sources: Box<[pulsegate_store::Source]>,
+    sources: Box<[pulsegate_sessions::Source]>,
     /// The connections that are held back for it.
     held: Vec<ConnectionId>,
     /// When the log was last told.
@@ -43,7 +43,7 @@ impl Resting {
     pub(crate) fn replace(
         &mut self,
         sessions: Box<[u64]>,
-        sources: Box<[pulsegate_store::Source]>,
+        sources: Box<[pulsegate_sessions::Source]>,
     ) -> Vec<ConnectionId> {
         (self.sessions, self.sources) = (sessions, sources);
         std::mem::take(&mut self.held)
@@ -67,7 +67,7 @@ impl Resting {
     }
 
     /// Says in the log, once in a while, who rests that did not before, and how many do.
-    pub(crate) fn tell(&mut self, now: Instant, sessions: &[u64], sources: &[pulsegate_store::Source]) {
+    pub(crate) fn tell(&mut self, now: Instant, sessions: &[u64], sources: &[pulsegate_sessions::Source]) {
         let session = sessions.iter().find(|session| !self.sessions.contains(session));
         let source = sources.iter().find(|source| !self.sources.contains(source));
         let is_silent = self.told.is_some_and(|told| now.since(told) < SILENCE_BETWEEN_LINES);

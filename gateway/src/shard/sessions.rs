@@ -13,7 +13,7 @@ use pulsegate_core::connection::{Admission, Attachment};
 use pulsegate_core::frame::{NOTICE_GOES_ON, NOTICE_STOPPED, Refusals};
 use pulsegate_core::lifetime::Phase;
 use pulsegate_core::time::Now;
-use pulsegate_store::{
+use pulsegate_sessions::{
     Attach, AttachRefusal, Attached, EndReason, Outcome, PushRefusal, Recipient, Refusal, RefusalCode, Reply,
     Request, Seat,
 };

@@ -21,7 +21,7 @@ impl<I: Io> Shard<I> {
         now: Now,
         ledger: usize,
         sessions: Box<[u64]>,
-        sources: Box<[pulsegate_store::Source]>,
+        sources: Box<[pulsegate_sessions::Source]>,
     ) {
         let is_first = self.outlets.shard == 0;
         let resting = &mut self.outlets.ledgers[ledger].resting;

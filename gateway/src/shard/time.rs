@@ -4,7 +4,7 @@
 use crate::shard::io::Io;
 use pulsegate_core::stall::StallGuard;
 use pulsegate_core::time::{Instant, Now};
-use pulsegate_store::Moment;
+use pulsegate_sessions::Moment;
 
 /// The time of one shard.
 #[derive(Debug)]

@@ -8,7 +8,7 @@ use crate::mailbox::{Command, Mailbox};
 use crate::peer::Peer;
 use crate::sink::{Message, Sender, Sink, SinkError, TryAgain};
 use parking_lot::{Condvar, Mutex, MutexGuard};
-use pulsegate_store::NotForwarded;
+use pulsegate_sessions::NotForwarded;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{

@@ -3,7 +3,7 @@
 
 use crate::clock::wall_ms;
 use parking_lot::Mutex;
-use pulsegate_store::{Committer, PushRefusal, Recipient, Request, SubmitError, Ticket};
+use pulsegate_sessions::{Committer, PushRefusal, Recipient, Request, SubmitError, Ticket};
 use std::collections::HashMap;
 use std::ops::RangeInclusive;
 use std::panic::{AssertUnwindSafe, catch_unwind};

@@ -6,7 +6,7 @@ use crate::mailbox::Command;
 use crate::shard::ledger::Ledger;
 use crate::stores::Destination;
 use pulsegate_core::frame::Durability;
-use pulsegate_store::{Attachment, Request};
+use pulsegate_sessions::{Attachment, Request};
 use std::sync::Arc;
 use std::time::Duration;
 

@@ -8,7 +8,7 @@ use crate::mailbox::Command;
 use crate::shard::ledger::Ledger;
 use parking_lot::Mutex;
 use pulsegate_core::frame::Durability;
-use pulsegate_store::{Committer, Limits, Moment, Reply, Request, SubmitError};
+use pulsegate_sessions::{Committer, Limits, Moment, Reply, Request, SubmitError};
 use std::sync::Arc;
 use std::time::Duration;
 

@@ -6,9 +6,9 @@ use crate::stores::Post;
 use parking_lot::Mutex;
 use pulsegate_core::frame::Durability;
 use pulsegate_sessions::{
-    Attachment, Committed, Memory, PushRefusal, Reply, Request, Rules, Seat, Source, SubmitError, Ticket,
+    Attachment, Committed, Committer, Forwarded, Limits, Memory, Moment, PushRefusal, Reply, Request, Rules,
+    Seat, Source, SubmitError, Ticket,
 };
-use pulsegate_store::{Committer, Forwarded, Limits, Moment};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;

@@ -8,7 +8,7 @@ use crate::shard::listener::{Delivery, outlets};
 use crate::stores::ticket;
 use pulsegate_core::close::CloseReason;
 use pulsegate_core::frame::{NOTICE_GOES_ON, NOTICE_RESTS};
-use pulsegate_store::PushRefusal;
+use pulsegate_sessions::PushRefusal;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
