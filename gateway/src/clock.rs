@@ -1,13 +1,14 @@
 //! The one clock of a gateway: monotonic, counted from its start; and the wall's, for people.
 
+use crate::time_origin::TimeOrigin;
 use nix::time::{ClockId, clock_gettime};
 use pulsegate_core::time::Instant;
 use std::time::Duration;
 
-/// Reads the monotonic clock and translates between it and the instants of the core.
+/// Reads the monotonic clock, as instants of the core.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Clock {
-    origin: std::time::Instant,
+    origin: TimeOrigin,
     /// The same instant or a little later, as the system counts it.
     origin_nanos: u64,
 }
@@ -15,7 +16,7 @@ pub(crate) struct Clock {
 impl Clock {
     /// A clock that starts now.
     pub(crate) fn start() -> Self {
-        let origin = std::time::Instant::now();
+        let origin = TimeOrigin::new(std::time::Instant::now());
         Self { origin, origin_nanos: monotonic_nanos() }
     }
 
@@ -24,10 +25,9 @@ impl Clock {
         Instant::from_nanos(monotonic_nanos().saturating_sub(self.origin_nanos))
     }
 
-    /// An instant of the system's clock; one before the start is the start.
-    pub(crate) fn at(&self, instant: std::time::Instant) -> Instant {
-        let span = instant.saturating_duration_since(self.origin);
-        Instant::from_nanos(u64::try_from(span.as_nanos()).unwrap_or(u64::MAX))
+    /// Where it begins.
+    pub(crate) const fn origin(&self) -> TimeOrigin {
+        self.origin
     }
 
     /// How long it is until `instant`; zero if it has come.
@@ -60,7 +60,7 @@ mod tests {
         for _ in 0..100 {
             let before = clock.now();
             let instant = std::time::Instant::now();
-            let at = clock.at(instant);
+            let at = clock.origin().at(instant);
             assert!(at >= before, "{at:?} is earlier than {before:?}");
             assert!(at.since(clock.now()) < Duration::from_secs(1));
         }

@@ -3,9 +3,8 @@
 
 pub mod check;
 pub mod defaults;
-mod places;
 
-pub use places::KeptPlaces;
+pub use crate::kept_places::KeptPlaces;
 pub use pulsegate_core::frame::Durability;
 pub use pulsegate_store::{Quota, StoreConfig};
 
@@ -181,6 +180,14 @@ impl ListenerConfig {
     #[must_use]
     pub fn name(&self) -> Cow<'_, str> {
         self.name.as_deref().map_or_else(|| Cow::Owned(self.listen.to_string()), Cow::Borrowed)
+    }
+
+    /// Which places of this listener are kept, in a gateway with so many places in all. `None` if there are none: they
+    /// are too few, or `max_per_address` allows an address more than the others, as where a proxy stands.
+    #[must_use]
+    pub fn kept_places(&self, of_all: usize) -> Option<KeptPlaces> {
+        let places = self.max_connections.map_or(of_all, |own| own.min(of_all));
+        KeptPlaces::among(places, self.max_per_address)
     }
 
     /// Whether its messages or its sessions are the store's.

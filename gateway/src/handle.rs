@@ -1,10 +1,10 @@
 //! What an application holds of a connection: a small, cloneable name with which it can send, close and set
 //! deadlines from any thread. Knows the mailbox of the connection's shard and nothing of the shard.
 
-use crate::clock::Clock;
 use crate::id::{ConnectionId, ConnectionNumber};
 use crate::mailbox::{Command, Mailbox, Refused};
 use crate::peer::Peer;
+use crate::time_origin::TimeOrigin;
 use pulsegate_core::lifetime::Direction;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use std::time::Instant;
 #[derive(Clone, Debug)]
 pub struct Handle {
     pub(crate) mailbox: Arc<Mailbox>,
-    pub(crate) clock: Clock,
+    pub(crate) origin: TimeOrigin,
     pub(crate) id: ConnectionId,
     pub(crate) number: ConnectionNumber,
     pub(crate) peer: Peer,
@@ -113,7 +113,7 @@ impl Handle {
     }
 
     fn set(&self, direction: Direction, deadline: Option<Instant>) -> Result<(), HandleError> {
-        let deadline = deadline.map(|deadline| self.clock.at(deadline));
+        let deadline = deadline.map(|deadline| self.origin.at(deadline));
         self.post(Command::SetDeadline(self.id, direction, deadline))
     }
 

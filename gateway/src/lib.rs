@@ -27,8 +27,9 @@
 //! # }
 //! ```
 //!
-//! Modules, each using only those after it: `gateway`, `shard`, `stores`, `origins`, `limits`, `sink`,
-//! `handle`, `mailbox`, `end`, `id`, `machine`, `tables`, `waker`, `counters`, `listening`, `config`, `peer`, `clock`, `text`.
+//! Modules, each using only those after it: `gateway`, `stores`, `shard`, `post`, `origins`,
+//! `sink`, `handle`, `mailbox`, `end`, `id`, `machine`, `tables`, `waker`, `counters`, `listening`, `config`, `limits`, `kept_places`,
+//! `place`, `peer`, `clock`, `time_origin`, `text`.
 
 mod clock;
 pub mod config;
@@ -37,17 +38,21 @@ mod end;
 mod gateway;
 mod handle;
 mod id;
+mod kept_places;
 mod limits;
 mod listening;
 mod machine;
 mod mailbox;
 mod origins;
 mod peer;
+mod place;
+mod post;
 mod shard;
 mod sink;
 mod stores;
 mod tables;
 pub mod text;
+mod time_origin;
 mod waker;
 
 pub use config::{Config, ListenerConfig};
@@ -56,6 +61,7 @@ pub use end::End;
 pub use gateway::{Builder, CommitterError, Control, Gateway, RunError, SendError, StartError};
 pub use handle::{Handle, HandleError};
 pub use id::ConnectionNumber;
+pub use post::PushOutcome;
 pub use pulsegate_core::close::{CloseReason, Retry, Who};
 pub use pulsegate_core::connection::Totals;
 pub use pulsegate_core::exchange::{Cursor, Verdict};
@@ -71,4 +77,4 @@ pub use pulsegate_sessions::{
 };
 pub use pulsegate_store::StoreConfig;
 pub use sink::{Message, Sender, Sink, SinkError};
-pub use stores::{PushOutcome, Replies};
+pub use stores::Replies;

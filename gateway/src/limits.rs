@@ -4,7 +4,7 @@
 //! The last quarter of the places is kept for addresses that hold few, so that one address alone keeps nobody out.
 //! There, IPv6 addresses count together by their /48, which is what one site is given.
 
-use crate::config::{KeptPlaces, ListenerConfig};
+use crate::kept_places::KeptPlaces;
 use crate::peer::Source;
 use parking_lot::Mutex;
 use pulsegate_core::close::CloseReason;
@@ -20,6 +20,19 @@ use std::time::Duration;
 const STRIPES: usize = 64;
 /// At most one line about it in this time.
 const SILENCE_BETWEEN_LINES: Duration = Duration::from_secs(10);
+
+/// What one listener lets in at most.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Bounds {
+    /// Connections; `None`: no fewer than the gateway holds in all.
+    pub(crate) max_connections: Option<usize>,
+    /// Connections that have not completed a first message; `None`: as many as in all.
+    pub(crate) max_newcomers: Option<usize>,
+    /// Connections from one source; `None`: no limit of its own.
+    pub(crate) max_per_address: Option<usize>,
+    /// Connections a second, in bursts of up to one second's worth.
+    pub(crate) accept_rate: u32,
+}
 
 /// The limits of one listener, and those of the whole gateway with them.
 #[derive(Debug)]
@@ -37,16 +50,18 @@ pub(crate) struct Limits {
 }
 
 impl Limits {
-    /// The limits of a listener; `total` is shared by all listeners of a gateway.
-    pub(crate) fn new(total: Arc<Gauge>, config: &ListenerConfig) -> Self {
+    /// The limits of the listener that is called so; `total` is shared by all listeners of a gateway.
+    pub(crate) fn new(name: Arc<str>, total: Arc<Gauge>, bounds: Bounds) -> Self {
+        let Bounds { max_connections, max_newcomers, max_per_address, accept_rate } = bounds;
         let of_all = total.max;
+        let places = max_connections.map_or(of_all, |own| own.min(of_all));
         Self {
-            name: Arc::from(&*config.name()),
-            listener: Gauge::new(config.max_connections.unwrap_or(of_all)),
-            newcomers: Gauge::new(config.max_newcomers.unwrap_or(of_all)),
-            keeps_places: config.kept_places(of_all).is_some(),
-            per_address: PerAddress::new(config.max_per_address),
-            rate: AcceptRate::new(config.accept_rate),
+            name,
+            listener: Gauge::new(max_connections.unwrap_or(of_all)),
+            newcomers: Gauge::new(max_newcomers.unwrap_or(of_all)),
+            keeps_places: KeptPlaces::among(places, max_per_address).is_some(),
+            per_address: PerAddress::new(max_per_address),
+            rate: AcceptRate::new(accept_rate),
             told: AtomicU64::new(0),
             total,
         }
@@ -287,18 +302,17 @@ mod tests {
         Peer::new(address.parse().expect("an address")).source()
     }
 
-    fn limits(change: impl FnOnce(&mut ListenerConfig)) -> Limits {
-        let mut config = ListenerConfig::default();
-        change(&mut config);
-        Limits::new(Arc::new(Gauge::new(3)), &config)
+    /// Nothing but the accept rate that there is without a setting.
+    const BOUNDS: Bounds =
+        Bounds { max_connections: None, max_newcomers: None, max_per_address: None, accept_rate: 50_000 };
+
+    fn limits(places: usize, bounds: Bounds) -> Limits {
+        Limits::new("door".into(), Arc::new(Gauge::new(places)), bounds)
     }
 
     #[test]
     fn a_refused_connection_leaves_every_count_as_it_was() {
-        let limits = limits(|config| {
-            config.max_per_address = Some(1);
-            config.max_newcomers = Some(2);
-        });
+        let limits = limits(3, Bounds { max_per_address: Some(1), max_newcomers: Some(2), ..BOUNDS });
         let (a, b, c) = (source("10.0.0.1:1"), source("10.0.0.2:1"), source("10.0.0.3:1"));
         let now = Instant::ORIGIN;
         assert_eq!(limits.enter(now, a), Ok(()));
@@ -316,10 +330,7 @@ mod tests {
 
     #[test]
     fn who_is_refused_leaves_the_accept_rate_to_others() {
-        let limits = limits(|config| {
-            config.max_per_address = Some(1);
-            config.accept_rate = 3;
-        });
+        let limits = limits(3, Bounds { max_per_address: Some(1), accept_rate: 3, ..BOUNDS });
         let (loud, quiet) = (source("10.0.0.1:1"), source("10.0.0.2:1"));
         assert_eq!(limits.enter(Instant::ORIGIN, loud), Ok(()));
         for _ in 0..100 {
@@ -337,8 +348,8 @@ mod tests {
     }
 
     /// Fills the gateway from these addresses, in turn; then others come, one connection each.
-    fn get_in(places: usize, attackers: &[Source], config: &ListenerConfig) -> usize {
-        let limits = Limits::new(Arc::new(Gauge::new(places)), config);
+    fn get_in(places: usize, attackers: &[Source], bounds: Bounds) -> usize {
+        let limits = limits(places, bounds);
         for round in 0..2 * places {
             let attacker = attackers[round % attackers.len()];
             if limits.enter(Instant::ORIGIN, attacker).is_ok() && round % 2 == 0 {
@@ -353,14 +364,14 @@ mod tests {
     fn one_address_or_a_hundred_of_one_48_never_keep_others_out() {
         let one = [source("192.0.2.1:1")];
         let hundred: Vec<Source> = (0..100).map(|n| source(&format!("[2001:db8:7:{n:x}::1]:1"))).collect();
-        let config = ListenerConfig { accept_rate: u32::MAX, ..ListenerConfig::default() };
+        let bounds = Bounds { accept_rate: u32::MAX, ..BOUNDS };
         for places in [4, 5, 8, 17, 100, 940, 2_000] {
             for attackers in [&one[..], &hundred] {
-                let own = ListenerConfig { max_connections: Some(places), ..config.clone() };
-                let newcomers = ListenerConfig { max_newcomers: Some(places), ..config.clone() };
-                assert_eq!(get_in(places, attackers, &config), places / 4, "of {places}");
-                assert_eq!(get_in(10_000, attackers, &own), places / 4, "of {places}");
-                assert!(get_in(10_000, attackers, &newcomers) >= places / 4, "of {places}");
+                let own = Bounds { max_connections: Some(places), ..bounds };
+                let newcomers = Bounds { max_newcomers: Some(places), ..bounds };
+                assert_eq!(get_in(places, attackers, bounds), places / 4, "of {places}");
+                assert_eq!(get_in(10_000, attackers, own), places / 4, "of {places}");
+                assert!(get_in(10_000, attackers, newcomers) >= places / 4, "of {places}");
             }
         }
     }
@@ -368,21 +379,17 @@ mod tests {
     #[test]
     fn a_proxy_may_be_allowed_all_places_and_a_limit_per_address_keeps_them_for_others_too() {
         let proxy = [source("192.0.2.1:1")];
-        let config = |most| ListenerConfig {
-            max_per_address: Some(most),
-            accept_rate: u32::MAX,
-            ..ListenerConfig::default()
-        };
-        assert_eq!(config(1_000).kept_places(1_000), None);
-        assert_eq!(get_in(1_000, &proxy, &config(1_000)), 0);
+        let bounds = |most| Bounds { max_per_address: Some(most), accept_rate: u32::MAX, ..BOUNDS };
+        assert_eq!(KeptPlaces::among(1_000, Some(1_000)), None);
+        assert_eq!(get_in(1_000, &proxy, bounds(1_000)), 0);
         let site: Vec<Source> = (0..100).map(|n| source(&format!("[2001:db8:7:{n:x}::1]:1"))).collect();
-        assert_eq!(config(20).kept_places(1_000), Some(KeptPlaces { count: 250, few: 4 }));
-        assert_eq!(get_in(1_000, &site, &config(20)), 250);
+        assert_eq!(KeptPlaces::among(1_000, Some(20)), Some(KeptPlaces { count: 250, few: 4 }));
+        assert_eq!(get_in(1_000, &site, bounds(20)), 250);
     }
 
     #[test]
     fn in_the_kept_places_few_is_few_and_none_is_left_when_all_have_gone() {
-        let limits = Limits::new(Arc::new(Gauge::new(100)), &ListenerConfig::default());
+        let limits = limits(100, BOUNDS);
         let (crowd, house) = (source("192.0.2.1:1"), source("[2001:db8::1]:1"));
         let enter = |source| limits.enter(Instant::ORIGIN, source);
         assert_eq!((0..100).filter(|_| enter(crowd).is_ok()).count(), 75);

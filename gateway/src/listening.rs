@@ -1,5 +1,6 @@
 //! Opens listening sockets: one per shard and address, so that the kernel spreads the newcomers.
 
+use crate::place::Place;
 use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
 use std::io;
 use std::net::SocketAddr;
@@ -11,21 +12,6 @@ const BACKLOG: i32 = 65_535;
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
 /// How many probes may go unanswered.
 const KEEPALIVE_PROBES: u32 = 3;
-
-/// Where to listen, and how.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Place {
-    /// The address; port 0 takes a free one.
-    pub(crate) address: SocketAddr,
-    /// Another of our sockets listens there already, and shares it.
-    pub(crate) shared: bool,
-    /// Another listener takes IPv4 on this port, so this one takes only IPv6.
-    pub(crate) only_v6: bool,
-    /// After how long an idle connection gets keepalive probes from the kernel.
-    pub(crate) keepalive: Duration,
-    /// How long sent data may stay unacknowledged.
-    pub(crate) user_timeout: Duration,
-}
 
 /// A socket that listens, and its address, with its port if a free one was taken.
 ///

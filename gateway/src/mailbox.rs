@@ -1,7 +1,7 @@
 //! The one way into a shard from other threads: a bounded queue of commands and a waker.
 
 use crate::id::ConnectionId;
-use crate::listening::Place;
+use crate::place::Place;
 use parking_lot::{Condvar, Mutex};
 use pulsegate_core::lifetime::Direction;
 use pulsegate_core::time::Instant;

@@ -3,16 +3,15 @@
 mod awaited;
 
 use crate::clock::{self, Clock};
-use crate::id::ConnectionId;
-use crate::mailbox::{Command, Mailbox};
+use crate::mailbox::Mailbox;
 use crate::origins::Origins;
+use crate::post::{Opened, Post};
 use crate::sink::queue::SinkQueue;
-pub use awaited::PushOutcome;
-use awaited::{APPLICATION, LastWord};
+use awaited::LastWord;
 pub(crate) use awaited::{Awaited, Committers};
 use parking_lot::{Condvar, Mutex};
 use pulsegate_core::frame::Durability;
-use pulsegate_sessions::{Committer, Moment, Reply, Ticket};
+use pulsegate_sessions::{Committer, Moment, Reply};
 use pulsegate_store::{OpenError, Store, StoreConfig};
 use std::path::Path;
 use std::sync::Arc;
@@ -21,81 +20,6 @@ use std::time::Duration;
 
 /// How often a store is told the time: sessions expire and old messages go to the second.
 const TICK: Duration = Duration::from_secs(1);
-
-/// The ticket of a connection of this shard.
-pub(crate) fn ticket(shard: usize, id: ConnectionId) -> Ticket {
-    (shard as Ticket) << 64 | Ticket::from(id.to_bits())
-}
-
-/// The shard and the connection of a ticket.
-pub(crate) const fn connection_of(ticket: Ticket) -> (usize, ConnectionId) {
-    ((ticket >> 64) as usize, ConnectionId::from_bits(ticket as u64))
-}
-
-/// Brings a store's answers to the shards.
-#[derive(Clone, Debug)]
-pub(crate) struct Post {
-    /// The store's place among the ledgers of each shard.
-    ledger: usize,
-    mailboxes: Arc<[Arc<Mailbox>]>,
-    awaited: Arc<Awaited>,
-}
-
-impl Post {
-    pub(crate) fn deliver(&self, replies: Vec<Reply>) {
-        let mut of_shards: Vec<Vec<Reply>> = self.mailboxes.iter().map(|_| Vec::new()).collect();
-        for reply in replies {
-            self.sort(reply, &mut of_shards);
-        }
-        for (mailbox, replies) in self.mailboxes.iter().zip(of_shards) {
-            if !replies.is_empty() {
-                mailbox.post_replies(self.ledger, replies);
-            }
-        }
-    }
-
-    fn sort(&self, reply: Reply, of_shards: &mut [Vec<Reply>]) {
-        let to = match &reply {
-            Reply::Attached(attached) => {
-                if let Some(replaced) = attached.replaced {
-                    let (shard, id) = connection_of(replaced);
-                    if let Some(mailbox) = self.mailboxes.get(shard) {
-                        let _ = mailbox.post(Command::Replaced(id));
-                    }
-                }
-                Some(attached.seat.ticket)
-            }
-            Reply::Committed { seat, .. }
-            | Reply::Refused { seat, .. }
-            | Reply::Ended { seat, .. }
-            | Reply::Loaded { seat, .. }
-            | Reply::Orphaned { seat }
-            | Reply::Detached { seat, .. } => Some(seat.ticket),
-            Reply::AttachRefused { ticket, .. } => Some(*ticket),
-            Reply::Pushed { ticket, connection, attachment, number, .. } => {
-                self.awaited.handle_outcome(*ticket, Ok((attachment.session, *number)));
-                *connection
-            }
-            Reply::PushRefused { ticket, why } => {
-                self.awaited.handle_outcome(*ticket, Err(*why));
-                Some(*ticket)
-            }
-            Reply::Expired { session, unknown } => {
-                tracing::debug!(session, ?unknown, "a session has expired");
-                None
-            }
-            Reply::Ready | Reply::Resting { .. } | Reply::Stopped { .. } | Reply::GoesOn => {
-                of_shards.iter_mut().for_each(|replies| replies.push(reply.clone()));
-                None
-            }
-        };
-        if let Some(ticket) = to.filter(|ticket| ticket & APPLICATION == 0)
-            && let Some(replies) = of_shards.get_mut(connection_of(ticket).0)
-        {
-            replies.push(reply);
-        }
-    }
-}
 
 /// The way of a committer's replies to those who asked. It goes with the committer's thread: dropping it says that nothing
 /// is answered any more.
@@ -109,16 +33,8 @@ impl Replies {
     /// Hands over what a batch has come to, now that it is committed; its replies in the order in which they are due. Takes
     /// no longer than it takes to sort them.
     pub fn deliver(&self, replies: Vec<Reply>) {
-        self.last_word.after(|| self.post.deliver(replies));
+        self.last_word.deliver(&self.post, replies);
     }
-}
-
-/// A committer with what belongs to it.
-#[derive(Clone, Debug)]
-pub(crate) struct Opened {
-    pub(crate) committer: Arc<dyn Committer>,
-    /// Whose messages it forwards, if it is one in memory.
-    pub(crate) origins: Option<Arc<Origins>>,
 }
 
 /// Where the answers of the stores go.
@@ -129,13 +45,10 @@ pub(crate) struct Destination {
 }
 
 impl Destination {
-    pub(crate) fn post(&self, ledger: usize) -> Post {
-        Post { ledger, mailboxes: Arc::clone(&self.mailboxes), awaited: Arc::clone(&self.awaited) }
-    }
-
     /// The way of the answers of the `ledger`-th committer.
     pub(crate) fn replies(&self, ledger: usize) -> Replies {
-        Replies { post: self.post(ledger), last_word: LastWord::new(&self.awaited, ledger) }
+        let post = Post::new(ledger, Arc::clone(&self.mailboxes));
+        Replies { post, last_word: LastWord::new(&self.awaited, ledger) }
     }
 
     /// Opens the store in a directory, as the `ledger`-th.

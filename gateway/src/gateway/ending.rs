@@ -2,9 +2,9 @@
 //! and said. A thread that hangs by then is left to itself.
 
 use super::{Control, Gateway, RunError, SinkThread};
+use crate::post::Opened;
 use crate::shard::Leftover;
 use crate::sink::queue::Batch;
-use crate::stores::Opened;
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -9,9 +9,9 @@ use super::{Control, Gateway, SinkThread, StartError};
 use crate::clock::Clock;
 use crate::config::{Config, DescriptorTables, ListenerConfig};
 use crate::counters::Published;
-use crate::limits::{Gauge, Limits};
-use crate::listening::Place;
+use crate::limits::{Bounds, Gauge, Limits};
 use crate::mailbox::{Command, Mailbox};
+use crate::place::Place;
 use crate::shard::event_loop::EventLoop;
 use crate::shard::listener::{Delivery, Listener};
 use crate::shard::sockets::{Sockets, WAKER};
@@ -65,7 +65,7 @@ pub(super) fn start(
         needs.map(|((listener, route), ledger)| Need::of(listener, route.delivery, *ledger)).collect();
     let total = Arc::new(Gauge::new(connections));
     let listener = |((config, route), ledger): ((&ListenerConfig, &Route), Option<usize>)| {
-        let limits = Limits::new(Arc::clone(&total), config);
+        let limits = Limits::new(config.name().as_ref().into(), Arc::clone(&total), bounds(config));
         Listener::new(config.policy.clone(), limits, route.delivery, ledger)
     };
     let listeners = config.listeners.iter().zip(routes).zip(ledgers).map(listener).collect();
@@ -112,6 +112,12 @@ pub(super) fn start(
     }
     gateway.addresses = open_listeners(&config.listeners, &control.mailboxes)?;
     Ok(gateway)
+}
+
+/// What a listener lets in at most.
+const fn bounds(listener: &ListenerConfig) -> Bounds {
+    let &ListenerConfig { max_connections, max_newcomers, max_per_address, accept_rate, .. } = listener;
+    Bounds { max_connections, max_newcomers, max_per_address, accept_rate }
 }
 
 /// A shard's thread has ended before it was told to.
@@ -316,7 +322,7 @@ fn start_sink(
         let _alive: mpsc::Sender<()> = alive;
         // However it ends.
         let _last = last;
-        let outcome = served.serve(sink, clock);
+        let outcome = served.serve(sink, clock.origin());
         if let Err(error) = &outcome {
             tracing::error!(sink = sink_name, %error, "a sink has failed; its connections end, others go on");
         }

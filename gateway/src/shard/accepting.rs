@@ -2,8 +2,8 @@
 //! listeners stay open for that.
 
 use crate::counters::Counter;
-use crate::listening::Place;
 use crate::peer::Peer;
+use crate::place::Place;
 use crate::shard::Shard;
 use crate::shard::acceptor::Accepted;
 use crate::shard::io::Io;

@@ -2,7 +2,7 @@
 //! [`Sockets`](crate::shard::sockets::Sockets); a simulation brings its own, and runs in virtual time.
 
 use crate::id::ConnectionId;
-use crate::listening::Place;
+use crate::place::Place;
 use pulsegate_core::time::Instant;
 use std::io;
 use std::net::SocketAddr;

@@ -3,11 +3,11 @@
 
 use crate::end::End;
 use crate::id::ConnectionId;
+use crate::post::Opened;
 use crate::shard::held::HeldEnd;
 use crate::shard::lane::Lane;
 use crate::shard::ledger::{Ledger, Stuck};
 use crate::sink::queue::{From, SinkQueue};
-use crate::stores::Opened;
 use pulsegate_core::close::CloseReason;
 use pulsegate_core::connection::Attachment;
 use pulsegate_core::time::OwnInstant;

@@ -4,11 +4,11 @@
 use crate::counters::{Counter, Counts};
 use crate::id::{ConnectionId, ConnectionNumber};
 use crate::peer::Peer;
+use crate::post::ticket;
 use crate::shard::listener::Listener;
 use crate::shard::outlets::{Outlet, Outlets};
 use crate::sink::Message;
 use crate::sink::queue::From;
-use crate::stores::ticket;
 use pulsegate_core::close::CloseReason;
 use pulsegate_core::connection::{Attachment, Event, Output};
 use pulsegate_core::frame::Hello;

@@ -2,12 +2,12 @@
 
 use crate::id::ConnectionId;
 use crate::origins::Origin;
+use crate::post::{connection_of, ticket};
 use crate::shard::Shard;
 use crate::shard::agenda::Errand;
 use crate::shard::io::Io;
 use crate::shard::outlets::Outlet;
 use crate::shard::served::Served;
-use crate::stores::{connection_of, ticket};
 use pulsegate_core::close::CloseReason;
 use pulsegate_core::connection::{Admission, Attachment};
 use pulsegate_core::frame::{NOTICE_GOES_ON, NOTICE_STOPPED, Refusals};

@@ -22,16 +22,16 @@ mod sinks;
 mod stored;
 mod world;
 
-use crate::clock::Clock;
 use crate::counters::{Counts, Published};
 use crate::limits::Gauge;
 use crate::mailbox::Mailbox;
 use crate::origins::Origins;
+use crate::post::Post;
 use crate::shard::io::Ready;
 use crate::shard::ledger::Ledger;
 use crate::shard::{Shard, Shared};
 use crate::sink::queue::SinkQueue;
-use crate::stores::Destination;
+use crate::time_origin::TimeOrigin;
 use devices::{Devices, host_of};
 use doors::RULES;
 use fastrand::Rng;
@@ -69,7 +69,7 @@ struct Simulation {
     devices: Devices,
     clients: usize,
     step: u32,
-    clock: Clock,
+    origin: TimeOrigin,
     /// The poller has told of everything until then.
     heard: Instant,
     /// How often somebody connects, of 100 steps; each run has its own.
@@ -111,8 +111,8 @@ impl Simulation {
         let queues: Box<[Arc<SinkQueue>]> = [Arc::clone(&queue)].into();
         let mailboxes: Arc<[Arc<Mailbox>]> = [Arc::clone(&mailbox)].into();
         let origins = Arc::new(Origins::new(0, Some(Arc::clone(&queue)), Arc::clone(&mailboxes)));
-        let destination = Destination { mailboxes, awaited: Arc::default() };
-        let judge = Arc::new(Judge::new(destination.post(0), Some(Arc::clone(&origins)), Durability::None));
+        let post = Post::new(0, Arc::clone(&mailboxes));
+        let judge = Arc::new(Judge::new(post, Some(Arc::clone(&origins)), Durability::None));
         let shared = Shared {
             listeners: RULES.iter().map(|rule| rule.listener(&total)).collect(),
             queues,
@@ -124,7 +124,7 @@ impl Simulation {
             Shard::new(0, io, Arc::new(shared), Arc::clone(&mailbox), Arc::new(Published::new(RULES.len())));
         let committing: Arc<Judge> = Arc::clone(&judge);
         let mut random = Rng::with_seed(seed);
-        let (disk, ledger) = Disk::new(&world, destination.post(1), &mut random);
+        let (disk, ledger) = Disk::new(&world, Post::new(1, mailboxes), &mut random);
         shard.outlets.ledgers = [Ledger::new(committing, Some(origins), 1), ledger].into();
         let model = Model::new(Rc::clone(&world));
         let devices = Devices::new(Rc::clone(&world), 0..DEVICES, Durability::None);
@@ -136,7 +136,7 @@ impl Simulation {
         let failure = (random.u32(..20) == 0).then(|| random.u32(..STEPS));
         let rests_at = if random.u32(..5) == 0 { random.u32(..STEPS) } else { STEPS };
         let rest = rests_at..rests_at + random.u32(..100);
-        let clock = Clock::start();
+        let origin = TimeOrigin::new(std::time::Instant::now());
         let flood = Flood::choose(&mut random);
         Self {
             random,
@@ -149,7 +149,7 @@ impl Simulation {
             devices,
             clients: 0,
             step: 0,
-            clock,
+            origin,
             heard: Instant::ORIGIN,
             rush,
             diligence,

@@ -2,7 +2,8 @@
 
 use crate::clock::{self, Clock};
 use crate::id::ConnectionId;
-use crate::listening::{self, Place};
+use crate::listening;
+use crate::place::Place;
 use crate::shard::io::{Io, Reach, Ready};
 use mio::event::Event;
 use mio::net::{TcpListener, TcpStream};

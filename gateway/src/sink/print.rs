@@ -163,11 +163,11 @@ fn closed_line(format: PrintFormat, time: SystemTime, connection: &Handle, end: 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::clock::Clock;
-    use crate::id::{ConnectionId, ConnectionNumber};
+    use crate::id::{ConnectionId, Numbers};
     use crate::mailbox::Mailbox;
     use crate::peer::Peer;
     use crate::sink::queue::{Batch, From, SinkQueue};
+    use crate::time_origin::TimeOrigin;
     use parking_lot::Mutex;
     use pulsegate_core::close::CloseReason;
     use pulsegate_core::connection::Totals;
@@ -175,21 +175,24 @@ mod tests {
     use std::thread::JoinHandle;
     use std::time::{Duration, Instant};
 
+    /// The first connection of a shard that began with the numbers.
+    fn from() -> From {
+        let number = Numbers::new(0, 0).next();
+        From { id: ConnectionId::new(0, number), number, peer: Peer::new(([127, 0, 0, 1], 50_000).into()) }
+    }
+
+    fn origin() -> TimeOrigin {
+        TimeOrigin::new(Instant::now())
+    }
+
     fn handle() -> Handle {
-        let number = ConnectionNumber::from_bits(7);
-        Handle {
-            mailbox: Arc::new(Mailbox::new(|| {})),
-            clock: Clock::start(),
-            id: ConnectionId::new(0, number),
-            number,
-            peer: Peer::new(([127, 0, 0, 1], 50_000).into()),
-        }
+        from().handle(Arc::new(Mailbox::new(|| {})), origin())
     }
 
     #[test]
     fn people_see_time_peer_connection_and_text() {
         let line = message_line(PrintFormat::Human, SystemTime::UNIX_EPOCH, &handle(), 1, b"hello\r\n");
-        assert_eq!(line, "1970-01-01T00:00:00.000Z  127.0.0.1:50000  #0-0-7  hello");
+        assert_eq!(line, "1970-01-01T00:00:00.000Z  127.0.0.1:50000  #0-0-1  hello");
     }
 
     #[test]
@@ -235,10 +238,10 @@ mod tests {
         };
         let line = closed_line(PrintFormat::Json, SystemTime::UNIX_EPOCH, &handle(), &end);
         let value: serde_json::Value = serde_json::from_str(&line).expect("an object");
-        assert_eq!((&value["connection"], &value["listener"]), (&"0-0-7".into(), &"doorbells".into()));
+        assert_eq!((&value["connection"], &value["listener"]), (&"0-0-1".into(), &"doorbells".into()));
         assert_eq!((&value["timer"], &value["silent_ms"]), (&"heartbeat".into(), &5_000.into()));
         let line = closed_line(PrintFormat::Human, SystemTime::UNIX_EPOCH, &handle(), &end);
-        assert!(line.ends_with("#0-0-7  ended: heartbeat timeout, after 23.001 s and 10 messages"), "{line}");
+        assert!(line.ends_with("#0-0-1  ended: heartbeat timeout, after 23.001 s and 10 messages"), "{line}");
     }
 
     /// Has so many bytes of room, and fails so without.
@@ -290,17 +293,16 @@ mod tests {
         let queue = Arc::new(SinkQueue::new(64 * 1024, &[Arc::new(Mailbox::new(|| {}))]));
         let print = Print::new(disk.clone(), PrintFormat::Human, false);
         let served = Arc::clone(&queue);
-        let serving = move || served.serve(Box::new(print), Clock::start());
+        let serving = move || served.serve(Box::new(print), origin());
         (queue, std::thread::spawn(serving))
     }
 
     fn push(queue: &SinkQueue, numbers: std::ops::Range<u64>) {
-        let Handle { id, number, peer, .. } = handle();
         let mut batch = Batch::default();
         numbers.for_each(|n| {
             let payload = format!("m{n}");
             let message = Message { number: n, payload: payload.as_bytes(), sender: None };
-            batch.push_message(From { id, number, peer }, &message);
+            batch.push_message(from(), &message);
         });
         queue.push(0, batch);
     }

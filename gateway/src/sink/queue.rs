@@ -1,12 +1,12 @@
 //! Between the shards and a sink's thread: batches, bounded in bytes by stopping to read, never by waiting.
 
-use crate::clock::Clock;
 use crate::end::End;
 use crate::handle::Handle;
 use crate::id::{ConnectionId, ConnectionNumber};
 use crate::mailbox::{Command, Mailbox};
 use crate::peer::Peer;
 use crate::sink::{Message, Sender, Sink, SinkError, TryAgain};
+use crate::time_origin::TimeOrigin;
 use parking_lot::{Condvar, Mutex, MutexGuard};
 use pulsegate_sessions::NotForwarded;
 use std::collections::VecDeque;
@@ -42,6 +42,13 @@ pub(crate) struct From {
     pub(crate) id: ConnectionId,
     pub(crate) number: ConnectionNumber,
     pub(crate) peer: Peer,
+}
+
+impl From {
+    /// What an application gets of the connection.
+    pub(crate) const fn handle(self, mailbox: Arc<Mailbox>, origin: TimeOrigin) -> Handle {
+        Handle { mailbox, origin, id: self.id, number: self.number, peer: self.peer }
+    }
 }
 
 #[derive(Debug)]
@@ -274,10 +281,10 @@ impl SinkQueue {
     ///
     /// # Errors
     /// What the sink's flush said: the sink has failed.
-    pub(crate) fn serve(&self, mut sink: Box<dyn Sink>, clock: Clock) -> Result<(), SinkError> {
+    pub(crate) fn serve(&self, mut sink: Box<dyn Sink>, origin: TimeOrigin) -> Result<(), SinkError> {
         let mut alarm = Alarm { queue: self, failed: true };
         loop {
-            let emptied = self.serve_some(&mut *sink, clock);
+            let emptied = self.serve_some(&mut *sink, origin);
             self.flush(&mut *sink)?;
             if emptied && !self.wait_for_more() {
                 alarm.failed = false;
@@ -288,10 +295,10 @@ impl SinkQueue {
 
     /// Hands batches over until there are none for now, or a flush is due: flushed now and then even if the queue never
     /// gets empty, since that is how a sink says that it failed. Returns whether there are none.
-    fn serve_some(&self, sink: &mut dyn Sink, clock: Clock) -> bool {
+    fn serve_some(&self, sink: &mut dyn Sink, origin: TimeOrigin) -> bool {
         let mut bytes = 0;
         for _ in 0..BATCHES_PER_FLUSH {
-            let Some(of_batch) = self.serve_one(sink, clock) else { return true };
+            let Some(of_batch) = self.serve_one(sink, origin) else { return true };
             bytes += of_batch;
             if bytes >= BYTES_PER_FLUSH {
                 break;
@@ -301,9 +308,9 @@ impl SinkQueue {
     }
 
     /// Hands the oldest batch over to the sink; returns its bytes, if there is one.
-    pub(crate) fn serve_one(&self, sink: &mut dyn Sink, clock: Clock) -> Option<usize> {
+    pub(crate) fn serve_one(&self, sink: &mut dyn Sink, origin: TimeOrigin) -> Option<usize> {
         let (shard, batch) = self.inbox.lock().batches.pop_front()?;
-        self.hand_over(sink, shard, &batch, clock);
+        self.hand_over(sink, shard, &batch, origin);
         let left = self.bytes.fetch_sub(batch.bytes(), SeqCst) - batch.bytes();
         if left <= self.bytes_max / 2 {
             self.wake_waiters();
@@ -361,10 +368,9 @@ impl SinkQueue {
         !inbox.batches.is_empty()
     }
 
-    fn hand_over(&self, sink: &mut dyn Sink, shard: usize, batch: &Batch, clock: Clock) {
+    fn hand_over(&self, sink: &mut dyn Sink, shard: usize, batch: &Batch, origin: TimeOrigin) {
         let Some(Record { from: first, .. }) = batch.records.first() else { return };
-        let mailbox = Arc::clone(&self.shards[shard].mailbox);
-        let mut handle = Handle { mailbox, clock, id: first.id, number: first.number, peer: first.peer };
+        let mut handle = first.handle(Arc::clone(&self.shards[shard].mailbox), origin);
         let mut payloads = batch.payloads.as_slice();
         let mut handed = Handed { queue: self, bytes: 0, messages: 0 };
         for Record { from, kind } in &batch.records {

@@ -2,19 +2,14 @@
 //! the store, and what an application does then can't harm a store.
 
 use crate::clock::wall_ms;
+use crate::post::{APPLICATION, Post, PushOutcome};
 use parking_lot::Mutex;
-use pulsegate_sessions::{Committer, PushRefusal, Recipient, Request, SubmitError, Ticket};
+use pulsegate_sessions::{Committer, PushRefusal, Recipient, Reply, Request, SubmitError, Ticket};
 use std::collections::HashMap;
 use std::ops::RangeInclusive;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Weak};
-
-/// The bit that tells an application's ticket from a connection's.
-pub(super) const APPLICATION: Ticket = 1 << 127;
-
-/// What has become of an application's message to a client: its session and its number there, once it is stored.
-pub type PushOutcome = Result<(u64, u64), PushRefusal>;
 
 type Told = Box<dyn FnOnce(PushOutcome) + Send>;
 
@@ -106,7 +101,7 @@ impl Awaited {
     }
 
     /// A store has answered.
-    pub(super) fn handle_outcome(&self, ticket: Ticket, outcome: PushOutcome) {
+    fn handle_outcome(&self, ticket: Ticket, outcome: PushOutcome) {
         let Some(Asked { told, again, .. }) = self.take(ticket) else { return };
         let again = again.filter(|_| outcome == Err(PushRefusal::NoSession));
         let Some(Again { stores, places, to, payload }) = again else { return tell(told, outcome) };
@@ -152,9 +147,9 @@ impl LastWord {
         Self { awaited: Arc::clone(awaited), store }
     }
 
-    /// Does what comes before the last word.
-    pub(super) fn after(&self, what: impl FnOnce()) {
-        what();
+    /// Brings shards and applications what comes before the last word.
+    pub(super) fn deliver(&self, post: &Post, replies: Vec<Reply>) {
+        post.deliver(replies, |ticket, outcome| self.awaited.handle_outcome(ticket, outcome));
     }
 }
 

@@ -3,8 +3,8 @@
 use super::Simulation;
 use super::judge::Judge;
 use crate::mailbox::Command;
+use crate::post::Post;
 use crate::shard::ledger::Ledger;
-use crate::stores::Destination;
 use pulsegate_core::frame::Durability;
 use pulsegate_sessions::{Attachment, Request};
 use std::sync::Arc;
@@ -118,8 +118,7 @@ fn who_asks_a_dead_store_for_a_session_is_ended() {
 #[test]
 fn an_end_that_waits_for_a_store_is_not_told_when_another_one_dies() {
     let (mut simulation, client) = one_under_way();
-    let mailboxes = [Arc::clone(&simulation.mailbox)].into();
-    let post = Destination { mailboxes, awaited: Arc::default() }.post(2);
+    let post = Post::new(2, [Arc::clone(&simulation.mailbox)].into());
     let origins = simulation.shard.outlets.ledgers[0].origins.clone().expect("it is in memory");
     let other = Arc::new(Judge::new(post, Some(origins), Durability::None));
     let mut ledgers = std::mem::take(&mut simulation.shard.outlets.ledgers).into_vec();

@@ -1,7 +1,6 @@
 //! The doors of the simulated gateway, and what they promise and demand.
 
-use crate::config::ListenerConfig;
-use crate::limits::{Gauge, Limits};
+use crate::limits::{Bounds, Gauge, Limits};
 use crate::shard::listener::{Delivery, Listener};
 use pulsegate_core::exchange::Window;
 use pulsegate_core::policy::{
@@ -29,9 +28,13 @@ pub(super) struct Rule {
 impl Rule {
     /// The listener of this door; `total` counts the connections of all doors.
     pub(super) fn listener(&self, total: &Arc<Gauge>) -> Listener {
-        let config =
-            ListenerConfig { max_per_address: Some(4), max_newcomers: Some(5), ..ListenerConfig::default() };
-        let limits = Limits::new(Arc::clone(total), &config);
+        let bounds = Bounds {
+            max_connections: None,
+            max_newcomers: Some(5),
+            max_per_address: Some(4),
+            accept_rate: 50_000,
+        };
+        let limits = Limits::new("door".into(), Arc::clone(total), bounds);
         let policy = (self.policy)();
         let in_memory = (policy.protocol != Protocol::Raw).then_some(0);
         let ledger = if self.delivery == Delivery::Commit { Some(1) } else { in_memory };

@@ -2,7 +2,7 @@
 //! has ever committed, for the model to compare with what clients and sinks have seen.
 
 use crate::origins::Origins;
-use crate::stores::Post;
+use crate::post::Post;
 use parking_lot::Mutex;
 use pulsegate_core::frame::Durability;
 use pulsegate_sessions::{
@@ -127,6 +127,11 @@ impl Judge {
         Self { books: Mutex::new(books), post, origins, durability }
     }
 
+    /// Nobody asks here what has become of an application's messages.
+    fn deliver(&self, replies: Vec<Reply>) {
+        self.post.deliver(replies, |_, _| {});
+    }
+
     /// Commits so many requests as one batch, unless it has stopped. Returns whether nothing is left to be done.
     pub(super) fn commit(&self, requests: usize) -> bool {
         let mut books = self.books.lock();
@@ -154,7 +159,7 @@ impl Judge {
             self.die();
             return false;
         }
-        self.post.deliver(replies);
+        self.deliver(replies);
         idle
     }
 
@@ -162,14 +167,14 @@ impl Judge {
     pub(super) fn stop(&self) {
         let mut books = self.books.lock();
         if !books.dead && !std::mem::replace(&mut books.stopped, true) {
-            self.post.deliver(vec![Reply::Stopped { why: "the disk is full".to_owned() }]);
+            self.deliver(vec![Reply::Stopped { why: "the disk is full".to_owned() }]);
         }
     }
 
     pub(super) fn go_on(&self) {
         let mut books = self.books.lock();
         if !books.dead && std::mem::take(&mut books.stopped) {
-            self.post.deliver(vec![Reply::GoesOn]);
+            self.deliver(vec![Reply::GoesOn]);
         }
     }
 
@@ -177,14 +182,14 @@ impl Judge {
     pub(super) fn rest(&self, sessions: &[u64], sources: &[Source]) -> bool {
         let is_alive = !self.is_dead();
         if is_alive {
-            self.post.deliver(vec![Reply::Resting { sessions: sessions.into(), sources: sources.into() }]);
+            self.deliver(vec![Reply::Resting { sessions: sessions.into(), sources: sources.into() }]);
         }
         is_alive
     }
 
     /// It takes no message for this connection's client.
     pub(super) fn refuse_push(&self, ticket: Ticket, why: PushRefusal) {
-        self.post.deliver(vec![Reply::PushRefused { ticket, why }]);
+        self.deliver(vec![Reply::PushRefused { ticket, why }]);
     }
 
     /// Its thread dies: what waits there is lost, and after its last word it says and takes nothing any more.
@@ -193,7 +198,7 @@ impl Judge {
         books.dead = true;
         books.requests.clear();
         drop(books);
-        self.post.deliver(vec![Reply::Stopped { why: "its thread has died".to_owned() }]);
+        self.deliver(vec![Reply::Stopped { why: "its thread has died".to_owned() }]);
     }
 
     pub(super) fn is_dead(&self) -> bool {
@@ -207,7 +212,7 @@ impl Judge {
         if let Some((ticket, session)) = forgotten.and_then(|lost| Some((lost.connection?, lost))) {
             drop(books);
             let seat = Seat::new(ticket, number, session.cursor.epoch);
-            self.post.deliver(vec![Reply::Orphaned { seat }]);
+            self.deliver(vec![Reply::Orphaned { seat }]);
         }
     }
 

@@ -4,8 +4,8 @@
 use super::doors::{FIRST_MESSAGE, SINK_STALL, TIMEOUT};
 use super::{Simulation, host_of};
 use crate::peer::Peer;
+use crate::post::ticket;
 use crate::shard::listener::{Delivery, outlets};
-use crate::stores::ticket;
 use pulsegate_core::close::CloseReason;
 use pulsegate_core::frame::{NOTICE_GOES_ON, NOTICE_RESTS};
 use pulsegate_sessions::PushRefusal;

@@ -42,7 +42,7 @@ impl Simulation {
             if self.rest.contains(&self.step) || self.queue.has_failed() {
                 return;
             }
-            if self.queue.serve_one(&mut self.model.sink(), self.clock).is_none() {
+            if self.queue.serve_one(&mut self.model.sink(), self.origin).is_none() {
                 return self.model.handle_sink_idle();
             }
             self.note_taken();
@@ -57,7 +57,7 @@ impl Simulation {
 
     /// The sink has taken all that it ever will.
     pub(super) fn fail_sink(&mut self) {
-        while self.queue.serve_one(&mut self.model.sink(), self.clock).is_some() {}
+        while self.queue.serve_one(&mut self.model.sink(), self.origin).is_some() {}
         self.queue.fail();
         self.model.failure = Some(self.now());
     }

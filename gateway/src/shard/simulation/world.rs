@@ -3,7 +3,7 @@
 
 use super::kernel::Kernel;
 use crate::id::ConnectionId;
-use crate::listening::Place;
+use crate::place::Place;
 use crate::shard::io::{Io, Reach, Ready};
 use pulsegate_core::time::Instant;
 use std::cell::RefCell;

@@ -1,7 +1,4 @@
-//! The places of a listener, and the last quarter of them, which is kept for addresses that hold few: so one address
-//! alone keeps nobody out.
-
-use super::ListenerConfig;
+//! The last quarter of some places, which is kept for addresses that hold few: so one address alone keeps nobody out.
 
 /// The part of the places that is kept: one in so many.
 const KEPT_PART: usize = 4;
@@ -20,22 +17,19 @@ pub struct KeptPlaces {
 }
 
 impl KeptPlaces {
+    /// Those among so many places, of which an address may have as many. `None` if there are none: they are too few, or
+    /// an address may have more than the others, as where a proxy stands.
+    #[must_use]
+    pub fn among(places: usize, max_per_address: Option<usize>) -> Option<Self> {
+        let kept = Self::of(places);
+        let is_wanted = max_per_address.is_none_or(|most| most <= places - kept.count);
+        (is_wanted && kept.count > 0).then_some(kept)
+    }
+
     /// Those of so many places; `few` is never more than what is open to all, so that it takes more than one address to
     /// fill the rest.
     pub(crate) fn of(places: usize) -> Self {
         let count = places / KEPT_PART;
         Self { count, few: (places / FEW_PART).max(FEW_MIN).min(places - count) }
-    }
-}
-
-impl ListenerConfig {
-    /// Which places of this listener are kept, in a gateway with so many places in all. `None` if there are none: they
-    /// are too few, or `max_per_address` allows an address more than the others, as where a proxy stands.
-    #[must_use]
-    pub fn kept_places(&self, of_all: usize) -> Option<KeptPlaces> {
-        let places = self.max_connections.map_or(of_all, |own| own.min(of_all));
-        let kept = KeptPlaces::of(places);
-        let is_wanted = self.max_per_address.is_none_or(|most| most <= places - kept.count);
-        (is_wanted && kept.count > 0).then_some(kept)
     }
 }
