@@ -27,15 +27,17 @@
 //! # }
 //! ```
 //!
-//! Modules, each using only those after it: `gateway`, `stores`, `shard`, `post`, `origins`,
-//! `sink`, `handle`, `mailbox`, `end`, `id`, `machine`, `tables`, `waker`, `counters`, `listening`, `config`, `limits`, `kept_places`,
-//! `place`, `peer`, `clock`, `time_origin`, `text`.
+//! Modules, each using only those after it: `gateway`, `stores`, `print`, `event_loop`, `sockets`, `gathering`, `shard`, `post`,
+//! `origins`, `sink`, `handle`, `mailbox`, `end`, `id`, `machine`, `tables`, `waker`, `counters`, `listening`, `config`, `limits`,
+//! `kept_places`, `place`, `peer`, `clock`, `time_origin`, `text`.
 
 mod clock;
 pub mod config;
 mod counters;
 mod end;
+mod event_loop;
 mod gateway;
+mod gathering;
 mod handle;
 mod id;
 mod kept_places;
@@ -47,8 +49,10 @@ mod origins;
 mod peer;
 mod place;
 mod post;
+mod print;
 mod shard;
 mod sink;
+mod sockets;
 mod stores;
 mod tables;
 pub mod text;

@@ -7,7 +7,7 @@
 //! Its state lies with those who own it: the connections, the outlets, the agenda. Whatever happens to one connection
 //! happens to it as [`Served`].
 //!
-//! Modules, each using only those after it: `simulation`, `event_loop`, `sockets`, `gathering`, `commands`, `accepting`,
+//! Modules, each using only those after it: `simulation`, `commands`, `accepting`,
 //! `sessions`, `shares`, `stuck`, `draining`, `errands`, `deadlines`, `turning_away`, `reading`, `reconciling`,
 //! `served`, `output`, `ends`, `listener`, `outlets`, `ledger`, `held`, `lane`, `resting`, `standstill`, `agenda`, `drain`,
 //! `acceptor`, `connections`, `entry`, `table`, `time`, `io`.
@@ -23,8 +23,6 @@ mod draining;
 mod ends;
 pub(crate) mod entry;
 mod errands;
-pub(crate) mod event_loop;
-mod gathering;
 mod held;
 pub(crate) mod io;
 mod lane;
@@ -40,7 +38,6 @@ mod sessions;
 mod shares;
 #[cfg(test)]
 mod simulation;
-pub(crate) mod sockets;
 mod standstill;
 mod stuck;
 pub(crate) mod table;

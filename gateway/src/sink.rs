@@ -1,7 +1,6 @@
 //! Where messages go. A sink lives on a thread of its own and gets what the shards have gathered, in batches;
 //! the built-in `echo` and `discard` need no thread, a shard does them on the spot.
 
-pub(crate) mod print;
 pub(crate) mod queue;
 
 use crate::end::End;

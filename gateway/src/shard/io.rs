@@ -1,5 +1,5 @@
-//! The seam between a shard's decisions and the world: sockets and the clock. The real one is
-//! [`Sockets`](crate::shard::sockets::Sockets); a simulation brings its own, and runs in virtual time.
+//! The seam between a shard's decisions and the world: sockets and the clock. The real one polls
+//! sockets; a simulation brings its own, and runs in virtual time.
 
 use crate::id::ConnectionId;
 use crate::place::Place;

@@ -31,6 +31,10 @@ impl Sockets {
     }
 }
 
+/// An entry of a shard's table is as small as with a bare descriptor; debug builds keep an extra word beside it.
+#[cfg(not(debug_assertions))]
+const _: () = assert!(size_of::<TcpStream>() == size_of::<std::os::fd::OwnedFd>());
+
 /// What the poller tells of each connection: that there is something to read, and urgent data, at whose mark a read stops.
 const INPUT: Interest = Interest::READABLE.add(Interest::PRIORITY);
 

@@ -2,9 +2,9 @@
 //! the clock; what is decided is decided in [`Shard`].
 
 use crate::clock::Clock;
-use crate::shard::gathering::Gathering;
-use crate::shard::sockets::{self, Sockets, TIMER, WAKER};
+use crate::gathering::Gathering;
 use crate::shard::{Leftover, Shard};
+use crate::sockets::{self, Sockets, TIMER, WAKER};
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Registry};
 use nix::sys::time::TimeSpec;
