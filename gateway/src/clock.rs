@@ -1,8 +1,8 @@
 //! The one clock of a gateway: monotonic, counted from its start; and the wall's, for people.
 
-use crate::time_origin::TimeOrigin;
 use nix::time::{ClockId, clock_gettime};
 use pulsegate_core::time::Instant;
+use pulsegate_shard::TimeOrigin;
 use std::time::Duration;
 
 /// Reads the monotonic clock, as instants of the core.

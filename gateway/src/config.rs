@@ -4,8 +4,8 @@
 pub mod check;
 pub mod defaults;
 
-pub use crate::kept_places::KeptPlaces;
 pub use pulsegate_core::frame::Durability;
+pub use pulsegate_shard::KeptPlaces;
 pub use pulsegate_store::{Quota, StoreConfig};
 
 use pulsegate_core::frame::MESSAGE_BYTES_MAX;
@@ -86,12 +86,6 @@ pub struct Config {
     /// The settings of the store, but for its longest message: see [`store_config`](Self::store_config).
     pub store: StoreConfig,
 }
-
-/// All shards together let one in so many bytes of a committer's queue wait in front of it. Above that reading rests, of
-/// pulse connections too: their windows bound each of them, but not the sum of very many.
-pub(crate) const BACKLOG_PART: usize = 4;
-/// A shard's part of that, in bytes: the least, so that a turn of many is not broken off, and the most.
-pub(crate) const BACKLOG_BYTES: std::ops::RangeInclusive<usize> = 256 * 1024..=4 * 1024 * 1024;
 
 /// How long input gathers where nobody waits for an answer and nothing is said about it.
 const GATHER: Duration = Duration::from_millis(1);

@@ -3,13 +3,13 @@
 
 use crate::clock::Clock;
 use crate::gathering::Gathering;
-use crate::shard::{Leftover, Shard};
 use crate::sockets::{self, Sockets, TIMER, WAKER};
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Registry};
 use nix::sys::time::TimeSpec;
 use nix::sys::timerfd::{ClockId, Expiration, TimerFd, TimerFlags, TimerSetTimeFlags};
 use pulsegate_core::time::Instant;
+use pulsegate_shard::{Leftover, Shard};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
 use std::time::Duration;

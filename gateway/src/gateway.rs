@@ -6,18 +6,15 @@ mod starting;
 
 use crate::config::check::ConfigFault;
 use crate::config::{Config, ListenerConfig, PrintFormat};
-use crate::counters::{Counts, Published};
-use crate::mailbox::{Command, Mailbox};
-use crate::post::{Opened, PushOutcome};
 use crate::print::Print;
-use crate::shard::Leftover;
-use crate::sink::queue::SinkQueue;
-use crate::sink::{Sink, SinkError};
 use crate::stores::{Awaited, Committers, Replies, Ticker};
 use crate::text::counted;
 use ending::Deadline;
 use nix::errno::Errno;
 use pulsegate_sessions::{Committer, Recipient, SubmitError};
+use pulsegate_shard::{
+    Command, Counts, Leftover, Mailbox, Opened, Published, PushOutcome, Sink, SinkError, SinkQueue,
+};
 use pulsegate_store::OpenError;
 pub use routing::CommitterError;
 use routing::Make;
@@ -284,23 +281,13 @@ impl Control {
     /// What was counted since the start, as of the shards' last turns.
     #[must_use]
     pub fn counts(&self) -> Counts {
-        let mut counts = Counts::default();
-        self.published.iter().flat_map(|published| published.load()).for_each(|row| counts.add(&row));
-        counts
+        Published::sum(&self.published)
     }
 
     /// The same for each listener, in the order of the configuration. All together are [`counts`](Self::counts).
     #[must_use]
     pub fn counts_of_listeners(&self) -> Vec<Counts> {
-        let mut listeners = Vec::new();
-        for published in self.published.iter() {
-            listeners.resize(published.listeners(), Counts::default());
-            listeners
-                .iter_mut()
-                .zip(published.load())
-                .for_each(|(counts, row): (&mut Counts, _)| counts.add(&row));
-        }
-        listeners
+        Published::sums_of_listeners(&self.published)
     }
 
     fn tell_all(&self, command: impl Fn() -> Command) {

@@ -27,45 +27,25 @@
 //! # }
 //! ```
 //!
-//! Modules, each using only those after it: `gateway`, `stores`, `print`, `event_loop`, `sockets`, `gathering`, `shard`, `post`,
-//! `origins`, `sink`, `handle`, `mailbox`, `end`, `id`, `machine`, `tables`, `waker`, `counters`, `listening`, `config`, `limits`,
-//! `kept_places`, `place`, `peer`, `clock`, `time_origin`, `text`.
+//! Modules, each using only those after it: `gateway`, `stores`, `print`, `event_loop`, `sockets`, `gathering`, `machine`,
+//! `tables`, `waker`, `listening`, `config`, `clock`, `text`.
 
 mod clock;
 pub mod config;
-mod counters;
-mod end;
 mod event_loop;
 mod gateway;
 mod gathering;
-mod handle;
-mod id;
-mod kept_places;
-mod limits;
 mod listening;
 mod machine;
-mod mailbox;
-mod origins;
-mod peer;
-mod place;
-mod post;
 mod print;
-mod shard;
-mod sink;
 mod sockets;
 mod stores;
 mod tables;
 pub mod text;
-mod time_origin;
 mod waker;
 
 pub use config::{Config, ListenerConfig};
-pub use counters::Counts;
-pub use end::End;
 pub use gateway::{Builder, CommitterError, Control, Gateway, RunError, SendError, StartError};
-pub use handle::{Handle, HandleError};
-pub use id::ConnectionNumber;
-pub use post::PushOutcome;
 pub use pulsegate_core::close::{CloseReason, Retry, Who};
 pub use pulsegate_core::connection::Totals;
 pub use pulsegate_core::exchange::{Cursor, Verdict};
@@ -79,6 +59,8 @@ pub use pulsegate_sessions::{
     Outgoing, PushRefusal, Recipient, Refusal, RefusalCode, Reply, Request, Resume, Seat, Source,
     SubmitError, Ticket, Token,
 };
+pub use pulsegate_shard::{
+    ConnectionNumber, Counts, End, Handle, HandleError, Message, PushOutcome, Sender, Sink, SinkError,
+};
 pub use pulsegate_store::StoreConfig;
-pub use sink::{Message, Sender, Sink, SinkError};
 pub use stores::Replies;

@@ -1,6 +1,6 @@
 //! Opens listening sockets: one per shard and address, so that the kernel spreads the newcomers.
 
-use crate::place::Place;
+use pulsegate_shard::Place;
 use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
 use std::io;
 use std::net::SocketAddr;

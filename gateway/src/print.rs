@@ -2,11 +2,9 @@
 //! stranger sent can't drive the terminal: control characters are escaped.
 
 use crate::config::PrintFormat;
-use crate::end::End;
-use crate::handle::Handle;
-use crate::sink::{Message, Sink, SinkError, TryAgain};
 use crate::text::{counted, hex, json_line, readable, utc};
 use pulsegate_core::timer::Timer;
+use pulsegate_shard::{End, Handle, Message, Sink, SinkError, TryAgain};
 use std::io::{self, ErrorKind, Write};
 use std::time::SystemTime;
 
@@ -163,14 +161,10 @@ fn closed_line(format: PrintFormat, time: SystemTime, connection: &Handle, end: 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::id::{ConnectionId, Numbers};
-    use crate::mailbox::Mailbox;
-    use crate::peer::Peer;
-    use crate::sink::queue::{Batch, From, SinkQueue};
-    use crate::time_origin::TimeOrigin;
     use parking_lot::Mutex;
     use pulsegate_core::close::CloseReason;
     use pulsegate_core::connection::Totals;
+    use pulsegate_shard::{Batch, ConnectionId, From, Mailbox, Numbers, Peer, SinkQueue, TimeOrigin};
     use std::sync::Arc;
     use std::thread::JoinHandle;
     use std::time::{Duration, Instant};
@@ -224,18 +218,11 @@ mod tests {
 
     #[test]
     fn an_end_is_printed_with_its_reason() {
-        let end = End {
-            number: handle().number(),
-            listener: "doorbells".into(),
-            peer: handle().peer(),
-            session: None,
-            reason: CloseReason::HeartbeatTimeout,
-            timer: Some(Timer::Heartbeat),
-            age: Duration::from_millis(23_001),
-            silent_for: Duration::from_secs(5),
-            totals: Totals { messages: 10, ..Totals::default() },
-            unsent: 3,
-        };
+        let (number, reason) = (handle().number(), CloseReason::HeartbeatTimeout);
+        let mut end = End::at_once(number, "doorbells".into(), handle().peer(), reason);
+        end.timer = Some(Timer::Heartbeat);
+        (end.age, end.silent_for) = (Duration::from_millis(23_001), Duration::from_secs(5));
+        end.totals = Totals { messages: 10, ..Totals::default() };
         let line = closed_line(PrintFormat::Json, SystemTime::UNIX_EPOCH, &handle(), &end);
         let value: serde_json::Value = serde_json::from_str(&line).expect("an object");
         assert_eq!((&value["connection"], &value["listener"]), (&"0-0-1".into(), &"doorbells".into()));
@@ -278,7 +265,7 @@ mod tests {
     #[test]
     fn a_failing_output_fails_the_sink() {
         let mut print = Print::new(Disk::new(0, ErrorKind::BrokenPipe), PrintFormat::Human, false);
-        print.handle_message(&handle(), &Message { number: 1, payload: b"x", sender: None });
+        print.handle_message(&handle(), &Message::raw(1, b"x"));
         assert!(!print.flush().expect_err("broken").is::<TryAgain>());
     }
 
@@ -301,8 +288,7 @@ mod tests {
         let mut batch = Batch::default();
         numbers.for_each(|n| {
             let payload = format!("m{n}");
-            let message = Message { number: n, payload: payload.as_bytes(), sender: None };
-            batch.push_message(from(), &message);
+            batch.push_message(from(), &Message::raw(n, payload.as_bytes()));
         });
         queue.push(0, batch);
     }

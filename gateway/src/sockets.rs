@@ -1,14 +1,12 @@
 //! The real [`Io`]: mio's sockets and poller, and the monotonic clock.
 
 use crate::clock::{self, Clock};
-use crate::id::ConnectionId;
 use crate::listening;
-use crate::place::Place;
-use crate::shard::io::{Io, Reach, Ready};
 use mio::event::Event;
 use mio::net::{TcpListener, TcpStream};
 use mio::{Interest, Registry, Token};
 use pulsegate_core::time::Instant;
+use pulsegate_shard::{ConnectionId, Io, Place, Reach, Ready};
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr};

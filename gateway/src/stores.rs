@@ -3,15 +3,12 @@
 mod awaited;
 
 use crate::clock::{self, Clock};
-use crate::mailbox::Mailbox;
-use crate::origins::Origins;
-use crate::post::{Opened, Post};
-use crate::sink::queue::SinkQueue;
 use awaited::LastWord;
 pub(crate) use awaited::{Awaited, Committers};
 use parking_lot::{Condvar, Mutex};
 use pulsegate_core::frame::Durability;
 use pulsegate_sessions::{Committer, Moment, Reply};
+use pulsegate_shard::{Mailbox, Opened, Origins, Post, SinkQueue};
 use pulsegate_store::{OpenError, Store, StoreConfig};
 use std::path::Path;
 use std::sync::Arc;

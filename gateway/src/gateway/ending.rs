@@ -2,10 +2,8 @@
 //! and said. A thread that hangs by then is left to itself.
 
 use super::{Control, Gateway, RunError, SinkThread};
-use crate::post::Opened;
-use crate::shard::Leftover;
-use crate::sink::queue::Batch;
 use parking_lot::Mutex;
+use pulsegate_shard::{Batch, Command, Leftover, Opened};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::mpsc::RecvTimeoutError;
@@ -176,12 +174,12 @@ impl Control {
     /// could not take 5 seconds after that is given up.
     pub fn drain(&self, within: Duration) {
         self.deadline.drain(within);
-        self.tell_all(|| crate::mailbox::Command::Drain(within));
+        self.tell_all(|| Command::Drain(within));
     }
 
     /// Ends everything now. Sinks and stores have 5 seconds to take what is left; 2 if it was ending already.
     pub fn stop(&self) {
         self.deadline.stop();
-        self.tell_all(|| crate::mailbox::Command::Stop);
+        self.tell_all(|| Command::Stop);
     }
 }

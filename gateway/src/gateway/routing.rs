@@ -5,12 +5,10 @@ use super::StartError;
 use crate::clock::Clock;
 use crate::config::check::ConfigFault;
 use crate::config::{Config, ListenerConfig, SINKS, STORE};
-use crate::post::Opened;
-use crate::shard::listener::Delivery;
-use crate::sink::queue::SinkQueue;
 use crate::stores::{Destination, Replies};
 use pulsegate_core::policy::{Framing, Protocol};
 use pulsegate_sessions::Committer;
+use pulsegate_shard::{Delivery, Opened, SinkQueue};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 

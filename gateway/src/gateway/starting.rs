@@ -8,15 +8,7 @@ use super::routing::{self, Committing, Make, Route};
 use super::{Control, Gateway, SinkThread, StartError};
 use crate::clock::Clock;
 use crate::config::{Config, DescriptorTables, ListenerConfig};
-use crate::counters::Published;
 use crate::event_loop::EventLoop;
-use crate::limits::{Bounds, Gauge, Limits};
-use crate::mailbox::{Command, Mailbox};
-use crate::place::Place;
-use crate::shard::listener::{Delivery, Listener};
-use crate::shard::{Leftover, Shard, Shared};
-use crate::sink::Sink;
-use crate::sink::queue::SinkQueue;
 use crate::sockets::{Sockets, WAKER};
 use crate::stores::{Awaited, Destination, Ticker};
 use crate::waker::Waker;
@@ -24,6 +16,10 @@ use crate::{machine, tables};
 use mio::Poll;
 use pulsegate_core::policy::Protocol;
 use pulsegate_sessions::Committer;
+use pulsegate_shard::{
+    Bounds, Command, Delivery, Gauge, Leftover, Limits, Listener, Mailbox, Place, Published, Shard, Shared,
+    Sink, SinkQueue,
+};
 use std::collections::HashSet;
 use std::io;
 use std::net::SocketAddr;

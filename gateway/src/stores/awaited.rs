@@ -2,9 +2,9 @@
 //! the store, and what an application does then can't harm a store.
 
 use crate::clock::wall_ms;
-use crate::post::{APPLICATION, Post, PushOutcome};
 use parking_lot::Mutex;
 use pulsegate_sessions::{Committer, PushRefusal, Recipient, Reply, Request, SubmitError, Ticket};
+use pulsegate_shard::{APPLICATION, Post, PushOutcome};
 use std::collections::HashMap;
 use std::ops::RangeInclusive;
 use std::panic::{AssertUnwindSafe, catch_unwind};

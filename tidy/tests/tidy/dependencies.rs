@@ -41,10 +41,39 @@ const PROGRAM: &[&str] = &[
 /// Whatever talks to the network.
 const NETWORK: &[&str] = &["async-nats", "hyper", "mio", "rustls", "socket2", "tokio"];
 
+/// What a shard is built on: core's `memchr`, and locks that can't be poisoned (`parking_lot`), the log (`tracing`) and errors
+/// that say their sentence (`thiserror`), each with what it needs itself. Nothing that opens or polls a socket.
+const SHARD: &[&str] = &[
+    "cfg-if",
+    "libc",
+    "lock_api",
+    "memchr",
+    "once_cell",
+    "parking_lot",
+    "parking_lot_core",
+    "pin-project-lite",
+    "proc-macro2",
+    "quote",
+    "scopeguard",
+    "smallvec",
+    "syn",
+    "thiserror",
+    "thiserror-impl",
+    "tracing",
+    "tracing-core",
+    "unicode-ident",
+];
+
 /// One row for each crate, from the bottom up. ARCHITECTURE.md says what each is.
-const RULES: [Rule; 11] = [
+const RULES: [Rule; 12] = [
     Rule { name: "pulsegate-core", on: &[], in_tests: &[], outside: Only(&["memchr"]) },
     Rule { name: "pulsegate-sessions", on: &["pulsegate-core"], in_tests: &[], outside: Only(&["memchr"]) },
+    Rule {
+        name: "pulsegate-shard",
+        on: &["pulsegate-core", "pulsegate-sessions"],
+        in_tests: &[],
+        outside: Only(SHARD),
+    },
     Rule {
         name: "pulsegate-store",
         on: &["pulsegate-core", "pulsegate-sessions"],
@@ -65,7 +94,7 @@ const RULES: [Rule; 11] = [
     },
     Rule {
         name: "pulsegate",
-        on: &["pulsegate-core", "pulsegate-sessions", "pulsegate-store"],
+        on: &["pulsegate-core", "pulsegate-sessions", "pulsegate-shard", "pulsegate-store"],
         in_tests: &[],
         outside: Never(PROGRAM),
     },

@@ -13,7 +13,8 @@ const README_LINES_MAX: usize = 150;
 const CONTRIBUTING_LINES_MAX: usize = 120;
 
 /// The crates whose files stand in the code map, by their folders.
-const MAPPED_CRATES: [&str; 8] = ["core", "sessions", "gateway", "config", "store", "client", "bench", "cli"];
+const MAPPED_CRATES: [&str; 9] =
+    ["core", "sessions", "shard", "gateway", "config", "store", "client", "bench", "cli"];
 
 /// A text file of the repository.
 struct Text {

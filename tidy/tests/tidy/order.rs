@@ -5,7 +5,7 @@ use super::{Text, assert_tidy, read, rust_files};
 use std::ops::Range;
 
 /// Whose modules stand in a listed order: crates, by their folders, and modules that have a folder of their own.
-const ORDERED: [&str; 13] = [
+const ORDERED: [&str; 14] = [
     "core",
     "core/src/connection",
     "core/src/exchange",
@@ -15,7 +15,8 @@ const ORDERED: [&str; 13] = [
     "sessions",
     "sessions/src/sessions",
     "gateway",
-    "gateway/src/shard",
+    "shard",
+    "shard/src/shard",
     "config",
     "store",
     "client",

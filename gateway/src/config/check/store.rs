@@ -5,7 +5,7 @@ use super::{
     RETENTION_AGE_MAX, RETENTION_BYTES, SESSIONS_MAX, STORE_TIME_MIN, WAL_BYTES, fault, numbered, sized,
     within,
 };
-use crate::config::{BACKLOG_BYTES, BACKLOG_PART};
+use pulsegate_shard::{BACKLOG_BYTES, BACKLOG_PART};
 use pulsegate_store::StoreConfig;
 
 /// In front of the store's queue waits as much as one in so many parts of it, or so many bytes for each shard if that is

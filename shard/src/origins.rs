@@ -27,7 +27,7 @@ pub(crate) struct Origin {
 
 /// The connections of the sessions of one store in memory, and the way to where their messages go.
 #[derive(Debug)]
-pub(crate) struct Origins {
+pub struct Origins {
     known: Mutex<HashMap<u64, Origin>>,
     /// The store's place among the ledgers of each shard.
     ledger: usize,
@@ -38,7 +38,7 @@ pub(crate) struct Origins {
 
 impl Origins {
     /// Knows nobody yet.
-    pub(crate) fn new(ledger: usize, queue: Option<Arc<SinkQueue>>, mailboxes: Arc<[Arc<Mailbox>]>) -> Self {
+    pub fn new(ledger: usize, queue: Option<Arc<SinkQueue>>, mailboxes: Arc<[Arc<Mailbox>]>) -> Self {
         Self { known: Mutex::default(), ledger, queue, mailboxes }
     }
 
@@ -71,7 +71,7 @@ impl Origins {
     ///
     /// # Errors
     /// If the sink has failed: what it has not got, it never will.
-    pub(crate) fn forward(&self, messages: Vec<Forwarded>) -> Result<(), NotForwarded> {
+    pub fn forward(&self, messages: Vec<Forwarded>) -> Result<(), NotForwarded> {
         let mut batches: HashMap<usize, Batch> = HashMap::new();
         for Forwarded { seat, number, payload, .. } in messages {
             let session = seat.session();
@@ -110,7 +110,7 @@ impl Origins {
     }
 
     /// Nobody waits for the sink any more.
-    pub(crate) fn give_up(&self) {
+    pub fn give_up(&self) {
         if let Some(queue) = &self.queue {
             queue.fail();
         }

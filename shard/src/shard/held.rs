@@ -9,10 +9,13 @@ use std::collections::HashMap;
 
 /// An end, and who is to be told of it.
 #[derive(Clone, Debug)]
-pub(crate) struct HeldEnd {
-    pub(crate) lane: usize,
-    pub(crate) from: From,
-    pub(crate) end: End,
+pub struct HeldEnd {
+    /// The place of the sink.
+    pub lane: usize,
+    /// Whose end it is.
+    pub from: From,
+    /// Its record.
+    pub end: End,
 }
 
 impl HeldEnd {

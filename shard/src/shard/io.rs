@@ -9,7 +9,7 @@ use std::net::SocketAddr;
 
 /// How far a connection is to be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Reach {
+pub enum Reach {
     /// Until a read returns less than it could: the poller tells of what comes later.
     ShortRead,
     /// Until there is nothing more: an end, an error or a mark of urgent data, at which a read stops, may stand behind
@@ -19,11 +19,12 @@ pub(crate) enum Reach {
 
 /// What the poller tells of a socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Ready {
+pub enum Ready {
     /// Somebody has come to the listener with this number.
     Listener(u16),
     /// Something has happened to a connection.
     Connection {
+        /// Its id.
         id: ConnectionId,
         /// There is room to write.
         writable: bool,
@@ -34,7 +35,7 @@ pub(crate) enum Ready {
 
 /// What a shard needs of the world. All calls return at once. Connecting to others, once a shard does that, belongs
 /// beside [`accept`](Self::accept): it returns a stream whose first word is that it is writable, or an error.
-pub(crate) trait Io {
+pub trait Io {
     /// A connection's socket.
     type Stream;
     /// A socket to which newcomers come.

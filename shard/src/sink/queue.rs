@@ -38,15 +38,18 @@ const RETRY_MAX: Duration = Duration::from_secs(8);
 
 /// Who a record is about.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct From {
-    pub(crate) id: ConnectionId,
-    pub(crate) number: ConnectionNumber,
-    pub(crate) peer: Peer,
+pub struct From {
+    /// Its id.
+    pub id: ConnectionId,
+    /// Its number.
+    pub number: ConnectionNumber,
+    /// Its peer.
+    pub peer: Peer,
 }
 
 impl From {
     /// What an application gets of the connection.
-    pub(crate) const fn handle(self, mailbox: Arc<Mailbox>, origin: TimeOrigin) -> Handle {
+    pub const fn handle(self, mailbox: Arc<Mailbox>, origin: TimeOrigin) -> Handle {
         Handle { mailbox, origin, id: self.id, number: self.number, peer: self.peer }
     }
 }
@@ -73,7 +76,7 @@ struct Record {
 
 /// What one shard has gathered for one sink in one turn.
 #[derive(Debug, Default)]
-pub(crate) struct Batch {
+pub struct Batch {
     records: Vec<Record>,
     payloads: Vec<u8>,
     messages: u64,
@@ -84,7 +87,8 @@ impl Batch {
         self.records.push(Record { from, kind: Kind::Opened });
     }
 
-    pub(crate) fn push_message(&mut self, from: From, message: &Message<'_>) {
+    /// The connection says something.
+    pub fn push_message(&mut self, from: From, message: &Message<'_>) {
         let Message { number, payload, sender } = *message;
         // PROTOCOL.md bounds an id by 128 bytes.
         let sender = sender.and_then(|Sender { client, session }| {
@@ -101,7 +105,8 @@ impl Batch {
         self.records.push(Record { from, kind: Kind::InputEnd });
     }
 
-    pub(crate) fn push_closed(&mut self, from: From, end: End) {
+    /// The connection has ended.
+    pub fn push_closed(&mut self, from: From, end: End) {
         self.records.push(Record { from, kind: Kind::Closed(Box::new(end)) });
     }
 
@@ -116,7 +121,7 @@ impl Batch {
 
 /// One sink's queue, shared by all shards and the sink's thread.
 #[derive(Debug)]
-pub(crate) struct SinkQueue {
+pub struct SinkQueue {
     bytes_max: usize,
     bytes: AtomicUsize,
     inbox: Mutex<Inbox>,
@@ -147,7 +152,7 @@ struct Waiter {
 
 impl SinkQueue {
     /// A queue of at most `bytes_max` bytes, overrun by no more than what a shard reads at once.
-    pub(crate) fn new(bytes_max: usize, mailboxes: &[Arc<Mailbox>]) -> Self {
+    pub fn new(bytes_max: usize, mailboxes: &[Arc<Mailbox>]) -> Self {
         let waiter =
             |mailbox: &Arc<Mailbox>| Waiter { waits: AtomicBool::new(false), mailbox: Arc::clone(mailbox) };
         Self {
@@ -164,7 +169,7 @@ impl SinkQueue {
     }
 
     /// Whether there is no room, `more` bytes of a batch that is still being filled counted in.
-    pub(crate) fn is_full(&self, more: usize) -> bool {
+    pub fn is_full(&self, more: usize) -> bool {
         self.bytes.load(SeqCst) + more >= self.bytes_max
     }
 
@@ -175,18 +180,17 @@ impl SinkQueue {
     }
 
     /// A number that grows whenever the sink has taken something.
-    pub(crate) fn taken(&self) -> u64 {
+    pub fn taken(&self) -> u64 {
         self.taken.load(Relaxed)
     }
 
     /// How many messages the sink has not taken.
-    pub(crate) fn messages(&self) -> u64 {
+    pub fn messages(&self) -> u64 {
         self.messages.load(SeqCst)
     }
 
     /// What waits, in bytes.
-    #[cfg(test)]
-    pub(crate) fn bytes(&self) -> usize {
+    pub fn bytes(&self) -> usize {
         self.bytes.load(SeqCst)
     }
 
@@ -206,7 +210,7 @@ impl SinkQueue {
     }
 
     /// Whether the sink's thread has died.
-    pub(crate) fn has_failed(&self) -> bool {
+    pub fn has_failed(&self) -> bool {
         self.failed.load(SeqCst)
     }
 
@@ -223,7 +227,7 @@ impl SinkQueue {
     }
 
     /// Hands over what shard `shard` has gathered.
-    pub(crate) fn push(&self, shard: usize, batch: Batch) {
+    pub fn push(&self, shard: usize, batch: Batch) {
         if self.has_failed() {
             return;
         }
@@ -266,13 +270,13 @@ impl SinkQueue {
     }
 
     /// No more batches will come: the thread ends when it has taken all.
-    pub(crate) fn close(&self) {
+    pub fn close(&self) {
         self.inbox.lock().closed = true;
         self.filled.notify_one();
     }
 
     /// What the sink could not take so far is given up: no flush is tried again.
-    pub(crate) fn give_up(&self) {
+    pub fn give_up(&self) {
         self.inbox.lock().given_up = true;
         self.filled.notify_one();
     }
@@ -281,7 +285,7 @@ impl SinkQueue {
     ///
     /// # Errors
     /// What the sink's flush said: the sink has failed.
-    pub(crate) fn serve(&self, mut sink: Box<dyn Sink>, origin: TimeOrigin) -> Result<(), SinkError> {
+    pub fn serve(&self, mut sink: Box<dyn Sink>, origin: TimeOrigin) -> Result<(), SinkError> {
         let mut alarm = Alarm { queue: self, failed: true };
         loop {
             let emptied = self.serve_some(&mut *sink, origin);

@@ -47,11 +47,11 @@ impl Outlet {
 
 /// What a shard could not hand over before it ended.
 #[derive(Debug, Default)]
-pub(crate) struct Leftover {
+pub struct Leftover {
     /// Ends that the sinks are to hear of when the stores in memory have forwarded what they can.
-    pub(crate) ends: Vec<HeldEnd>,
+    pub ends: Vec<HeldEnd>,
     /// Messages that are lost.
-    pub(crate) messages: u64,
+    pub messages: u64,
 }
 
 /// A shard's sides of all sinks and stores.

@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 /// A peer's address and port. The scope of a link-local IPv6 address is not kept.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
-pub(crate) struct Peer {
+pub struct Peer {
     address: [u8; 16],
     port: u16,
 }
@@ -23,7 +23,7 @@ impl std::hash::Hash for Source {
 
 impl Peer {
     /// Packs an address. An IPv4 address inside IPv6 is that IPv4 address.
-    pub(crate) const fn new(address: SocketAddr) -> Self {
+    pub const fn new(address: SocketAddr) -> Self {
         let octets = match address.ip() {
             IpAddr::V4(v4) => v4.to_ipv6_mapped().octets(),
             IpAddr::V6(v6) => v6.octets(),

@@ -36,6 +36,30 @@ pub struct End {
 }
 
 impl End {
+    /// That of a connection that has ended as soon as it was accepted. For tests of sinks; fields may come.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn at_once(
+        number: ConnectionNumber,
+        listener: Arc<str>,
+        peer: SocketAddr,
+        reason: CloseReason,
+    ) -> Self {
+        let (age, silent_for, totals) = (Duration::ZERO, Duration::ZERO, Totals::default());
+        Self {
+            number,
+            listener,
+            peer,
+            session: None,
+            reason,
+            timer: None,
+            age,
+            silent_for,
+            totals,
+            unsent: 0,
+        }
+    }
+
     /// One line for the log. Whoever looks for one connection wants all of it.
     pub(crate) fn log(&self) {
         tracing::debug!(

@@ -23,20 +23,20 @@ const SILENCE_BETWEEN_LINES: Duration = Duration::from_secs(10);
 
 /// What one listener lets in at most.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Bounds {
+pub struct Bounds {
     /// Connections; `None`: no fewer than the gateway holds in all.
-    pub(crate) max_connections: Option<usize>,
+    pub max_connections: Option<usize>,
     /// Connections that have not completed a first message; `None`: as many as in all.
-    pub(crate) max_newcomers: Option<usize>,
+    pub max_newcomers: Option<usize>,
     /// Connections from one source; `None`: no limit of its own.
-    pub(crate) max_per_address: Option<usize>,
+    pub max_per_address: Option<usize>,
     /// Connections a second, in bursts of up to one second's worth.
-    pub(crate) accept_rate: u32,
+    pub accept_rate: u32,
 }
 
 /// The limits of one listener, and those of the whole gateway with them.
 #[derive(Debug)]
-pub(crate) struct Limits {
+pub struct Limits {
     /// What the listener is called.
     name: Arc<str>,
     total: Arc<Gauge>,
@@ -51,7 +51,7 @@ pub(crate) struct Limits {
 
 impl Limits {
     /// The limits of the listener that is called so; `total` is shared by all listeners of a gateway.
-    pub(crate) fn new(name: Arc<str>, total: Arc<Gauge>, bounds: Bounds) -> Self {
+    pub fn new(name: Arc<str>, total: Arc<Gauge>, bounds: Bounds) -> Self {
         let Bounds { max_connections, max_newcomers, max_per_address, accept_rate } = bounds;
         let of_all = total.max;
         let places = max_connections.map_or(of_all, |own| own.min(of_all));
@@ -156,14 +156,14 @@ impl Limits {
 
 /// A count with an upper bound.
 #[derive(Debug)]
-pub(crate) struct Gauge {
+pub struct Gauge {
     max: usize,
     count: AtomicUsize,
 }
 
 impl Gauge {
     /// Nothing counted yet, at most `max`.
-    pub(crate) const fn new(max: usize) -> Self {
+    pub const fn new(max: usize) -> Self {
         Self { max, count: AtomicUsize::new(0) }
     }
 

@@ -55,6 +55,15 @@ pub struct Message<'a> {
     pub sender: Option<Sender<'a>>,
 }
 
+impl<'a> Message<'a> {
+    /// A message that came as raw bytes. For tests of sinks; fields may come.
+    #[doc(hidden)]
+    #[must_use]
+    pub const fn raw(number: u64, payload: &'a [u8]) -> Self {
+        Self { number, payload, sender: None }
+    }
+}
+
 /// A client of the pulse protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -71,10 +80,11 @@ pub type SinkError = Box<dyn std::error::Error + Send + Sync>;
 /// What a flush says that may succeed later: the sink keeps what it could not pass on.
 #[derive(Debug, thiserror::Error)]
 #[error("{error}")]
-pub(crate) struct TryAgain {
-    pub(crate) error: std::io::Error,
+pub struct TryAgain {
+    /// Why it could not.
+    pub error: std::io::Error,
     /// Something has been passed on by this flush.
-    pub(crate) moved: bool,
+    pub moved: bool,
     /// How many messages the sink keeps, at most.
-    pub(crate) messages: u64,
+    pub messages: u64,
 }

@@ -1,6 +1,5 @@
 //! A shard's side of a store: what this turn has gathered for it, and who waits until the store has room.
 
-use crate::config::{BACKLOG_BYTES, BACKLOG_PART};
 use crate::id::ConnectionId;
 use crate::origins::Origins;
 use crate::shard::held::Held;
@@ -10,9 +9,15 @@ use pulsegate_core::close::CloseReason;
 use pulsegate_core::frame::Durability;
 use pulsegate_core::time::OwnInstant;
 use pulsegate_sessions::{Attach, Committer, Limits, Request, SubmitError};
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
+/// All shards together let one in so many bytes of a committer's queue wait in front of it. Above that reading rests, of
+/// pulse connections too: their windows bound each of them, but not the sum of very many.
+pub const BACKLOG_PART: usize = 4;
+/// A shard's part of that, in bytes: the least, so that a turn of many is not broken off, and the most.
+pub const BACKLOG_BYTES: RangeInclusive<usize> = 256 * 1024..=4 * 1024 * 1024;
 /// What a request counts beside what it carries.
 const REQUEST_BYTES: usize = 128;
 

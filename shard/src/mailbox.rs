@@ -19,7 +19,7 @@ const COMMAND_BYTES: usize = 64;
 
 /// What others ask of a shard.
 #[derive(Debug)]
-pub(crate) enum Command {
+pub enum Command {
     /// Send bytes to a connection's peer.
     Send(ConnectionId, Box<[u8]>),
     /// End a connection when everything is sent.
@@ -62,13 +62,15 @@ impl Command {
 
 /// The mailbox holds as much as it may, or its shard has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Refused {
+pub enum Refused {
+    /// It holds as much as it may.
     Full,
+    /// Its shard has ended.
     Gone,
 }
 
 /// A shard's mailbox.
-pub(crate) struct Mailbox {
+pub struct Mailbox {
     queue: Mutex<Queue>,
     /// Whether the shard has been woken and has not looked yet, so that it isn't woken twice.
     woken: AtomicBool,
@@ -89,7 +91,7 @@ struct Queue {
 
 impl Mailbox {
     /// An empty mailbox; `wake` makes its shard look into it.
-    pub(crate) fn new(wake: impl Fn() + Send + Sync + 'static) -> Self {
+    pub fn new(wake: impl Fn() + Send + Sync + 'static) -> Self {
         Self {
             queue: Mutex::default(),
             woken: AtomicBool::new(false),
@@ -130,7 +132,10 @@ impl Mailbox {
     }
 
     /// Puts a command in.
-    pub(crate) fn post(&self, command: Command) -> Result<(), Refused> {
+    ///
+    /// # Errors
+    /// If it holds as much as it may, or its shard has ended.
+    pub fn post(&self, command: Command) -> Result<(), Refused> {
         let bytes = command.bytes();
         {
             let mut queue = self.queue.lock();

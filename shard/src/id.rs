@@ -62,18 +62,18 @@ impl std::fmt::Debug for ConnectionNumber {
 
 /// Gives the connections of one shard their numbers.
 #[derive(Debug)]
-pub(crate) struct Numbers(ConnectionNumber);
+pub struct Numbers(ConnectionNumber);
 
 impl Numbers {
     /// Those of a shard that begins now, in milliseconds since 1970-01-01 UTC.
-    pub(crate) const fn new(shard: usize, wall_ms: u64) -> Self {
+    pub const fn new(shard: usize, wall_ms: u64) -> Self {
         let began = wall_ms.saturating_sub(EPOCH_MS) / UNIT_MS;
         let sequence = (began << PLACE_BITS) & ((1 << SEQUENCE_BITS) - 1);
         Self(ConnectionNumber((shard as u64) << SEQUENCE_BITS | sequence))
     }
 
     /// The next one.
-    pub(crate) const fn next(&mut self) -> ConnectionNumber {
+    pub const fn next(&mut self) -> ConnectionNumber {
         self.0.0 += 1;
         self.0
     }
@@ -82,11 +82,11 @@ impl Numbers {
 /// Names one connection of a shard for ever: its place in the table and the low half of its number. A place
 /// is used again, a number is not, so a stale id finds nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(crate) struct ConnectionId(u64);
+pub struct ConnectionId(u64);
 
 impl ConnectionId {
     /// The id of the connection with this number at this place.
-    pub(crate) const fn new(key: u32, number: ConnectionNumber) -> Self {
+    pub const fn new(key: u32, number: ConnectionNumber) -> Self {
         Self((key as u64) << 32 | number.to_bits() & 0xFFFF_FFFF)
     }
 
@@ -96,12 +96,12 @@ impl ConnectionId {
     }
 
     /// As one machine word, for the poller.
-    pub(crate) const fn to_bits(self) -> u64 {
+    pub const fn to_bits(self) -> u64 {
         self.0
     }
 
     /// From the poller's word.
-    pub(crate) const fn from_bits(bits: u64) -> Self {
+    pub const fn from_bits(bits: u64) -> Self {
         Self(bits)
     }
 }

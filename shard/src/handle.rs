@@ -61,7 +61,7 @@ impl Handle {
     ///
     /// In the pulse protocol a message is left out, and the connection stays, if it is longer than the client takes, or
     /// if what waits for other clients leaves no room for it in the store. Where that matters, use
-    /// [`Control::send`](crate::Control::send), which says what became of the message.
+    /// `Control::send`, which says what became of the message.
     ///
     /// # Errors
     /// See [`HandleError`].

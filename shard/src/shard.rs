@@ -23,7 +23,7 @@ mod draining;
 mod ends;
 pub(crate) mod entry;
 mod errands;
-mod held;
+pub(crate) mod held;
 pub(crate) mod io;
 mod lane;
 pub(crate) mod ledger;
@@ -67,26 +67,26 @@ use pulsegate_core::time::{Instant, Now};
 use pulsegate_core::wheel::Node;
 use std::sync::Arc;
 
-pub(crate) use crate::shard::outlets::Leftover;
+pub use crate::shard::outlets::Leftover;
 
 /// The one read buffer of a shard; idle connections own none.
 const READ_BUFFER_BYTES: usize = 64 * 1024;
 
 /// What all shards of a gateway share.
 #[derive(Debug)]
-pub(crate) struct Shared {
+pub struct Shared {
     /// The listeners, in the order of the configuration.
-    pub(crate) listeners: Box<[Listener]>,
+    pub listeners: Box<[Listener]>,
     /// The sinks that have a thread.
-    pub(crate) queues: Box<[Arc<SinkQueue>]>,
+    pub queues: Box<[Arc<SinkQueue>]>,
     /// The stores, in the order of the ledgers.
-    pub(crate) stores: Box<[Opened]>,
+    pub stores: Box<[Opened]>,
     /// How many share all of this.
-    pub(crate) shards: usize,
+    pub shards: usize,
 }
 
 /// A part of the connections of a gateway.
-pub(crate) struct Shard<I: Io> {
+pub struct Shard<I: Io> {
     io: I,
     time: ShardTime,
     shared: Arc<Shared>,
@@ -117,7 +117,7 @@ struct Buffers {
 
 impl<I: Io> Shard<I> {
     /// An empty shard.
-    pub(crate) fn new(
+    pub fn new(
         index: usize,
         mut io: I,
         shared: Arc<Shared>,
@@ -186,7 +186,7 @@ impl<I: Io> Shard<I> {
     ///
     /// Nobody else knows the order of the steps. Each is bounded, so that one loud peer, or ten thousand deadlines at once,
     /// can't keep the others waiting.
-    pub(crate) fn turn(&mut self, horizon: Instant, ready: impl IntoIterator<Item = Ready>) {
+    pub fn turn(&mut self, horizon: Instant, ready: impl IntoIterator<Item = Ready>) {
         // What arrives after a fixed deadline counts for nothing, so these expire before anything is read.
         self.expire(horizon);
         for ready in ready {
@@ -350,7 +350,7 @@ impl<I: Io> Shard<I> {
 
     /// When the next turn is due though nothing becomes ready: now if work is left, `None` if nothing is
     /// to come. The shard counts as asleep until then.
-    pub(crate) fn sleep(&mut self) -> Option<Instant> {
+    pub fn sleep(&mut self) -> Option<Instant> {
         let wake = if self.has_work() { Some(Instant::ORIGIN) } else { self.next_wake() };
         self.time.sleep(wake)
     }
@@ -373,7 +373,7 @@ impl<I: Io> Shard<I> {
     }
 
     /// Whether nothing is left to be done, and nobody can come any more.
-    pub(crate) fn is_over(&self) -> bool {
+    pub fn is_over(&self) -> bool {
         self.is_done() && self.acceptor.is_closed()
     }
 
@@ -383,7 +383,7 @@ impl<I: Io> Shard<I> {
     }
 
     /// Takes what could not be handed over before it ended.
-    pub(crate) fn take_leftover(&mut self) -> Leftover {
+    pub fn take_leftover(&mut self) -> Leftover {
         std::mem::take(&mut self.outlets.leftover)
     }
 }

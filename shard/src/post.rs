@@ -7,7 +7,7 @@ use pulsegate_sessions::{Committer, PushRefusal, Reply, Ticket};
 use std::sync::Arc;
 
 /// The bit that tells an application's ticket from a connection's.
-pub(crate) const APPLICATION: Ticket = 1 << 127;
+pub const APPLICATION: Ticket = 1 << 127;
 
 /// What has become of an application's message to a client: its session and its number there, once it is stored.
 pub type PushOutcome = Result<(u64, u64), PushRefusal>;
@@ -24,7 +24,7 @@ pub(crate) const fn connection_of(ticket: Ticket) -> (usize, ConnectionId) {
 
 /// Brings a store's answers to the shards.
 #[derive(Clone, Debug)]
-pub(crate) struct Post {
+pub struct Post {
     /// The store's place among the ledgers of each shard.
     ledger: usize,
     mailboxes: Arc<[Arc<Mailbox>]>,
@@ -32,13 +32,13 @@ pub(crate) struct Post {
 
 impl Post {
     /// The way of the answers of the `ledger`-th store to the shards with these mailboxes.
-    pub(crate) const fn new(ledger: usize, mailboxes: Arc<[Arc<Mailbox>]>) -> Self {
+    pub const fn new(ledger: usize, mailboxes: Arc<[Arc<Mailbox>]>) -> Self {
         Self { ledger, mailboxes }
     }
 
     /// Brings each shard its own. `on_outcome` hears what has become of the messages with these tickets: those of
     /// applications, and others that nobody asks about.
-    pub(crate) fn deliver(&self, replies: Vec<Reply>, on_outcome: impl Fn(Ticket, PushOutcome)) {
+    pub fn deliver(&self, replies: Vec<Reply>, on_outcome: impl Fn(Ticket, PushOutcome)) {
         let mut of_shards: Vec<Vec<Reply>> = self.mailboxes.iter().map(|_| Vec::new()).collect();
         for reply in replies {
             self.sort(reply, &mut of_shards, &on_outcome);
@@ -95,8 +95,9 @@ impl Post {
 
 /// A committer with what belongs to it.
 #[derive(Clone, Debug)]
-pub(crate) struct Opened {
-    pub(crate) committer: Arc<dyn Committer>,
+pub struct Opened {
+    /// What commits.
+    pub committer: Arc<dyn Committer>,
     /// Whose messages it forwards, if it is one in memory.
-    pub(crate) origins: Option<Arc<Origins>>,
+    pub origins: Option<Arc<Origins>>,
 }

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 /// One listener, as all shards share it.
 #[derive(Debug)]
-pub(crate) struct Listener {
+pub struct Listener {
     pub(crate) policy: Policy,
     pub(crate) limits: Limits,
     /// Where the messages of raw clients go.
@@ -42,7 +42,7 @@ struct Replies {
 
 /// What becomes of a message at a listener, as its settings say.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Delivery {
+pub enum Delivery {
     /// It is counted and forgotten.
     Discard,
     /// It goes back to its sender, with this line end.
@@ -55,7 +55,7 @@ pub(crate) enum Delivery {
 
 impl Listener {
     /// A listener whose clients' sessions are kept by this ledger, if they are.
-    pub(crate) fn new(policy: Policy, limits: Limits, delivery: Delivery, ledger: Option<usize>) -> Self {
+    pub fn new(policy: Policy, limits: Limits, delivery: Delivery, ledger: Option<usize>) -> Self {
         let (raw, pulse) = outlets(delivery, ledger);
         let answer = Answer::new(&policy, &raw);
         Self { policy, limits, raw, pulse, answer, met_pulse: AtomicBool::default() }

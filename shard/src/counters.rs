@@ -2,6 +2,7 @@
 //! the shards up, and the listeners if it wants to know about the whole.
 
 use pulsegate_core::close::CloseReason;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 const REASONS: usize = CloseReason::ALL.len();
@@ -176,7 +177,7 @@ impl ShardCounts {
 
 /// One shard's counts, readable from elsewhere.
 #[derive(Debug)]
-pub(crate) struct Published {
+pub struct Published {
     rows: Box<[PublishedRow]>,
     stalled_ms: AtomicU64,
 }
@@ -190,7 +191,7 @@ struct PublishedRow {
 
 impl Published {
     /// For so many listeners.
-    pub(crate) fn new(listeners: usize) -> Self {
+    pub fn new(listeners: usize) -> Self {
         let row = |_| PublishedRow {
             counters: std::array::from_fn(|_| AtomicU64::new(0)),
             ended: std::array::from_fn(|_| AtomicU64::new(0)),
@@ -210,13 +211,30 @@ impl Published {
         self.stalled_ms.store(stalled_ms, Relaxed);
     }
 
-    /// How many listeners there are.
-    pub(crate) const fn listeners(&self) -> usize {
-        self.rows.len()
+    /// What all of these shards have published last.
+    #[must_use]
+    pub fn sum(shards: &[Arc<Self>]) -> Counts {
+        let mut counts = Counts::default();
+        shards.iter().flat_map(|published| published.load()).for_each(|row| counts.add(&row));
+        counts
+    }
+
+    /// The same for each listener, in the order of the configuration.
+    #[must_use]
+    pub fn sums_of_listeners(shards: &[Arc<Self>]) -> Vec<Counts> {
+        let mut listeners = Vec::new();
+        for published in shards {
+            listeners.resize(published.rows.len(), Counts::default());
+            listeners
+                .iter_mut()
+                .zip(published.load())
+                .for_each(|(counts, row): (&mut Counts, _)| counts.add(&row));
+        }
+        listeners
     }
 
     /// The counts as last published, of each listener in its order.
-    pub(crate) fn load(&self) -> impl Iterator<Item = Counts> {
+    fn load(&self) -> impl Iterator<Item = Counts> {
         let stalled_ms = self.stalled_ms.load(Relaxed);
         self.rows.iter().map(move |row| row.load(stalled_ms))
     }

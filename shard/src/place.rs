@@ -5,15 +5,15 @@ use std::time::Duration;
 
 /// Where to listen, and how.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Place {
+pub struct Place {
     /// The address; port 0 takes a free one.
-    pub(crate) address: SocketAddr,
+    pub address: SocketAddr,
     /// Another of our sockets listens there already, and shares it.
-    pub(crate) shared: bool,
+    pub shared: bool,
     /// Another listener takes IPv4 on this port, so this one takes only IPv6.
-    pub(crate) only_v6: bool,
+    pub only_v6: bool,
     /// After how long an idle connection gets keepalive probes from the kernel.
-    pub(crate) keepalive: Duration,
+    pub keepalive: Duration,
     /// How long sent data may stay unacknowledged.
-    pub(crate) user_timeout: Duration,
+    pub user_timeout: Duration,
 }

@@ -1,6 +1,6 @@
 //! A whole shard with its clients in virtual time, from a seed, beside a model that knows what must hold.
 //!
-//! Failing runs name their seed: `PULSEGATE_SEED=n cargo test -p pulsegate simulation` plays it again, and
+//! Failing runs name their seed: `PULSEGATE_SEED=n cargo test -p pulsegate-shard simulation` plays it again, and
 //! `PULSEGATE_SEED=n..m` a range of them.
 
 mod dead_store;
