@@ -10,11 +10,12 @@
 //! Modules, each using only those after it: `simulation`, `commands`, `accepting`,
 //! `sessions`, `shares`, `stuck`, `draining`, `errands`, `deadlines`, `turning_away`, `reading`, `reconciling`,
 //! `served`, `output`, `ends`, `listener`, `outlets`, `ledger`, `held`, `lane`, `resting`, `standstill`, `agenda`, `drain`,
-//! `acceptor`, `connections`, `entry`, `table`, `time`, `io`.
+//! `acceptor`, `connections`, `entry`, `pipe`, `byte_queue`, `table`, `time`, `io`.
 
 mod accepting;
 mod acceptor;
 mod agenda;
+mod byte_queue;
 mod commands;
 mod connections;
 mod deadlines;
@@ -30,6 +31,7 @@ pub(crate) mod ledger;
 pub(crate) mod listener;
 mod outlets;
 mod output;
+mod pipe;
 mod reading;
 mod reconciling;
 mod resting;
@@ -54,10 +56,11 @@ use crate::shard::agenda::{Agenda, CLOSED_PER_TURN, Errand};
 use crate::shard::connections::Connections;
 use crate::shard::drain::Drain;
 use crate::shard::ends::record_end;
-use crate::shard::entry::{Entry, Marks, Waiting};
+use crate::shard::entry::{Entry, Marks};
 use crate::shard::io::{Io, Ready};
 use crate::shard::listener::Listener;
 use crate::shard::outlets::Outlets;
+use crate::shard::pipe::Pipe;
 use crate::shard::served::{Fate, Served};
 use crate::shard::time::ShardTime;
 use crate::sink::queue::SinkQueue;
@@ -288,8 +291,8 @@ impl<I: Io> Shard<I> {
         marks: Marks,
     ) -> Result<ConnectionId, I::Stream> {
         let number = self.numbers.next();
-        let (waiting, node) = (Waiting::default(), Node::UNFILED);
-        let entry = Entry { connection, waiting, number, node, stream, peer, listener, marks };
+        let (pipe, node) = (Pipe::default(), Node::UNFILED);
+        let entry = Entry { connection, pipe, number, node, stream, peer, listener, marks };
         let id = self.connections.insert(entry);
         let entry = self.connections.get(id);
         if entry.is_some_and(|entry| self.io.watch(&mut entry.stream, id).is_ok()) {

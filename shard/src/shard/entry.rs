@@ -2,6 +2,7 @@
 
 use crate::id::{ConnectionId, ConnectionNumber};
 use crate::peer::Peer;
+use crate::shard::pipe::Pipe;
 use crate::shard::table::{Numbered, Table};
 use crate::sink::queue::From;
 use pulsegate_core::close::CloseReason;
@@ -12,7 +13,7 @@ use pulsegate_core::wheel::{Node, Nodes};
 #[derive(Debug)]
 pub(crate) struct Entry<S> {
     pub(crate) connection: Connection,
-    pub(crate) waiting: Waiting,
+    pub(crate) pipe: Pipe,
     pub(crate) number: ConnectionNumber,
     pub(crate) node: Node,
     pub(crate) stream: S,
@@ -89,61 +90,5 @@ impl<S> Nodes for Table<Entry<S>> {
     #[expect(clippy::expect_used, reason = "an invariant of the shard, not anybody's input")]
     fn node(&mut self, key: u32) -> &mut Node {
         &mut self.at(key).expect("a filed key has an entry").node
-    }
-}
-
-/// Output that the kernel did not take yet. Nothing is allocated while there is none.
-#[derive(Debug, Default)]
-pub(crate) struct Waiting {
-    bytes: Option<Box<Unsent>>,
-}
-
-#[derive(Debug)]
-struct Unsent {
-    bytes: Vec<u8>,
-    sent: usize,
-}
-
-impl Waiting {
-    /// How many bytes wait.
-    pub(crate) fn len(&self) -> usize {
-        self.bytes.as_ref().map_or(0, |unsent| unsent.bytes.len() - unsent.sent)
-    }
-
-    /// Whether nothing waits.
-    pub(crate) const fn is_empty(&self) -> bool {
-        self.bytes.is_none()
-    }
-
-    /// What waits, oldest first.
-    pub(crate) fn as_slice(&self) -> &[u8] {
-        self.bytes.as_ref().map_or(&[], |unsent| &unsent.bytes[unsent.sent..])
-    }
-
-    /// Adds to the end.
-    pub(crate) fn append(&mut self, bytes: &[u8]) {
-        if bytes.is_empty() {
-            return;
-        }
-        let unsent = self.bytes.get_or_insert_with(|| Box::new(Unsent { bytes: Vec::new(), sent: 0 }));
-        if unsent.sent > unsent.bytes.len() / 2 {
-            unsent.bytes.drain(..unsent.sent);
-            unsent.sent = 0;
-        }
-        unsent.bytes.extend_from_slice(bytes);
-    }
-
-    /// `count` bytes have left.
-    pub(crate) fn advance(&mut self, count: usize) {
-        let Some(unsent) = &mut self.bytes else { return };
-        unsent.sent += count;
-        if unsent.sent >= unsent.bytes.len() {
-            self.bytes = None;
-        }
-    }
-
-    /// Throws everything away.
-    pub(crate) fn clear(&mut self) {
-        self.bytes = None;
     }
 }

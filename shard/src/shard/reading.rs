@@ -159,7 +159,7 @@ impl<I: Io> Served<'_, I> {
         if connection.lifetime().phase() != Phase::Open || self.entry.marks.turned_away.is_some() {
             return usize::MAX;
         }
-        let waiting = self.entry.waiting.len();
+        let waiting = self.entry.pipe.waiting();
         let is_answered = !connection.is_pulse() && self.entry.marks.write_failure.is_none();
         let answerable = if is_answered { self.listener.answerable(waiting) } else { usize::MAX };
         if answerable < READ_BYTES_MIN && waiting > self.listener.policy.output_bytes_max / 2 {

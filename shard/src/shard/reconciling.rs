@@ -46,7 +46,7 @@ impl<I: Io> Served<'_, I> {
             if phase > Phase::Flushing {
                 return self.transmit.clear();
             }
-            if phase == Phase::Open && self.transmit.is_empty() && self.entry.waiting.is_empty() {
+            if phase == Phase::Open && self.transmit.is_empty() && !self.entry.pipe.has_unsent() {
                 return;
             }
             let written = self.write();
@@ -71,39 +71,39 @@ impl<I: Io> Served<'_, I> {
 
     /// One attempt to write what waits and what is new. What the kernel doesn't take waits.
     fn write(&mut self) -> Written {
-        let Entry { waiting, marks, stream, .. } = &mut *self.entry;
+        let Entry { pipe, marks, stream, .. } = &mut *self.entry;
         let drained = marks.is_read_dry();
         if marks.write_failure.is_some() {
             self.transmit.clear();
             return Written { drained, ..Written::default() };
         }
-        let direct = waiting.is_empty();
+        let direct = pipe.is_bare();
         if !direct {
-            waiting.append(self.transmit);
+            pipe.append(self.transmit);
             self.transmit.clear();
         }
-        let bytes = if direct { self.transmit.as_slice() } else { waiting.as_slice() };
+        let bytes = if direct { self.transmit.as_slice() } else { pipe.unsent() };
         let (count, error) = write_all(self.io, stream, bytes);
         if direct {
-            waiting.append(&self.transmit[count..]);
+            pipe.append(&self.transmit[count..]);
             self.transmit.clear();
         } else {
-            waiting.advance(count);
+            pipe.advance(count);
         }
         self.counts.count(Counter::BytesOut, count as u64);
         if let Some(error) = error {
             marks.write_failure = Some(failure_reason(&error));
-            waiting.clear();
+            pipe.clear();
             self.list();
         }
-        Written { bytes: count, waiting: self.entry.waiting.len(), drained }
+        Written { bytes: count, waiting: self.entry.pipe.waiting(), drained }
     }
 
     /// Stops reading while too much output waits, and goes on when half of it has left.
     fn balance(&mut self, now: Now) {
-        let Entry { connection, waiting, marks, .. } = &mut *self.entry;
+        let Entry { connection, pipe, marks, .. } = &mut *self.entry;
         let policy = &self.listener.policy;
-        let waiting = waiting.len();
+        let waiting = pipe.waiting();
         if waiting >= policy.output_bytes_max {
             connection.pause(now, Pause::Output);
         } else if waiting <= policy.output_bytes_max / 2 && connection.lifetime().is_paused() {
@@ -115,7 +115,7 @@ impl<I: Io> Served<'_, I> {
     }
 
     fn watch_writable(&mut self) {
-        let wanted = !self.entry.waiting.is_empty();
+        let wanted = self.entry.pipe.has_unsent();
         if wanted != self.entry.marks.watches_writable {
             self.entry.marks.watches_writable = wanted;
             // If the kernel has no memory for this, the write stall ends the connection.

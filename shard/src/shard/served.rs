@@ -131,7 +131,7 @@ impl<'a, I: Io> Served<'a, I> {
         let attachment = connection.attachment();
         let mut output = ConnectionOutput {
             transmit: self.transmit,
-            waiting: self.entry.waiting.len(),
+            waiting: self.entry.pipe.waiting(),
             outlets: self.outlets,
             listener: self.listener,
             counts: self.counts,
@@ -185,8 +185,8 @@ impl<'a, I: Io> Served<'a, I> {
 
     /// It has ended, and was attached like that until now.
     fn handle_end(&mut self, now: Now, attachment: Option<Attachment>, reason: CloseReason) {
-        let Entry { connection, marks, peer, number, waiting, .. } = &*self.entry;
-        let ended = Ended { connection, attachment, unsent: waiting.len() };
+        let Entry { connection, marks, peer, number, pipe, .. } = &*self.entry;
+        let ended = Ended { connection, attachment, unsent: pipe.waiting() };
         let end = record_end(self.listener, self.counts, now, (*number, *peer), reason, Some(&ended));
         if marks.turned_away.is_none()
             && let Some(lane) = self.listener.lane()

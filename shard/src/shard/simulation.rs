@@ -234,7 +234,7 @@ impl Simulation {
             }
             open += 1;
             let most = self.shard.shared.listeners[usize::from(entry.listener)].policy.output_bytes_max;
-            let waiting = entry.waiting.len();
+            let waiting = entry.pipe.waiting();
             assert!(entry.connection.is_pulse() || waiting <= most + REPLY_BYTES, "{waiting} bytes wait");
         }
         open
