@@ -136,3 +136,14 @@ fn flags_of_serve_that_contradict_each_other_exit_with_2() {
         assert_eq!(output.status.code(), Some(2));
     }
 }
+
+#[test]
+fn the_file_in_the_readme_is_valid() {
+    let readme = include_str!("../../README.md");
+    let (_, rest) = readme.split_once("```toml\n").expect("README.md has a configuration file");
+    let (file, _) = rest.split_once("```").expect("README.md: the file ends");
+    let folder = tempfile::tempdir().expect("a folder");
+    std::fs::write(folder.path().join("gate.toml"), file).expect("written");
+    let output = pulsegate(folder.path(), &["check", "gate.toml"]);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}

@@ -224,6 +224,22 @@ fn the_code_in_the_readme_is_the_code_of_the_example() {
 }
 
 #[test]
+fn what_operating_says_of_the_log_stands_in_the_log() {
+    let guide = read("docs/operating.md");
+    let (_, warnings) = guide.split_once("\n## What the log warns of\n").expect("the tables of warnings");
+    let rows: Vec<&str> =
+        warnings.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next()).collect();
+    assert!(rows.len() > 20, "the tables are written in another way than this test reads them: {rows:?}");
+    let sources = rust_files().into_iter().filter(is_source).map(|file| file.text);
+    // A string may go on in the next line.
+    let sources: Vec<String> =
+        sources.map(|text| text.split("\\\n").map(str::trim_start).collect()).collect();
+    let missing = rows.iter().filter(|row| !sources.iter().any(|text| text.contains(**row)));
+    let faults: Vec<String> = missing.map(|row| format!("docs/operating.md: nothing logs {row:?}")).collect();
+    assert_tidy("what an operator is told to look for is what the log says", &faults);
+}
+
+#[test]
 fn the_code_map_names_every_file() {
     let map = read("ARCHITECTURE.md");
     let is_part = |letter: char| !(letter.is_ascii_alphanumeric() || "_/.".contains(letter));
