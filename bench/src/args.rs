@@ -1,4 +1,4 @@
-//! The arguments of `pulsegate bench`, and the plan that they amount to. Must not know: how a plan is played.
+//! The arguments of `pulsegate bench`, checked and turned into a plan. Must not know: how a plan is run.
 
 use crate::dialect::{Dialect, parse_bytes};
 use crate::null;
@@ -25,21 +25,21 @@ const TICK: Duration = Duration::from_micros(200);
 pub(crate) enum Mode {
     /// Hold connections: server memory for each
     Idle(IdleArgs),
-    /// Clients that each send a heartbeat now and then: server CPU for each heartbeat
+    /// Clients that each send a heartbeat at intervals: server CPU for each heartbeat
     Beat(BeatArgs),
     /// As many messages as the server takes
     Flood(FloodArgs),
-    /// Messages with receipts, by the pulse protocol: how many per second, and how long from send to receipt
+    /// Messages with receipts, in the pulse protocol: how many per second, and how long from send to receipt
     Exchange(ExchangeArgs),
-    /// Clients fall silent: how late the server ends them, and whether ever too early
+    /// Clients fall silent: how long after the timeout the server closes them, and whether ever before it
     Reap(ReapArgs),
-    /// Clients that go on sending are ended at a fixed deadline: how late
+    /// Clients keep sending and are closed at a fixed deadline: how long after it
     Short(ShortArgs),
-    /// Connect, one message, close, again and again: connections per second, server CPU for each
+    /// Connect, send one message, close, over and over: connections per second, server CPU for each
     Churn(ChurnArgs),
-    /// Everybody reconnects at once: how long until all are in again
+    /// All clients reconnect at once: how long until all are connected again
     Storm(StormArgs),
-    /// Run the null server: accepts, reads and discards; the floor to compare with
+    /// Run the null server, which accepts, reads and discards: the least a server can cost, to compare with
     Null(null::Args),
 }
 
@@ -49,10 +49,10 @@ pub(crate) struct Common {
     /// The server: host:port, for example 127.0.0.1:7373
     #[arg(value_name = "ADDR")]
     pub(crate) address: String,
-    /// Bytes of a message, its line end included [default: 32; exchange: 256]
+    /// Size of a message, including its line end [default: 32; exchange: 256]
     #[arg(long, value_name = "SIZE", value_parser = parse_size, help_heading = LOAD)]
     size: Option<u64>,
-    /// Clients speak the pulse protocol: they are in when WELCOME comes, send beats, and answer questions
+    /// Clients speak the pulse protocol: they count as connected at WELCOME, send beats, and answer questions
     #[arg(long, conflicts_with_all = ["size", "message", "opening", "answered", "null"], help_heading = LOAD)]
     pulse: bool,
     /// Send exactly these bytes as a message instead; \n \r \t \0 \\ and \xHH are escapes
@@ -61,37 +61,38 @@ pub(crate) struct Common {
     /// Send these bytes first on each connection [default: a message]
     #[arg(long, value_name = "TEXT", help_heading = LOAD)]
     opening: Option<String>,
-    /// A client counts as connected only when the server has answered its opening
+    /// A client counts as connected only once the server has answered its opening
     #[arg(long, conflicts_with = "null", help_heading = LOAD)]
     answered: bool,
-    /// Connections per second while everybody connects
+    /// Connections opened per second
     #[arg(long, value_name = "N", value_parser = parse_count, default_value = "10000", help_heading = LOAD)]
     pub(crate) open_rate: NonZeroUsize,
-    /// Process of the server on this machine, for its memory and CPU; may be repeated
+    /// Server process on this machine whose memory and CPU to measure; may be repeated
     #[arg(long, value_name = "PID", help_heading = REPORT)]
     pub(crate) pid: Vec<u32>,
-    /// Threads that hold connections [default: 1, or as many as descriptors ask for]
+    /// Threads that hold connections [default: 1, or more if the limit of open files requires it]
     #[arg(long, value_name = "N", value_parser = parse_count, help_heading = GENERATOR)]
     pub(crate) threads: Option<NonZeroUsize>,
-    /// Source addresses, from 127.0.0.1 on, for servers at 127.x.x.x [default: as many as ports ask for]
+    /// Source addresses, counting up from 127.0.0.1, for servers at 127.x.x.x [default: as many as the number of
+    /// ports requires]
     #[arg(long, value_name = "N", value_parser = parse_count, help_heading = GENERATOR)]
     pub(crate) sources: Option<NonZeroUsize>,
-    /// Sends that are due within this time go out together [default: 200us; exchange: 0s]
+    /// Sends that are due within this time of each other go out together [default: 200us; exchange: 0s]
     #[arg(long, value_name = "DUR", value_parser = parse_duration, help_heading = GENERATOR)]
     tick: Option<Duration>,
-    /// Compare with the null server, which is started for it; rounds alternate
+    /// Start the null server and compare with it; rounds alternate
     #[arg(long, help_heading = REPORT)]
     pub(crate) null: bool,
     /// Rounds against the server, and as many against the null server [default: 1, with --null 3]
     #[arg(long, value_name = "N", value_parser = parse_count, help_heading = REPORT)]
     pub(crate) rounds: Option<NonZeroUsize>,
-    /// The null server runs on this core only, counted from 0 [default: on any]
+    /// Run the null server on this core only, counted from 0 [default: any core]
     #[arg(long, value_name = "N", requires = "null", help_heading = REPORT)]
     pub(crate) null_core: Option<usize>,
     /// Print JSON instead of a table
     #[arg(long, help_heading = REPORT)]
     pub(crate) json: bool,
-    /// Write a report with plots, as one HTML file
+    /// Write a report with plots to this HTML file
     #[arg(long, value_name = "FILE", help_heading = REPORT)]
     pub(crate) html: Option<PathBuf>,
 }
@@ -106,7 +107,7 @@ pub(crate) struct IdleArgs {
     /// How long to hold them
     #[arg(long = "for", value_name = "DUR", value_parser = parse_duration, default_value = "5s", help_heading = LOAD)]
     span: Duration,
-    /// Each sends a message this often, for servers that end silent ones [default: only the first]
+    /// Each sends a message this often, for servers that close silent clients [default: only the first message]
     #[arg(long, value_name = "DUR", value_parser = parse_duration, help_heading = LOAD)]
     every: Option<Duration>,
 }
@@ -115,10 +116,10 @@ pub(crate) struct IdleArgs {
 pub(crate) struct BeatArgs {
     #[command(flatten)]
     common: Common,
-    /// Clients
+    /// Number of clients
     #[arg(long, value_name = "N", value_parser = parse_count, default_value = "1000", help_heading = LOAD)]
     connections: NonZeroUsize,
-    /// Each sends a message this often, each at a time of its own
+    /// Interval between a client's messages; clients are spread evenly over it
     #[arg(long, value_name = "DUR", value_parser = parse_duration, default_value = "1s", help_heading = LOAD)]
     every: Duration,
     /// How long to measure
@@ -133,7 +134,7 @@ pub(crate) struct FloodArgs {
     /// Connections that send
     #[arg(long, value_name = "N", value_parser = parse_count, default_value = "16", help_heading = LOAD)]
     connections: NonZeroUsize,
-    /// How long to measure, after a fifth of it to get going
+    /// How long to measure, after a warm-up of a fifth of it
     #[arg(long = "for", value_name = "DUR", value_parser = parse_duration, default_value = "5s", help_heading = LOAD)]
     span: Duration,
     /// Messages in one write
@@ -148,17 +149,17 @@ pub(crate) struct ExchangeArgs {
     /// Sessions that send
     #[arg(long, value_name = "N", value_parser = parse_count, default_value = "16", help_heading = LOAD)]
     connections: NonZeroUsize,
-    /// Messages in flight in each session, as far as the gateway's window allows [default: 8, with --rate its window]
+    /// Messages in flight in each session, within the gateway's window [default: 8; with --rate: the whole window]
     #[arg(long, value_name = "N", value_parser = parse_count, help_heading = LOAD)]
     window: Option<NonZeroUsize>,
-    /// Messages per second in all, whether or not receipts come: time counts from when each was due [default: a new one
-    /// for each receipt]
+    /// Messages per second in total, whether or not receipts come; latency counts from when each was due [default: a
+    /// new message for each receipt]
     #[arg(long, value_name = "N", value_parser = parse_count, help_heading = LOAD)]
     rate: Option<NonZeroUsize>,
-    /// How long to measure, after a fifth of it to get going
+    /// How long to measure, after a warm-up of a fifth of it
     #[arg(long = "for", value_name = "DUR", value_parser = parse_duration, default_value = "5s", help_heading = LOAD)]
     span: Duration,
-    /// A session with nothing in flight beats this often
+    /// How often a session with nothing in flight sends a heartbeat
     #[arg(long, value_name = "DUR", value_parser = parse_duration, default_value = "1s", help_heading = LOAD)]
     every: Duration,
 }
@@ -167,25 +168,25 @@ pub(crate) struct ExchangeArgs {
 pub(crate) struct ReapArgs {
     #[command(flatten)]
     common: Common,
-    /// Clients, those that go on beating included
+    /// Number of clients, including those that keep beating
     #[arg(long, value_name = "N", value_parser = parse_count, default_value = "1000", help_heading = LOAD)]
     connections: NonZeroUsize,
     /// The server's heartbeat timeout
     #[arg(long, value_name = "DUR", value_parser = parse_duration, default_value = "5s", help_heading = LOAD)]
     timeout: Duration,
-    /// They fall silent one after the other within this time; 0s is all at once
+    /// Clients fall silent one after another over this time; 0s: all at once
     #[arg(long, value_name = "DUR", value_parser = parse_duration, default_value = "2s", help_heading = LOAD)]
     spread: Duration,
-    /// Who isn't ended this long after the timeout counts as never
+    /// Clients still open this long after the timeout count as never closed
     #[arg(long, value_name = "DUR", value_parser = parse_duration, default_value = "5s", help_heading = LOAD)]
     grace: Duration,
-    /// So many go on beating meanwhile, and must not be ended
+    /// This many clients keep beating and must stay open
     #[arg(long, value_name = "N", default_value_t = 0, help_heading = LOAD)]
     beating: usize,
-    /// How often a client sends that isn't silent [default: a quarter of the timeout]
+    /// How often a client that isn't silent sends [default: a quarter of the timeout]
     #[arg(long, value_name = "DUR", value_parser = parse_duration, help_heading = LOAD)]
     every: Option<Duration>,
-    /// Each sends once, as soon as it is connected, and then never again; --open-rate says how many do per second
+    /// Each client sends once, as soon as it is connected, and then falls silent; --open-rate sets how many per second
     #[arg(long, conflicts_with_all = ["spread", "beating", "every", "pulse", "answered"], help_heading = LOAD)]
     once: bool,
 }
@@ -194,16 +195,16 @@ pub(crate) struct ReapArgs {
 pub(crate) struct ShortArgs {
     #[command(flatten)]
     common: Common,
-    /// Clients
+    /// Number of clients
     #[arg(long, value_name = "N", value_parser = parse_count, default_value = "1000", help_heading = LOAD)]
     connections: NonZeroUsize,
     /// The server's deadline, counted from accept
     #[arg(long, value_name = "DUR", value_parser = parse_duration, default_value = "30s", help_heading = LOAD)]
     deadline: Duration,
-    /// They connect one after the other within this time; 0s is all at once
+    /// Clients connect one after another over this time; 0s: all at once
     #[arg(long, value_name = "DUR", value_parser = parse_duration, default_value = "2s", help_heading = LOAD)]
     spread: Duration,
-    /// Who isn't ended this long after the deadline counts as never
+    /// Clients still open this long after the deadline count as never closed
     #[arg(long, value_name = "DUR", value_parser = parse_duration, default_value = "5s", help_heading = LOAD)]
     grace: Duration,
     /// Each sends a message this often
@@ -215,13 +216,13 @@ pub(crate) struct ShortArgs {
 pub(crate) struct ChurnArgs {
     #[command(flatten)]
     common: Common,
-    /// Connections at the same time
+    /// Number of concurrent connections
     #[arg(long, value_name = "N", value_parser = parse_count, default_value = "64", help_heading = LOAD)]
     connections: NonZeroUsize,
-    /// How long to measure, after a fifth of it to get going
+    /// How long to measure, after a warm-up of a fifth of it
     #[arg(long = "for", value_name = "DUR", value_parser = parse_duration, default_value = "5s", help_heading = LOAD)]
     span: Duration,
-    /// Connections per second [default: as many as go]
+    /// Connections per second [default: as many as possible]
     #[arg(long, value_name = "N", value_parser = parse_count, help_heading = LOAD)]
     rate: Option<NonZeroUsize>,
 }
@@ -230,15 +231,15 @@ pub(crate) struct ChurnArgs {
 pub(crate) struct StormArgs {
     #[command(flatten)]
     common: Common,
-    /// Clients
+    /// Number of clients
     #[arg(long, value_name = "N", value_parser = parse_count, default_value = "1000", help_heading = LOAD)]
     connections: NonZeroUsize,
-    /// Who isn't in again after this time counts as never
+    /// Clients not connected again after this time count as never
     #[arg(long, value_name = "DUR", value_parser = parse_duration, default_value = "60s", help_heading = LOAD)]
     within: Duration,
 }
 
-/// A load as it was asked for.
+/// The load that was asked for.
 pub(crate) struct Order {
     pub(crate) kind: Kind,
     pub(crate) connections: usize,
@@ -246,7 +247,7 @@ pub(crate) struct Order {
 }
 
 impl Mode {
-    /// The load that is asked for; none for the null server, whose arguments come back.
+    /// The load that is asked for; for the null server its arguments instead.
     pub(crate) fn order(self) -> Result<Order, null::Args> {
         let order = |kind, connections: NonZeroUsize, common| {
             Ok(Order { kind, connections: connections.get(), common })
@@ -295,20 +296,25 @@ impl Mode {
 }
 
 impl Order {
-    /// What contradicts itself.
+    /// Checks the arguments against each other.
     ///
     /// # Errors
-    /// The flag, and what to give it.
+    /// The flag at fault, and what to give it.
     pub(crate) fn check(&self) -> anyhow::Result<()> {
         if self.kind.every().is_some_and(|every| every.is_zero()) {
-            bail!("--every: zero is no pace; give it a duration above zero, or use `bench flood`");
+            bail!("--every: must be above zero; to send as fast as possible use `bench flood`");
         }
         if let Kind::Reap { beating, timeout, every, .. } = self.kind {
             if beating >= self.connections {
-                bail!("--beating: {beating} of {} leave nobody to fall silent; lower it", self.connections);
+                bail!(
+                    "--beating: {beating} of {} clients leave none to fall silent; lower it",
+                    self.connections
+                );
             }
             if every >= timeout {
-                bail!("--every: who sends only that often is silent for longer than --timeout; lower it");
+                bail!(
+                    "--every: must be shorter than --timeout, or those who keep beating would be closed too; lower it"
+                );
             }
         }
         if matches!(self.kind, Kind::Exchange { .. }) {
@@ -321,12 +327,12 @@ impl Order {
             ];
             if let Some((flag, _)) = unfit.iter().find(|(_, is_given)| *is_given) {
                 bail!(
-                    "{flag}: `bench exchange` speaks the pulse protocol, where that has no meaning; leave it out"
+                    "{flag}: has no meaning in the pulse protocol, which `bench exchange` speaks; leave it out"
                 );
             }
         }
         if self.common.pulse && matches!(self.kind, Kind::Flood { .. }) {
-            bail!("--pulse: messages of the pulse protocol have receipts; use `bench exchange`");
+            bail!("--pulse: in the pulse protocol messages have receipts; use `bench exchange`");
         }
         let longest = Duration::from_secs(7 * 24 * 3600);
         if self.kind.span() > longest {
@@ -335,10 +341,10 @@ impl Order {
         Ok(())
     }
 
-    /// What the clients say.
+    /// What the clients send.
     ///
     /// # Errors
-    /// A size or an escape that can't be used.
+    /// If a size or an escape is invalid.
     pub(crate) fn dialect(&self) -> anyhow::Result<Dialect> {
         let common = &self.common;
         let size = common.size.unwrap_or(MESSAGE_BYTES);
@@ -361,17 +367,17 @@ impl Order {
         self.common.pulse || matches!(self.kind, Kind::Exchange { .. })
     }
 
-    /// How long sends wait for each other.
+    /// Sends that are due within this time of each other go out together.
     pub(crate) fn tick(&self) -> Duration {
-        // Of an exchange it would be measured as the server's time.
+        // In an exchange this would be measured as the server's time.
         let default = if matches!(self.kind, Kind::Exchange { .. }) { Duration::ZERO } else { TICK };
         self.common.tick.unwrap_or(default)
     }
 
-    /// The server's address; of a name the first.
+    /// The server's address; for a name, the first one.
     ///
     /// # Errors
-    /// What is not host:port, and unknown names.
+    /// If it is not host:port, or the name is unknown.
     pub(crate) fn address(&self) -> anyhow::Result<SocketAddr> {
         let text = &self.common.address;
         let found = text.to_socket_addrs().map_err(|error| {
@@ -380,7 +386,7 @@ impl Order {
                 text.escape_debug()
             )
         })?;
-        // A server that listens on localhost is more often found at its first address of the older kind.
+        // A server on `localhost` is more often found at its IPv4 address.
         let mut found: Vec<SocketAddr> = found.collect();
         found.sort_by_key(SocketAddr::is_ipv6);
         found.first().copied().ok_or_else(|| anyhow!("`{}` has no address", text.escape_debug()))

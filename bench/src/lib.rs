@@ -1,10 +1,11 @@
-//! The load generator behind `pulsegate bench`: puts a load on a server that speaks raw bytes or the pulse protocol, and says what that cost, how exact its
-//! deadlines are, and how long receipts take.
-//! An event loop of its own, so that it costs less than what it measures. Must not know: the gateway's inside, which it
-//! sees from the network and from /proc only.
+//! The load generator behind `pulsegate bench`: puts a load on a server that speaks raw bytes or the pulse protocol,
+//! and reports what that cost, how exact the server's deadlines are, and how long receipts take. It has an event loop
+//! of its own, so that it costs less than what it measures. Must not know: the inside of the gateway, which it sees
+//! only from the network and from /proc.
 //!
-//! Parts, each using only those after it: `args`, `html`, `report`, `figures`, `round`, `worker`, `load`, `crowd`; then plain
-//! ones, of which `dialect` is where another protocol goes in, as `pulse` has. `floor` starts `null`, which servers are compared with.
+//! Parts, each using only those after it: `args`, `html`, `report`, `figures`, `round`, `worker`, `load`, `crowd`; then
+//! plain ones, of which `dialect` is where another protocol goes in, as `pulse` has. `floor` starts `null`, which
+//! servers are compared with.
 
 mod args;
 mod crowd;
@@ -46,24 +47,24 @@ use std::sync::Arc;
 use std::time::Duration;
 use watch::Processes;
 
-/// With --null, unless it is said.
+/// The number of rounds with --null, unless it is given.
 const ROUNDS_COMPARED: usize = 3;
-/// Between two rounds: what the last one left behind in the kernel goes away.
+/// Between two rounds, so that the kernel can clean up after the last one.
 const PAUSE: Duration = Duration::from_millis(500);
 /// How long the server may take to answer the first of all connections.
 const KNOCK: Duration = Duration::from_secs(5);
 
 const EXAMPLES: &str = "\
-Examples, against `pulsegate serve --sink discard --long 1m` but for the third:
+Examples, against `pulsegate serve --sink discard --long 1m` (not the third):
   pulsegate bench idle 127.0.0.1:7373 --for 2s --pid $(pidof pulsegate)
       How much memory the server needs for each of 1,000 connections that do
       nothing.
   pulsegate bench beat 127.0.0.1:7373 --every 1s --pid PID --null
-      What a heartbeat costs the server, also as a multiple of the least that
-      is possible.
+      What a heartbeat costs the server, and how many times the null server's
+      cost that is.
   pulsegate bench reap 127.0.0.1:7373 --timeout 5s --html reap.html
-      Whether clients that fall silent are ended after 5 s: how late, how many
-      too early.
+      Whether clients that fall silent are closed after 5 s: how late, and how
+      many too early.
   pulsegate bench exchange 127.0.0.1:7373 --connections 256 --window 8
       How many messages per second a pulse listener commits, and how long each
       takes from send to receipt.
@@ -73,8 +74,8 @@ Examples, against `pulsegate serve --sink discard --long 1m` but for the third:
 
 Sizes and durations have units: 32, 1KiB, 250ms, 10s, 1m 30s.
 
-Exit codes: 0 measured; 1 it went wrong; 2 wrong arguments, or too little room
-for them; 3 measured, but not valid: what spoils it is said.";
+Exit codes: 0 measured; 1 failed; 2 wrong arguments, or too few descriptors or
+ports for them; 3 measured, but the figures are not valid: the report says why.";
 
 /// What to measure.
 #[derive(clap::Args, Debug)]
@@ -84,18 +85,18 @@ pub struct Args {
     mode: args::Mode,
 }
 
-/// What has come of a run.
+/// The outcome of a run.
 #[derive(Debug)]
 pub enum Outcome {
-    /// The figures are what they are said to be.
+    /// The figures are valid.
     Valid,
-    /// It ran to its end, but something spoils the figures, which is said among them.
+    /// It ran to its end, but the figures are not valid; the report says why.
     NotValid,
-    /// The arguments are wrong, or there is too little room for them; nothing was measured.
+    /// The arguments are wrong, or there are too few descriptors or ports for them; nothing was measured.
     Refused(anyhow::Error),
 }
 
-/// What is played against whom.
+/// A run: which load, against which server.
 struct Run {
     order: Order,
     address: SocketAddr,
@@ -105,7 +106,7 @@ struct Run {
 }
 
 impl Args {
-    /// Measures, and shows on stdout what came out, and on stderr how far it is. `is_terminal`: stderr is a terminal
+    /// Measures, prints the result on stdout, and the progress on stderr. `is_terminal`: stderr is a terminal
     /// that can rewrite a line.
     ///
     /// # Errors
@@ -174,10 +175,10 @@ impl Run {
         Ok(if report.is_valid() { Outcome::Valid } else { Outcome::NotValid })
     }
 
-    /// Whether there is a server at all: said before anything is measured.
+    /// Fails if there is no server, before anything is measured.
     fn knock(&self) -> anyhow::Result<()> {
         let problem =
-            || format!("no connection to {}: does the server run, and is the address right?", self.address);
+            || format!("no connection to {}: is the server running, and is the address right?", self.address);
         TcpStream::connect_timeout(&self.address, KNOCK).map(drop).with_context(problem)
     }
 

@@ -1,5 +1,5 @@
-//! `bench null`: the floor that servers are compared with. An event loop that accepts, reads and discards, without any rule
-//! or timer. Must not know: who connects.
+//! `bench null`: the floor that servers are compared with. An event loop that accepts, reads and discards, without
+//! rules or timers. Must not know: who connects.
 
 use crate::room::Machine;
 use crate::tables;
@@ -34,10 +34,10 @@ pub(crate) struct Args {
     /// Threads, each with a listening socket and, where that is permitted, a descriptor table of its own
     #[arg(long, value_name = "N", value_parser = parse_count, default_value = "1")]
     threads: NonZeroUsize,
-    /// Run on this core only, counted from 0 [default: on any]
+    /// Run on this core only, counted from 0 [default: any core]
     #[arg(long, value_name = "N")]
     core: Option<usize>,
-    /// End when the program that started it ends
+    /// Exit when the program that started it exits
     #[arg(long, hide = true)]
     with_parent: bool,
 }

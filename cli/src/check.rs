@@ -1,4 +1,4 @@
-//! `pulsegate check`: says whether a configuration file is sound, and what it amounts to. Opens no socket.
+//! `pulsegate check`: says whether a configuration file is valid, and shows its listeners. Opens no socket.
 
 use pulsegate::config::SINKS;
 use pulsegate_config::Summary;
@@ -7,16 +7,16 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-/// What to read.
+/// The arguments of `pulsegate check`.
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// The configuration file (TOML; pulsegate.example.toml has every key with its default)
+    /// Configuration file (TOML; pulsegate.example.toml has every key with its default)
     #[arg(value_name = "FILE")]
     file: PathBuf,
 }
 
 impl Args {
-    /// Prints one line per listener and that the file is valid, or on stderr what is wrong and where.
+    /// Prints one line per listener and that the file is valid; or, on stderr, what is wrong and where.
     pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
         let config = match pulsegate_config::read(&self.file, &SINKS) {
             Ok(config) => config,
@@ -31,7 +31,7 @@ impl Args {
     }
 }
 
-/// Says on stderr why arguments or configuration can't be used, and gives the exit code for it.
+/// Prints on stderr why the arguments or the configuration can't be used, and returns the exit code for it.
 pub(crate) fn refused(error: &impl fmt::Display) -> ExitCode {
     eprintln!("pulsegate: {error:#}");
     ExitCode::from(2)

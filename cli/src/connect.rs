@@ -1,6 +1,6 @@
-//! `pulsegate connect`: a client for people. Raw: plays a scenario, messages at an even pace, silences, and a watch
-//! for the server's end of the connection. In the pulse protocol: lines become messages whose fate is told. Must
-//! not know: the gateway's configuration, or how the server decides.
+//! `pulsegate connect`: a client for people. Raw: plays a scenario of messages at an even pace and silences, and waits
+//! for the server to close the connection. In the pulse protocol: lines become messages, and it says what becomes of
+//! each. Must not know: the gateway's configuration, or how the server decides.
 
 mod dial;
 mod input;
@@ -24,73 +24,73 @@ const EXAMPLES: &str = "\
 Examples:
   pulsegate connect 127.0.0.1:7373 --id sensor-7
       Each line of the input becomes a message. The client says when it is
-      sent, received (the gateway has committed it, in its memory or on its
-      disk) and confirmed (the gateway knows that we know), and what the
-      gateway sends. It comes back by itself and goes on, and at the end of the
-      input it waits until all is settled, up to 30 s. Ctrl-C ends it within a
-      second, and says what is not settled; a second one ends it at once.
+      sent, received (the gateway has committed it, in memory or on disk) and
+      confirmed (the gateway knows that the client knows), and prints what the
+      gateway sends. It reconnects by itself. At the end of the input it waits
+      up to 30 s for the receipts. Ctrl-C ends it within a second and says how
+      many messages have no receipt yet; a second one ends it at once.
   pulsegate connect 127.0.0.1:7373 --id sensor-7 --outbox sensor-7.outbox
-      The same, and what was read is kept in a file until it is settled.
+      The same, but what was read is kept in a file until there is a receipt.
   pulsegate connect 127.0.0.1:7373 --raw --every 2s --pause 24s --repeat 2
       Ten messages, 24 s of silence, and the same again. A gateway with a
-      heartbeat timeout of 5 s ends the connection 5 s after the tenth.
+      heartbeat timeout of 5 s closes the connection 5 s after the tenth.
 
-Exit codes (with --id those of clients/python/pulsegate.py, too):
+Exit codes (with --id the same as those of clients/python/pulsegate.py):
   0    everything was sent; with --id: every message was committed
-  1    no connection; with --id: nobody there speaks the pulse protocol, or
-       the input or the outbox can't be used
+  1    no connection; with --id: the server doesn't speak the pulse protocol,
+       or the input or the outbox can't be used
   2    wrong arguments
-  3    the server ended the connection before; with --id: a message was not
-       committed, or the gateway says not to come back
+  3    the server closed the connection before everything was sent; with --id:
+       a message was not committed, or the gateway says not to come back
   130  interrupted";
 
 /// The arguments of `pulsegate connect`.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES, override_usage = "pulsegate connect <ADDR> --id <ID> [--outbox <FILE>]\n       pulsegate connect <ADDR> --raw [OPTIONS]")]
 pub(crate) struct Args {
-    /// Where to connect to: host:port, for example 127.0.0.1:7373.
+    /// Server to connect to: host:port, for example 127.0.0.1:7373
     #[arg(value_name = "ADDR", value_parser = dial::parse_address)]
     address: String,
 
-    /// Who we are, for a session in the pulse protocol: lines from stdin become messages
+    /// The id of this client, for a session in the pulse protocol: lines from stdin become messages
     #[arg(long, value_name = "ID", value_parser = session::parse_id, conflicts_with = "raw", required_unless_present = "raw")]
     id: Option<String>,
 
-    /// A file that keeps messages until they are settled, so that they outlive this program
+    /// Keep messages in this file until they have a receipt, so that they outlive this program
     #[arg(long, value_name = "FILE", requires = "id", conflicts_with = "raw")]
     outbox: Option<PathBuf>,
 
-    /// Send plain lines of text, as the options below say
+    /// Send plain lines of text, as set by the options below
     #[arg(long)]
     raw: bool,
 
-    /// What to send; a line end is added. An n in braces, as in the default, stands for the running number, from 1.
+    /// What to send; a line end is added, and {n} is replaced by the number of the message, from 1
     #[arg(long, value_name = "TEXT", default_value = "message {n}", conflicts_with = "id")]
     message: String,
 
-    /// Time from one message of a burst to the next.
+    /// Time from one message of a burst to the next
     #[arg(long, value_name = "DUR", default_value = "2s", value_parser = parse_duration, conflicts_with = "id")]
     every: Duration,
 
-    /// Messages in a burst, at least 1.
+    /// Number of messages in a burst, at least 1
     #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..), conflicts_with = "id")]
     count: u32,
 
     /// Silence between the last message of a burst and the first of the next; at 0s bursts follow each other at
-    /// the pace of --every.
+    /// the pace of --every
     #[arg(long, value_name = "DUR", default_value = "0s", value_parser = parse_duration, conflicts_with = "id")]
     pause: Duration,
 
-    /// Bursts in all, at least 1.
+    /// Number of bursts, at least 1
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..), conflicts_with = "id")]
     repeat: u32,
 }
 
 impl Args {
-    /// Plays the scenario, or sends what stdin says, and says on stdout what happens.
+    /// Plays the scenario, or sends the lines of stdin, and prints on stdout what happens.
     ///
     /// # Errors
-    /// When there is no connection, or stdout can't be written to.
+    /// If there is no connection, or stdout can't be written to.
     pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let with_session = [SignalKind::interrupt(), SignalKind::terminate()];
@@ -102,7 +102,7 @@ impl Args {
                 runtime.block_on(self.connect_and_play(&addresses))
             }
         };
-        // A read of stdin may be under way, and can't be called off.
+        // A read of stdin may be under way, and can't be cancelled.
         runtime.shutdown_background();
         code
     }

@@ -1,8 +1,8 @@
 //! The program: reads the command line, runs one command, turns its outcome into an exit code. Each command is one
-//! file: its arguments, and what it does with them; `bench` is a crate of its own.
+//! file, with its arguments and what it does with them; `bench` is a crate of its own.
 //!
-//! Exit codes: 0 as asked; 1 it went wrong while running; 2 the arguments or the configuration are wrong;
-//! 3 (`connect`) the server ended the connection before everything was sent, (`bench`) measured, but not valid.
+//! Exit codes: 0 success; 1 failure while running; 2 wrong arguments or configuration; 3 (`connect`) the server closed
+//! the connection before everything was sent, (`bench`) the figures are not valid.
 
 mod bench;
 mod check;
@@ -33,7 +33,7 @@ fn wants_colours(no_color: Option<&OsStr>) -> bool {
     no_color.is_none_or(OsStr::is_empty)
 }
 
-/// A connection gateway: holds very many TCP connections, each exactly as long as it deserves.
+/// A connection gateway: holds very many TCP connections, each exactly as long as your rules allow
 #[derive(clap::Parser)]
 #[command(name = "pulsegate", version, about, max_term_width = 100)]
 struct Cli {
@@ -43,20 +43,20 @@ struct Cli {
 
 #[derive(clap::Subcommand)]
 enum Command {
-    /// Run the gateway.
+    /// Run the gateway
     Serve(Box<serve::Args>),
-    /// Connect to a server as a client that sends messages at an even pace and watches for the end.
+    /// Connect to a server as a client, send messages, and say what becomes of them
     Connect(connect::Args),
-    /// Validate a configuration file.
+    /// Validate a configuration file
     Check(check::Args),
-    /// Show what clients have sent, from a store on disk, while a gateway writes to it or not.
+    /// Show the messages in a store on disk, whether or not a gateway is running on it
     Messages(messages::Args),
-    /// Put a load on a server, and measure what it costs and how exact its deadlines are.
+    /// Put a load on a server, and measure what it costs and how exact its deadlines are
     Bench(Box<pulsegate_bench::Args>),
 }
 
 impl Cli {
-    /// Runs the command; what goes wrong is said on stderr.
+    /// Runs the command; errors go to stderr.
     fn run(self) -> ExitCode {
         let outcome = match self.command {
             Command::Serve(args) => args.run(),

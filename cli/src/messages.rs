@@ -1,4 +1,4 @@
-//! `pulsegate messages`: shows what a store has committed, while a gateway writes to it or not. Must not know:
+//! `pulsegate messages`: shows the messages in a store, whether or not a gateway is running on it. Must not know: the
 //! configuration, or anything of the store but its reader.
 
 use anyhow::Context;
@@ -15,54 +15,55 @@ use std::time::{Duration, SystemTime};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
 
-/// How often it is looked for more.
+/// How often it looks for new messages.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
-/// How long an output that takes nothing is waited for at the end.
+/// How long to wait at the end for an output that takes nothing.
 const LAST_WORDS_WITHIN: Duration = Duration::from_millis(500);
 
 const EXAMPLES: &str = "\
-A line has the message's id, when it arrived, its client, session/number
-(session 0: the client had none), and its text. Ids go up by one in the order
-of commits, and are never used again.
+Each line has the id of the message, the time it arrived, its client,
+session/number (session 0: a raw client), and its text. Ids go up by one in the
+order of commits and are never reused.
 
 Examples:
   pulsegate messages --data-dir data
-      All that is kept.
+      All messages that are kept.
   pulsegate messages --data-dir data --after 1200 --limit 100
-      The hundred that follow message 1200.
+      The first hundred after message 1200.
   pulsegate messages --data-dir data --follow --json | jq -r .text
-      All that is kept, and what comes, for another program.
+      All messages that are kept, and new ones as they come, for another
+      program.
 
-Exit codes: 0 all was shown, the output was closed, or SIGINT or SIGTERM ended
---follow; 1 the store can't be read; 2 wrong arguments.";
+Exit codes: 0 everything was shown, the output was closed, or SIGINT or SIGTERM
+ended --follow; 1 the store can't be read; 2 wrong arguments.";
 
 /// Which messages, and how.
 #[derive(clap::Args, Debug)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
-    /// The directory in which a gateway keeps its store
+    /// Directory of the store
     #[arg(long, value_name = "DIR")]
     data_dir: PathBuf,
-    /// Only messages with an id above this one [default: all]
+    /// Only messages with a higher id than this [default: all]
     #[arg(long, value_name = "N")]
     after: Option<u64>,
-    /// Wait for more messages instead of ending after the last one
+    /// Keep waiting for new messages instead of exiting after the last one
     #[arg(long)]
     follow: bool,
-    /// One JSON object per line: id, session, client, number, received_at, received_at_ms, and text, or hex if the
-    /// payload is not UTF-8
+    /// Print one JSON object per line: id, session, client, number, received_at, received_at_ms, and text, or hex if
+    /// the payload is not UTF-8
     #[arg(long)]
     json: bool,
-    /// End after so many messages [default: no limit]
+    /// Exit after this many messages [default: no limit]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     limit: Option<u64>,
 }
 
 impl Args {
-    /// Shows the messages on stdout; what has to be known beside them is said on stderr.
+    /// Prints the messages on stdout, and notes about them on stderr.
     ///
     /// # Errors
-    /// When the store can't be read, or stdout can't be written to.
+    /// If the store can't be read, or stdout can't be written to.
     pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
         let mut show = Show::open(self)?;
         let outcome = if show.args.follow { follow(show) } else { show.show_all() };
@@ -97,7 +98,7 @@ fn follow(mut show: Show) -> anyhow::Result<()> {
             return outcome.context("reading the messages failed")?;
         }
         ending.store(true, Ordering::Relaxed);
-        // Whoever doesn't take the last line by then doesn't get it.
+        // A reader that hasn't taken the last line by then doesn't get it.
         let _ = tokio::time::timeout(LAST_WORDS_WITHIN, outcome).await;
         Ok(())
     })
@@ -141,7 +142,7 @@ impl Show {
             };
             if self.is_awaited && first - 1 > self.last {
                 eprintln!(
-                    "pulsegate: messages {} to {} are gone: the store keeps them for a limited time, and a limited \
+                    "pulsegate: messages {} to {} are gone: the store keeps messages for a limited time, and a limited \
                      number of bytes",
                     self.last + 1,
                     first - 1
@@ -191,7 +192,9 @@ impl Show {
         };
         // What came between the last look and the end of the old one.
         self.show_all()?;
-        eprintln!("pulsegate: another store has taken the old one's place: here it is from its beginning");
+        eprintln!(
+            "pulsegate: another store has taken the place of the old one; its messages follow from the first"
+        );
         (self.reader, self.last, self.is_awaited) = (new, 0, false);
         Ok(())
     }
@@ -207,19 +210,19 @@ fn open(directory: &Path) -> anyhow::Result<Reader> {
 
 /// Why the store can't be read, and what to do.
 fn explain(error: ReadError) -> anyhow::Error {
-    let mend = match &error {
+    let fix = match &error {
         ReadError::Missing(_) => "name the directory in which a gateway keeps its store, with --data-dir",
         ReadError::Forbidden(_) => "run this as the user that the gateway runs as",
-        ReadError::Older(_) => "start a gateway of this version on it, which brings it up to date",
-        ReadError::Newer(_) => "use the pulsegate that has made it",
+        ReadError::Older(_) => "start a gateway of this version on it, which upgrades it",
+        ReadError::Newer(_) => "use the version of pulsegate that made it",
         ReadError::Sqlite(_) if error.is_damage() => {
-            "its file is damaged: stop the gateway, and put a backup in its place"
+            "the file is damaged: stop the gateway, and restore a backup"
         }
         ReadError::Sqlite(_) => {
-            "read it as the user that the gateway runs as; if that is so, look at the gateway's log"
+            "run this as the user that the gateway runs as; if you do, look at the gateway's log"
         }
     };
-    anyhow::anyhow!("{error}; {mend}")
+    anyhow::anyhow!("{error}; {fix}")
 }
 
 /// Whether nobody reads what is written there any more, which is otherwise found out with the next message only.

@@ -1,5 +1,5 @@
-//! The load generator of the real program, small, against the real gateway and against the null server: what it counts is
-//! consistent. Nothing is judged by how fast the machine is.
+//! The load generator of the real program, small, against the real gateway and against the null server: what it counts
+//! is consistent. Nothing is judged by how fast the machine is.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod common;
@@ -411,16 +411,16 @@ fn what_cannot_be_measured_is_refused() {
     assert_eq!(outcome.code, Some(1));
     assert!(outcome.stderr.contains("no connection to 127.0.0.1:1"), "{}", outcome.stderr);
     for (mode, args, said) in [
-        ("idle", &["--every", "0s"][..], "--every: zero is no pace"),
+        ("idle", &["--every", "0s"][..], "--every: must be above zero"),
         ("idle", &["--message", r"\q"][..], "--message: \\q is no escape"),
         ("idle", &["--size", "2MiB"][..], "--size: 2097152 is out of range"),
         ("idle", &["--connections", "1000", "--threads", "1", "--sources", "0"][..], "not a count"),
-        ("reap", &["--beating", "1000"][..], "leave nobody to fall silent"),
-        ("reap", &["--every", "9s"][..], "--every: who sends only that often"),
+        ("reap", &["--beating", "1000"][..], "leave none to fall silent"),
+        ("reap", &["--every", "9s"][..], "--every: must be shorter than --timeout"),
         ("storm", &["--null", "--answered"][..], "cannot be used with"),
         ("idle", &["--null", "--pulse"][..], "cannot be used with"),
         ("flood", &["--pulse"][..], "use `bench exchange`"),
-        ("exchange", &["--message", "hello"][..], "--message: `bench exchange` speaks the pulse protocol"),
+        ("exchange", &["--message", "hello"][..], "--message: has no meaning in the pulse protocol"),
     ] {
         let outcome = bench(mode, "127.0.0.1:1", args);
         assert_eq!(outcome.code, Some(2), "{args:?}");

@@ -272,7 +272,7 @@ fn an_output_that_takes_nothing_keeps_no_signal_from_being_heard() {
         program.signal(signal);
         assert_eq!(program.wait(), Some(130), "{signal}: {}", program.stderr());
         let is_told =
-            program.stderr().contains("still there 2 s later: perhaps standard output takes nothing");
+            program.stderr().contains("still running 2 s later: perhaps standard output takes nothing");
         assert_eq!(is_told, errors.is_empty(), "{}", program.stderr());
     }
 }

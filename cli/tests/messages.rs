@@ -260,7 +260,7 @@ fn what_can_not_be_shown_is_said_with_its_mend() {
     std::fs::write(place(&parent).join("pulsegate.db"), "no database, but some text".repeat(100)).unwrap();
     let (code, _, err) = run(&place(&parent), &["--follow"]);
     assert!(code == Some(1) && err.contains("can't read the store"), "{err}");
-    assert!(err.contains("its file is damaged: stop the gateway, and put a backup in its place"), "{err}");
+    assert!(err.contains("the file is damaged: stop the gateway, and restore a backup"), "{err}");
     assert_eq!(run(&place(&parent), &["--limit", "0"]).0, Some(2));
     let mut program = Program::start(pulsegate(&["messages"]));
     assert!(program.wait() == Some(2) && program.stderr().contains("--data-dir"), "{}", program.stderr());

@@ -15,12 +15,12 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, TryAcquireError, mpsc, onesho
 
 /// A client of a gateway. Cloning it costs one reference count; all clones are the same client.
 ///
-/// A task behind it keeps a connection, sends heartbeats, answers questions, and comes back when the connection
-/// ends. When the last clone is dropped, that task lets go at once: the gateway sees the connection end, and
-/// what waits ends as [`SendError::Unknown`], or as [`SendError::Closed`] if it was never sent, or as
-/// [`SendError::Kept`] with an outbox on disk. [`close`](Self::close) and [`leave`](Self::leave) are the orderly
-/// ways. A program that ends without them, right after it has sent something, may end before it has left: if
-/// there are messages whose fate nobody could hear of, their number is written to the standard error.
+/// A task behind it keeps a connection, sends heartbeats, answers questions, and reconnects when the connection ends.
+/// When the last clone is dropped, that task ends at once: the gateway sees the connection end, and messages that wait
+/// end as [`SendError::Unknown`], or as [`SendError::Closed`] if they were never sent, or as [`SendError::Kept`] with
+/// an outbox on disk. [`close`](Self::close) and [`leave`](Self::leave) are the orderly ways. A program that ends
+/// without them, right after it has sent something, may end before that was sent: the number of messages whose outcome
+/// nobody could learn is written to the standard error.
 #[derive(Clone, Debug)]
 pub struct Client {
     shared: Arc<Shared>,
@@ -57,7 +57,7 @@ pub enum ConnectError {
     Closed(Closed),
 }
 
-/// What is needed to go on from what was kept.
+/// What is needed to continue from what was kept.
 struct Origin {
     found: Found,
     journal: Journal,
@@ -65,8 +65,7 @@ struct Origin {
 }
 
 impl Client {
-    /// Connects to a gateway at `host:port` and waits until it lets the client in. From then on the client comes
-    /// back by itself.
+    /// Connects to a gateway at `host:port` and waits for its WELCOME. From then on the client reconnects by itself.
     ///
     /// # Errors
     /// See [`ConnectError`]; the first attempt is the only one. [`start`](Self::start) does not give up so soon.
@@ -84,8 +83,8 @@ impl Client {
         }
     }
 
-    /// Begins a client that connects on its own time: messages can be sent at once, and wait until the gateway can
-    /// be reached. All attempts go by [`Options::reconnect`].
+    /// Starts a client that connects in the background: messages can be sent at once, and wait until the gateway can be
+    /// reached. [`Options::reconnect`] applies to all attempts.
     ///
     /// # Errors
     /// See [`ConnectError`]; never [`ConnectError::Closed`].
@@ -130,9 +129,8 @@ impl Client {
     }
 
     /// Sends a message, and waits until the gateway has committed it. Waits for room first, if as much waits as
-    /// [`Options::outbox_bytes_max`] allows. There is no time limit: a connection that is lost is made
-    /// again, as [`Options::reconnect`] says. If the future is dropped, the message goes its way all the same once
-    /// there was room.
+    /// [`Options::outbox_bytes_max`] allows. There is no time limit: the client reconnects, as [`Options::reconnect`]
+    /// says. If the future is dropped after there was room, the message is sent all the same.
     ///
     /// # Errors
     /// See [`SendError`].
@@ -141,8 +139,8 @@ impl Client {
     }
 
     /// Sends a message as soon as there is room, and returns a future of its outcome. With an outbox on disk, that is
-    /// after the message is stored there. Messages go in the order of these calls. If the future is dropped, the
-    /// message goes its way all the same once there was room.
+    /// after the message is stored there. Messages are sent in the order of these calls. If the
+    /// future is dropped after there was room, the message is sent all the same.
     ///
     /// # Errors
     /// [`SendError::TooLarge`] or [`SendError::Closed`]; [`SendError::Unknown`] if the outbox on disk failed.
@@ -222,14 +220,13 @@ impl Client {
         self.shared.inbox.next(&self.shared.commands.downgrade()).await
     }
 
-    /// What happens from now on.
+    /// The events from now on.
     #[must_use]
     pub fn events(&self) -> Events {
         self.shared.events.watch()
     }
 
-    /// The number of the session that the client is, or was last, attached to; `None` if it has ended or was never
-    /// let in.
+    /// The number of the session that the client is, or was last, attached to; `None` if it has ended or never was.
     #[must_use]
     pub fn session(&self) -> Option<u64> {
         match *self.shared.status.borrow() {
@@ -251,10 +248,10 @@ impl Client {
         }
     }
 
-    /// Ends the client for good: takes no more messages, waits until all have their outcome and the gateway knows
-    /// that we know, says goodbye, and forgets the session. Gives up after [`Options::close_timeout`], with the
-    /// reason [`Reason::CloseTimeout`](crate::Reason). Messages from the gateway that the application
-    /// has not judged by then are not waited for.
+    /// Ends the client for good: takes no more messages, waits until all have their outcome and the gateway knows that
+    /// the client knows, says BYE, and forgets the session. Gives up after [`Options::close_timeout`], with the reason
+    /// [`Reason::CloseTimeout`](crate::Reason). Messages from the gateway that the application has not judged by then
+    /// are not waited for.
     pub async fn close(&self) -> Closed {
         self.shared.room.close();
         // If the task has ended, its end is known.
@@ -262,9 +259,9 @@ impl Client {
         self.closed().await
     }
 
-    /// Says goodbye now, to come back: nothing more is waited for, and the session goes on with
-    /// [`Options::resume`], messages included, whose deliveries end as [`SendError::Kept`]. `None` if the client
-    /// had ended before. With an outbox on disk all of that is in its file too: use one of them.
+    /// Says BYE now, without waiting for anything, and returns the session with its messages, to be continued by
+    /// [`Options::resume`]; the deliveries of these messages end as [`SendError::Kept`]. `None` if the client had ended
+    /// before. With an outbox on disk all of that is in its file too: use one of the two.
     pub async fn leave(&self) -> Option<SavedSession> {
         let (saved, saved_of) = oneshot::channel();
         self.shared.commands.send(Command::Leave(saved)).ok()?;
@@ -289,7 +286,7 @@ async fn origin(options: &mut Options) -> Result<Origin, ConnectError> {
         return Ok(Origin { found, journal: Journal::default(), reports: None });
     };
     if options.resume.is_some() {
-        let rule = "it is none where there is an outbox on disk, which has a session of its own";
+        let rule = "must be none with an outbox on disk, which has a session of its own";
         return Err(OptionsError { option: "resume", rule }.into());
     }
     let (journal, found, reports) = crate::outbox::open(path, options.id.clone()).await?;

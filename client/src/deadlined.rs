@@ -13,12 +13,12 @@ use tokio::time::{Instant, Sleep};
 ///
 /// A deadline is an absolute instant. It holds for what is pending and for everything after it. Once it has
 /// passed, every read (or write, flush and shutdown) fails with [`io::ErrorKind::TimedOut`], even if there are
-/// bytes to be read, until the deadline is moved into the future or cleared; then the stream goes on as if
+/// bytes to be read, until the deadline is moved into the future or cleared; then the stream works as if
 /// nothing had happened. No deadline is ever early; it is late by tokio's timer, which has milliseconds.
 ///
 /// A read that fails has taken nothing from the stream, and a write that fails has given it nothing. But `read_exact`,
 /// `read_line` and `write_all` are many reads or writes: when the deadline strikes between two of them, they don't say
-/// how far they had come. Whoever wants to go on after a deadline keeps count:
+/// how far they had come. To continue after a deadline, count the bytes yourself:
 ///
 /// ```
 /// use pulsegate_client::Deadlined;
@@ -194,7 +194,7 @@ impl Alarm {
 }
 
 fn timed_out() -> io::Error {
-    io::Error::new(io::ErrorKind::TimedOut, "the deadline has passed; move it to go on")
+    io::Error::new(io::ErrorKind::TimedOut, "the deadline has passed; move it to continue")
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for Deadlined<S> {

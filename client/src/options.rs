@@ -1,5 +1,4 @@
-//! All settings of a client with their defaults, and what of them can't be. Must not know what they are for
-//! beyond their words.
+//! All settings of a client with their defaults, and the checks on them. Must not know how they are used.
 
 use crate::backoff::Backoff;
 use bytes::Bytes;
@@ -11,8 +10,8 @@ use std::time::Duration;
 /// What a message counts for in [`Options::outbox_bytes_max`] beside its own bytes.
 pub(crate) const MESSAGE_OVERHEAD: usize = 64;
 
-/// A client's settings. [`Options::new`] has the defaults; change what is to be different. A time of more than 30 years
-/// counts as 30 years:
+/// A client's settings. [`Options::new`] has the defaults; change what should be different. A time of more than 30
+/// years counts as 30 years:
 ///
 /// ```
 /// use pulsegate_client::{Options, Reconnect};
@@ -33,33 +32,33 @@ pub struct Options {
     /// How much may be on its way to this client or wait to be taken by the application: 256 messages and
     /// 4 MiB by default; at least one message and [`message_bytes_max`](Self::message_bytes_max).
     pub window: Window,
-    /// The longest message that this client takes, in bytes, 1 to 16,000,000; 1 MiB by default. Within a session it
-    /// never becomes less: one that is resumed with a lower value goes on with the highest that it was told, and with
-    /// a window that holds it.
+    /// The longest message that this client takes, in bytes, 1 to 16,000,000; 1 MiB by default. It never decreases
+    /// within a session: a session that is resumed with a lower value keeps the highest one announced in it, and a
+    /// window that is at least as large.
     pub message_bytes_max: u32,
     /// How much may wait to be committed, in bytes, up to 4 GiB; 16 MiB by default. Each message counts its length
-    /// and 64 bytes more. What is beyond waits in [`Client::push`](crate::Client::push) and
+    /// and 64 bytes more. Messages beyond that wait in [`Client::push`](crate::Client::push) and
     /// [`Client::send`](crate::Client::send).
     pub outbox_bytes_max: usize,
-    /// How long one attempt to connect may take, the look-up of the name included; 10 s by default, at least 1 ms. Where
-    /// the name has several addresses, each has its share of it.
+    /// How long one attempt to connect may take, the look-up of the name included; 10 s by default, at least 1 ms.
+    /// Where the name has several addresses, each has its share of it.
     pub connect_timeout: Duration,
-    /// How long the gateway may take to let the client in; 10 s by default, at least 1 ms.
+    /// How long the gateway may take to answer HELLO; 10 s by default, at least 1 ms.
     pub opening_timeout: Duration,
-    /// A gateway that takes nothing for so long while there is something to send is given up; 30 s by default, at
-    /// least 1 ms.
+    /// How long the gateway may take nothing while there is something to send, before the connection is given up; 30 s
+    /// by default, at least 1 ms.
     pub write_stall: Duration,
     /// How long [`Client::close`](crate::Client::close) waits until everything is settled; 30 s by default.
     pub close_timeout: Duration,
-    /// So many attempts in a row that somebody took and ended without a byte, while the client has no session, and
-    /// it gives up as [`Reason::NotPulse`](crate::Reason): a listener for raw clients does so, and so does a proxy
-    /// whose gateway is away; 10 by default, which takes about a minute, at least 1.
+    /// After how many attempts in a row that connected and were ended without a byte, while the client has no session,
+    /// it gives up as [`Reason::NotPulse`](crate::Reason). A listener for raw clients ends connections like that, and
+    /// so does a proxy whose gateway is down. 10 by default, which takes about a minute; at least 1.
     pub unanswered_max: u32,
     /// Whether the client comes back by itself; always, by default.
     pub reconnect: Reconnect,
-    /// How long it waits before; as PROTOCOL.md says by default.
+    /// How long it waits before that; as PROTOCOL.md says by default.
     pub backoff: Backoff,
-    /// A session to go on with, for those who keep it themselves; none by default.
+    /// A session to continue, for an application that keeps it itself; none by default.
     pub resume: Option<SavedSession>,
     /// The address to come from; the system's choice by default. Only addresses of its family are tried then.
     pub bind: Option<IpAddr>,
@@ -72,13 +71,13 @@ pub struct Options {
     pub outbox: Option<std::path::PathBuf>,
 }
 
-/// Whether a client comes back by itself after its connection has ended. Where the gateway says "never with the
-/// same", it doesn't, whatever stands here.
+/// Whether a client comes back by itself after its connection has ended. If the gateway says never, it doesn't,
+/// whatever is set here.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Reconnect {
-    /// The first end is the last.
+    /// It doesn't.
     Never,
-    /// Until so many attempts in a row have failed.
+    /// Until this many attempts in a row have failed.
     Times(u32),
     /// As long as the client lives; what waits is bounded all the same.
     #[default]
@@ -86,7 +85,7 @@ pub enum Reconnect {
 }
 
 impl Reconnect {
-    /// Whether to come back after so many failures in a row.
+    /// Whether to come back after this many failures in a row.
     pub(crate) const fn allows(self, failures: u32) -> bool {
         match self {
             Self::Never => false,
@@ -118,13 +117,13 @@ pub struct SavedSession {
     pub message_bytes_max: u32,
 }
 
-/// Options that can't be.
+/// Options that are invalid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the option {option} can't be so: {rule}")]
+#[error("invalid option `{option}`: {rule}")]
 pub struct OptionsError {
     /// The field.
     pub option: &'static str,
-    /// What it has to be.
+    /// What is required of it.
     pub rule: &'static str,
 }
 
@@ -154,44 +153,44 @@ impl Options {
         }
     }
 
-    /// Whether these options can be kept.
+    /// Checks these options.
     ///
     /// # Errors
-    /// The first one that can't.
+    /// The first one that is invalid.
     pub fn check(&self) -> Result<(), OptionsError> {
         let millis_fit = |span: Duration| u32::try_from(span.as_millis()).is_ok();
         let has_time = |span: Duration| span >= Duration::from_millis(1);
         let rules = [
-            ((1..=ID_BYTES_MAX).contains(&self.id.len()), "id", "it has 1 to 128 bytes of text"),
+            ((1..=ID_BYTES_MAX).contains(&self.id.len()), "id", "must have 1 to 128 bytes of text"),
             (
                 self.beat_min <= self.beat_max && millis_fit(self.beat_max),
                 "beat_min",
-                "it is at most beat_max, and both are below 49 days",
+                "must be at most beat_max, and both below 49 days",
             ),
             (
                 (1..=MESSAGE_BYTES_MAX).contains(&self.message_bytes_max),
                 "message_bytes_max",
-                "it is 1 to 16,000,000 bytes",
+                "must be 1 to 16,000,000 bytes",
             ),
             (
                 self.window.messages >= 1 && self.window.bytes >= self.message_bytes_max,
                 "window",
-                "it has room for one message, and for message_bytes_max bytes",
+                "must have room for one message, and for message_bytes_max bytes",
             ),
             (
                 self.outbox_bytes_max > MESSAGE_OVERHEAD && u32::try_from(self.outbox_bytes_max).is_ok(),
                 "outbox_bytes_max",
-                "it is more than 64 bytes and less than 4 GiB",
+                "must be more than 64 bytes and less than 4 GiB",
             ),
-            (has_time(self.connect_timeout), "connect_timeout", "it is at least 1 ms"),
-            (has_time(self.opening_timeout), "opening_timeout", "it is at least 1 ms"),
-            (has_time(self.write_stall), "write_stall", "it is at least 1 ms"),
-            (self.unanswered_max >= 1, "unanswered_max", "it is at least 1"),
-            (self.events_max >= 1, "events_max", "it is at least 1"),
+            (has_time(self.connect_timeout), "connect_timeout", "must be at least 1 ms"),
+            (has_time(self.opening_timeout), "opening_timeout", "must be at least 1 ms"),
+            (has_time(self.write_stall), "write_stall", "must be at least 1 ms"),
+            (self.unanswered_max >= 1, "unanswered_max", "must be at least 1"),
+            (self.events_max >= 1, "events_max", "must be at least 1"),
             (
                 self.resume.as_ref().is_none_or(SavedSession::is_sound),
                 "resume",
-                "it is what Client::leave has returned, unchanged",
+                "must be what Client::leave has returned, unchanged",
             ),
         ];
         match rules.into_iter().find(|(holds, ..)| !holds) {

@@ -22,7 +22,7 @@ pub(super) struct Input<R> {
 }
 
 impl<R: AsyncBufRead + Unpin> Input<R> {
-    /// Lines of at most so many bytes.
+    /// Lines of at most this many bytes.
     pub(super) fn new(from: R, bytes_max: usize) -> Self {
         Self { from, bytes_max, line: Vec::new(), bytes: 0 }
     }

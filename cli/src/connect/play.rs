@@ -66,7 +66,7 @@ impl End {
     }
 }
 
-/// Why the scenario doesn't go on.
+/// Why the scenario stops.
 enum Halt {
     Ended(End),
     Interrupted,

@@ -19,7 +19,7 @@ use tokio::io::{BufReader, Stdin};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::{JoinError, JoinSet};
 
-/// So many steps may wait to be written, before the oldest are left out: stdout may be slow.
+/// How many steps may wait to be written before the oldest are left out: stdout may be slow.
 const EVENTS_MAX: usize = 65_536;
 /// Longer lines are not sent, in bytes: no gateway takes them.
 const LINE_BYTES_MAX: usize = 16_000_000;
@@ -100,7 +100,7 @@ pub(super) async fn run(address: &str, id: String, outbox: Option<PathBuf>) -> a
         refused: Some(address.to_owned()),
     };
     for delivery in session.client.restored() {
-        say(format_args!("message {} goes on from the outbox", delivery.id()))?;
+        say(format_args!("message {} continues from the outbox", delivery.id()))?;
         session.outcomes.spawn(delivery);
     }
     match session.send_lines(&mut events, &mut interruptions).await? {
@@ -163,7 +163,7 @@ impl Conversation {
         }
     }
 
-    /// Waits for room, and goes on telling meanwhile. Returns why no more may be sent.
+    /// Waits for room, and keeps reporting meanwhile. Returns why no more may be sent.
     async fn send(
         &mut self,
         line: Vec<u8>,
@@ -263,7 +263,7 @@ impl Conversation {
             }
             None => {
                 self.tally.others += self.outcomes.len() as u64;
-                self.sum_up("ended without a goodbye")?;
+                self.sum_up("ended without a BYE")?;
             }
         }
         Ok(EXIT_INTERRUPTED.into())
@@ -353,11 +353,11 @@ fn tell(event: &Event) -> anyhow::Result<()> {
         Event::Missed { first, last } => {
             say(format_args!("messages {first} to {last} from the gateway were lost here"))
         }
-        Event::OutboxStuck(why) => say(format_args!(
-            "the outbox can't be written ({why}): it waits until it can, and nothing is lost"
-        )),
-        Event::OutboxWritten => say(format_args!("the outbox can be written again: it goes on")),
-        Event::Skipped(count) => say(format_args!("{count} steps were left out: stdout is too slow")),
+        Event::OutboxStuck(why) => {
+            say(format_args!("the outbox can't be written ({why}): waiting until it can; nothing is lost"))
+        }
+        Event::OutboxWritten => say(format_args!("the outbox can be written again")),
+        Event::Skipped(count) => say(format_args!("{count} steps are not shown: stdout is too slow")),
         _ => Ok(()),
     }
 }
@@ -369,12 +369,13 @@ fn notice(code: u16, within: Duration, text: &str) -> String {
         NOTICE_DRAIN => {
             format!("the gateway is draining, this connection will be ended in {}", seconds(within))
         }
-        NOTICE_STOPPED => "receipts have stopped, what is sent now waits".to_owned(),
-        NOTICE_GOES_ON => "receipts go on".to_owned(),
+        NOTICE_STOPPED => "receipts have stopped; messages wait until they continue".to_owned(),
+        NOTICE_GOES_ON => "receipts continue".to_owned(),
         NOTICE_RESTS => {
-            "nothing more is read for now, a share of what the gateway keeps is used up".to_owned()
+            "nothing more is read for now: this client's share of what the gateway keeps is used up"
+                .to_owned()
         }
-        _ => "of a kind that is not known here".to_owned(),
+        _ => "of an unknown kind".to_owned(),
     };
     format!("notice {code}: {meaning} ({})", readable(text.as_bytes()))
 }

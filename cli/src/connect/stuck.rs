@@ -1,5 +1,5 @@
-//! A watch over the end of `connect`: where standard output takes nothing, or a disk is slow, the end after a signal may take for
-//! ever, and it ends the program all the same. Must not know: what the client does until then.
+//! A watch over the end of `connect`: where standard output takes nothing, or a disk is slow, the end after a signal
+//! may take for ever, and it ends the program all the same. Must not know: what the client does until then.
 
 use super::play::EXIT_INTERRUPTED;
 use std::io::Write;
@@ -7,9 +7,9 @@ use std::sync::mpsc;
 use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 
-/// So long after a signal the program has ended by itself, unless it is stuck: longer than its goodbye takes.
+/// How long after a signal the program ends by itself at the latest, unless it is stuck: longer than its BYE takes.
 const PATIENCE: Duration = Duration::from_secs(2);
-/// So long may it take to say so.
+/// How long it may take to say so.
 const LAST_LINE: Duration = Duration::from_millis(100);
 
 /// Starts a thread that ends the program some time after it was told to end, if it is still there. Only signals that
@@ -38,13 +38,14 @@ pub(super) fn watch(signals: &[SignalKind]) -> std::io::Result<()> {
     std::thread::Builder::new().name("watch".to_owned()).spawn(wait).map(drop)
 }
 
-/// Says that it ends; what holds the client up is not known here. Standard error may be the same pipe: then nobody reads this either, and it isn't waited for.
+/// Says that it ends; what holds the client up is not known here. Standard error may be the same pipe: then nobody
+/// reads this either, and it isn't waited for.
 fn say() {
     let (said, is_said) = mpsc::channel();
     let write = move || {
         let _ = writeln!(
             std::io::stderr(),
-            "pulsegate: interrupted, but still there {} s later: perhaps standard output takes nothing",
+            "pulsegate: interrupted, but still running {} s later: perhaps standard output takes nothing",
             PATIENCE.as_secs()
         );
         let _ = said.send(());

@@ -1,5 +1,5 @@
 //! The log: on stderr, written by a thread of its own, so that no shard ever waits for a slow terminal or a
-//! full pipe. What that thread can't keep up with is left out, and counted.
+//! full pipe. Lines that this thread can't keep up with are dropped and counted.
 
 use crate::shows_colours;
 use anyhow::Context;
@@ -43,6 +43,6 @@ impl Log {
 fn level() -> anyhow::Result<LevelFilter> {
     let Ok(level) = std::env::var(LEVEL) else { return Ok(LevelFilter::INFO) };
     level.parse().with_context(|| {
-        format!("{LEVEL}={level:?} is no level; it takes off, error, warn, info, debug, trace")
+        format!("{LEVEL}={level:?} is not a log level; use off, error, warn, info, debug or trace")
     })
 }

@@ -1,7 +1,7 @@
-//! Signals, without a handler: all threads block them, and one waits for them. So none is lost on a thread whose
-//! numbers of descriptors mean something else (`tables.rs` of the library), and none ends the program unasked: not
-//! before everything runs, and not as the first process of a container either, for which the kernel drops what is
-//! neither blocked nor handled.
+//! Signals, without a handler: all threads block them, and one waits for them. So no handler runs on a thread whose
+//! descriptor numbers mean something else (`tables.rs` of the library), and no signal ends the program unasked, not
+//! even before everything runs. As the first process of a container it doesn't lose any either: the kernel drops
+//! signals for that process which are neither blocked nor handled.
 //!
 //! SIGQUIT is left alone: it ends the program on the spot, with a core dump where these are on. SIGPIPE is ignored from
 //! the start.
@@ -42,7 +42,7 @@ const LEFT_ALONE: [Signal; 14] = [
     Signal::SIGCONT,
     Signal::SIGCHLD,
 ];
-/// So many may wait to be looked at; the kernel keeps one of each kind besides.
+/// How many signals may wait to be looked at; the kernel keeps one more of each kind.
 const WAITING_MAX: usize = 16;
 
 /// The signals that the program takes.
@@ -76,7 +76,7 @@ impl Signals {
                 Some(signal) if STOP.contains(&signal) => return signal,
                 Some(Signal::SIGHUP) => {
                     tracing::warn!(
-                        "SIGHUP is ignored: settings are read at the start only, so restart to change them"
+                        "SIGHUP is ignored: settings are read only at the start, so restart to change them"
                     );
                 }
                 Some(signal) => tracing::warn!("{signal} is ignored: SIGTERM or SIGINT stops the gateway"),
