@@ -1,6 +1,6 @@
-//! The connections of one worker: opened, written to, read and closed without ever waiting. A connection is a descriptor,
-//! a state and one instant: thirteen bytes; `talk` adds what the pulse protocol needs. Must not know: when anything is due,
-//! or what is measured.
+//! The connections of one worker: opened, written to, read and closed without ever waiting. A connection is a
+//! descriptor, a state and one instant: thirteen bytes; `talk` adds what the pulse protocol needs. Must not know: when
+//! anything is due, or what is measured.
 
 mod talk;
 
@@ -20,7 +20,7 @@ use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::os::fd::AsRawFd;
 use std::sync::Arc;
 
-/// Read at once; what the server says is counted and thrown away.
+/// Read at once; what the server sends is counted and discarded.
 const BUFFER: usize = 16 * 1024;
 /// Reads of one connection before the others are looked at again.
 const READS_MAX: usize = 64;
@@ -30,7 +30,7 @@ const READS_MAX: usize = 64;
 enum State {
     Absent,
     Connecting,
-    /// Connected, but not counted as in: the server's answer is awaited.
+    /// Connected, but not counted yet: it waits for the server's answer.
     Awaiting,
     Open,
     Ended,
@@ -39,9 +39,9 @@ enum State {
 /// What an event means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum What {
-    /// It is connected, and has said what opens.
+    /// It is connected, and has sent its opening.
     Opened,
-    /// It never came to be.
+    /// It failed to connect.
     Failed,
     /// The server ended it.
     Ended,
@@ -163,7 +163,7 @@ impl Crowd {
         self.marks[index]
     }
 
-    /// Begins to connect; what becomes of it is told by [`Self::handle`], or at once by what is returned.
+    /// Begins to connect; the outcome is reported by [`Self::handle`], or at once by what is returned.
     pub(crate) fn connect(&mut self, index: usize) -> bool {
         // Until it is closed, what is over goes by the same name in the poller.
         self.close_some(usize::MAX);
@@ -253,8 +253,8 @@ impl Crowd {
         self.note(index, at, What::Opened);
     }
 
-    /// Reads what is there. After a short read nothing is left, unless the end came with the same event, which isn't told
-    /// twice.
+    /// Reads what is there. After a short read nothing is left, unless the end came with the same event, which isn't
+    /// told twice.
     fn read(&mut self, index: usize, at: Nanos, hangup: bool) {
         for _ in 0..READS_MAX {
             let Some(mut stream) = self.streams[index].as_ref() else { return };

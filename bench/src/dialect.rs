@@ -1,22 +1,24 @@
-//! What a client says: to open, and as a heartbeat; and what is taken from the answers. This is the seam where a protocol
-//! goes in; what a protocol needs beyond fixed bytes is in a file of its own, as `pulse` is. Must not know: sockets, or when anything is said.
+//! What a client sends as its opening and as its messages, and what it expects of answers. Another protocol is added
+//! here; what it needs beyond fixed bytes goes into a file of its own, as in `pulse`. Must not know: sockets, or when
+//! anything is sent.
 
 use crate::pulse::beat;
 use pulsegate_core::frame::Beat;
 
-/// Fills messages that nobody chose the text of.
+/// The filler of messages whose text is not given.
 const FILLER: &[u8] = b"pulsegate bench ";
 
-/// What the clients of a round say.
+/// What the clients of a round send.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Dialect {
     /// The first bytes on a connection.
     pub(crate) opening: Vec<u8>,
     /// Each message after that.
     pub(crate) message: Vec<u8>,
-    /// A client is in only when the server has said something.
+    /// A client counts as connected only once the server has sent something.
     pub(crate) answered: bool,
-    /// The pulse protocol is spoken: each client opens in a way of its own, the answer is WELCOME, and input has meaning.
+    /// The pulse protocol is spoken: each client has an opening of its own, the answer is WELCOME, and input has
+    /// meaning.
     pub(crate) pulse: bool,
 }
 

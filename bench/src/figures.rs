@@ -1,4 +1,4 @@
-//! From what was counted to the figures of a mode, and whether they can be believed. Must not know: how figures are shown.
+//! Turns the counts into the figures of a mode, and says whether they are valid. Must not know: how figures are shown.
 
 mod exchange;
 
@@ -51,10 +51,10 @@ pub(crate) struct Figure {
     pub(crate) value: f64,
 }
 
-/// Something that has to be said about a round.
+/// A remark on a round.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Finding {
-    /// The figures aren't what they are said to be.
+    /// The figures are not valid.
     pub(crate) spoils: bool,
     pub(crate) text: String,
 }
@@ -209,7 +209,7 @@ fn add_generator(figures: &mut Figures, round: &Round) {
     figures.add("turn_max_ms", "generator looks away, max", Unit::Millis, turn);
 }
 
-/// What has to be said about a round. Without rules, as the null server is, nobody has to be ended.
+/// The remarks on a round. The null server has no rules, so it has to end nobody.
 pub(crate) fn findings(plan: &Plan, round: &Round, has_rules: bool) -> Vec<Finding> {
     let mut findings = Vec::new();
     let mut say = |spoils: bool, text: String| findings.push(Finding { spoils, text });

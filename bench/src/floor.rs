@@ -1,5 +1,5 @@
-//! The null server as a child of this process: started on a free port, ended with us whatever happens. Must not know: what is
-//! measured against it.
+//! The null server as a child process: started on a free port, ended with this process whatever happens. Must not know:
+//! what is measured against it.
 
 use crate::room::Machine;
 use anyhow::{Context, bail};
@@ -14,7 +14,7 @@ pub(crate) struct Floor {
 }
 
 impl Floor {
-    /// Starts one with room for so many connections.
+    /// Starts one with room for this many connections.
     ///
     /// # Errors
     /// When it can't be started, or doesn't listen.

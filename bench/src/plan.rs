@@ -1,4 +1,4 @@
-//! What a round plays: the load, its numbers, and where it goes. Plain data. Must not know: how it is played.
+//! What a round does: the load, its numbers, and where it goes. Plain data. Must not know: how it is done.
 
 use crate::dialect::Dialect;
 use crate::watch::Processes;
@@ -14,21 +14,21 @@ const WARM_MAX: Duration = Duration::from_secs(1);
 pub(crate) enum Kind {
     /// Connections are held.
     Idle { hold: Duration, every: Option<Duration> },
-    /// Each client says something once in a while.
+    /// Each client sends something at intervals.
     Beat { every: Duration, span: Duration },
-    /// As many messages as go.
+    /// As many messages as possible.
     Flood { span: Duration, batch: usize },
-    /// Messages with receipts: so many in flight in each session, or at a rate in all.
+    /// Messages with receipts: a number in flight in each session, or a total rate.
     Exchange { span: Duration, size: usize, window: usize, rate: Option<u64>, every: Duration },
-    /// Clients fall silent, but for those that go on.
+    /// Clients fall silent, except those that keep sending.
     Reap { timeout: Duration, spread: Duration, grace: Duration, beating: usize, every: Duration },
-    /// The same of clients that send once, as soon as each is connected.
+    /// The same with clients that send once, as soon as each is connected.
     Once { timeout: Duration, spread: Duration, grace: Duration },
-    /// Clients go on sending, and are ended all the same.
+    /// Clients keep sending, and are closed nevertheless.
     Short { deadline: Duration, spread: Duration, grace: Duration, every: Duration },
-    /// Clients connect, say one thing, and leave.
+    /// Clients connect, send one message, and leave.
     Churn { span: Duration, rate: Option<u64> },
-    /// Everybody connects anew at once.
+    /// All clients reconnect at once.
     Storm { within: Duration },
 }
 
@@ -46,7 +46,7 @@ impl Kind {
         }
     }
 
-    /// In which period each open connection says something, unless the load says that it is silent.
+    /// The interval at which each open connection sends something, unless the load says that it is silent.
     pub(crate) const fn every(&self) -> Option<Duration> {
         match self {
             Self::Idle { every, .. } => *every,

@@ -19,7 +19,7 @@ const KERNEL_BYTES: usize = 4_200;
 pub(crate) enum Sources {
     /// The kernel chooses.
     Any,
-    /// 127.0.0.1 and so many after it.
+    /// This many, from 127.0.0.1 on.
     Loopback(usize),
 }
 
@@ -105,7 +105,7 @@ impl Machine {
     /// Finds room for what is wished.
     ///
     /// # Errors
-    /// What is too small, with the command that mends it.
+    /// What is too small, with the command that raises it.
     pub(crate) fn room(&self, wish: &Wish) -> Result<Room, String> {
         let mut warnings = Vec::new();
         let threads = self.threads(wish)?;

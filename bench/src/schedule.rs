@@ -47,7 +47,7 @@ impl Rounds {
     }
 }
 
-/// So many, at an even pace, once.
+/// A number of things at an even pace, once.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Ramp {
     start: Nanos,

@@ -55,7 +55,7 @@ pub enum SendError {
         "nobody knows whether the message was committed; send it again only if it does no harm to have it twice"
     )]
     Unknown,
-    /// The client ended, and the message goes on with the next one: it is in the outbox's file, or in the
+    /// The client ended, and the message is kept for the next one: it is in the outbox's file, or in the
     /// [`SavedSession`](crate::SavedSession) that [`Client::leave`](crate::Client::leave) has returned.
     #[error("the client has ended; the message goes on with the next client that takes up what was kept")]
     Kept,

@@ -1,5 +1,5 @@
-//! The task behind a client: makes connections, serves them, comes back, and says at the end what became of
-//! everything. Must not know handles.
+//! The task behind a client: connects, serves the connection, reconnects, and at the end gives every message its
+//! outcome. Must not know handles.
 
 mod serving;
 
@@ -20,15 +20,15 @@ use std::time::Duration;
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio::time::Instant;
 
-/// How many inputs are done before what comes of them is sent.
+/// How many inputs are handled before the output that they cause is sent.
 const INPUTS_MAX: usize = 256;
 
 /// What a client is doing, for its handles.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Status {
-    /// It has never been let in.
+    /// It was never attached.
     Opening,
-    /// It has been let in, to a session with this number and messages of at most so many bytes.
+    /// It was attached to this session.
     Attached {
         /// The session's number.
         session: u64,
@@ -99,9 +99,9 @@ pub(crate) struct Driver {
     intent: Option<Intent>,
     /// Attempts in a row that failed.
     failures: u32,
-    /// Attempts in a row that somebody took and ended without a byte.
+    /// Attempts in a row that connected and were ended without a byte.
     unanswered: u32,
-    /// What the outbox is kept in can't be written for now.
+    /// The outbox can't be written for now.
     is_stuck: bool,
     /// A session whose token was not valid has been given up since the client was last let in.
     has_renewed: bool,
@@ -127,12 +127,12 @@ struct End {
     course: Course,
     /// The session was given up.
     has_renewed: bool,
-    /// Somebody took the connection, and ended it in good order without a byte.
+    /// It connected, and the other side ended the stream in order without a byte.
     is_unanswered: bool,
 }
 
 impl End {
-    /// An attempt that has reached nobody.
+    /// An attempt that did not connect.
     fn unreached(closed: Closed) -> Self {
         Self { closed, course: Course::default(), has_renewed: false, is_unanswered: false }
     }
@@ -159,7 +159,7 @@ impl Driver {
         }
     }
 
-    /// Lives until the client is closed, dropped, or told never to come back.
+    /// Runs until the client is closed, dropped, or told never to come back.
     pub(crate) async fn run(mut self) {
         let closed = self.live().await;
         self.end(closed).await;
@@ -254,8 +254,8 @@ impl Driver {
         }
     }
 
-    /// Waits before the next attempt, and does meanwhile what needs no connection. A client that could not keep its next
-    /// token has nothing to say to a gateway (PROTOCOL.md section 5.8), and waits for its disk as well.
+    /// Waits before the next attempt, and does meanwhile what needs no connection. A client that could not keep its
+    /// next token has nothing to say to a gateway (PROTOCOL.md section 5.8), and waits for its disk as well.
     async fn rest(&mut self, span: Duration) -> Option<Closed> {
         let over = tokio::time::sleep(span);
         tokio::pin!(over);
@@ -276,7 +276,7 @@ impl Driver {
         }
     }
 
-    /// Does what is asked, and what else waits, up to a point: so many messages leave together.
+    /// Does what is asked, and what else waits, up to a limit, so that many messages are sent together.
     fn handle_all(&mut self, first: Input) -> Option<Closed> {
         let mut closed = self.handle(first);
         for _ in 1..INPUTS_MAX {
@@ -363,7 +363,7 @@ impl Driver {
         if let Some(Intent::Leave(saved)) = &mut self.intent
             && let Some(saved) = saved.take()
         {
-            // Whoever doesn't wait for it has no use for it either.
+            // An application that doesn't wait for it has no use for it.
             keeps |= saved.send(self.session.save()).is_ok();
         }
         self.inbox.end();

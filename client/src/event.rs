@@ -1,4 +1,4 @@
-//! What happens to a client and its messages, for whoever watches. Must not know who does.
+//! What happens to a client and its messages, for observers. Must not know who observes.
 
 use crate::ended::Closed;
 use pulsegate_core::exchange::Window;
@@ -11,28 +11,28 @@ use tokio::sync::broadcast;
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Event {
-    /// The gateway has let the client in.
+    /// The client is attached to a session.
     Connected(Connected),
-    /// A connection has ended, or none came about.
+    /// A connection has ended, or an attempt has failed.
     Disconnected(Closed),
-    /// The client comes back.
+    /// The client will reconnect.
     Reconnecting {
         /// After this time.
         after: Duration,
         /// How many attempts in a row have failed.
         failures: u32,
     },
-    /// Something to know (PROTOCOL.md section 8.1).
+    /// A notice (PROTOCOL.md section 8.1).
     Notice {
-        /// 1 the connection will be ended, 2 the gateway is draining, 3 receipts have stopped, 4 they go on, 5 nothing
-        /// more is read from this client, since its session or address has used up its share of what is kept.
+        /// 1 the connection will be ended, 2 the gateway is draining, 3 receipts have stopped, 4 they continue, 5
+        /// nothing more is read from this client, since its session or address has used up its share of what is kept.
         code: u16,
         /// With 1 and 2, how long until then.
         within: Duration,
         /// A sentence for people.
         text: String,
     },
-    /// A message leaves for the first time. What has to be sent again leaves without a word.
+    /// A message is sent for the first time. There is no event when it is sent again.
     Sent {
         /// The message.
         id: u64,
@@ -94,12 +94,12 @@ pub enum Event {
         /// The number of the last one.
         last: u64,
     },
-    /// The file that the outbox is kept in can't be written, for this reason, and is tried again: until then nothing new
-    /// is taken in, and nothing is lost.
+    /// The file that the outbox is kept in can't be written, for this reason, and is tried again: until then nothing
+    /// new is taken in, and nothing is lost.
     OutboxStuck(String),
-    /// The file can be written again, and everything goes on.
+    /// The file can be written again, and everything continues.
     OutboxWritten,
-    /// So many events were left out here, because the ones before were not taken in time.
+    /// This many events were dropped here, because earlier ones were not taken in time.
     Skipped(u64),
 }
 
@@ -108,15 +108,15 @@ pub enum Event {
 pub struct Connected {
     /// The session's number.
     pub session: u64,
-    /// The session goes on; else it is new.
+    /// The session is resumed; otherwise it is new.
     pub resumed: bool,
     /// Short or long.
     pub lifetime: LifetimeKind,
     /// What committed means.
     pub durability: Durability,
-    /// How often the client has to say something; it does so by itself.
+    /// How often the client has to send something; it does so by itself.
     pub beat_interval: Duration,
-    /// After so much silence the gateway ends the connection.
+    /// After this much silence the gateway ends the connection.
     pub beat_timeout: Duration,
     /// Until the connection's planned end.
     pub remaining: Duration,
@@ -151,8 +151,8 @@ impl From<&Welcome<'_>> for Connected {
 
 /// The events from the moment on at which they were asked for.
 ///
-/// There is room for [`Options::events_max`](crate::Options) of them. Who is slower loses the oldest, and is told
-/// so by [`Event::Skipped`]; nothing waits for a slow watcher. What must not be missed is the outcome of a
+/// There is room for [`Options::events_max`](crate::Options) of them. A slow receiver loses the oldest, and is told so
+/// by [`Event::Skipped`]; the client doesn't wait for it. What must not be missed is the outcome of a
 /// [`Delivery`](crate::Delivery).
 #[derive(Debug)]
 pub struct Events {

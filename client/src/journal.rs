@@ -21,7 +21,7 @@ pub(crate) enum Entry {
         /// The number.
         number: u64,
     },
-    /// The session goes on with this token.
+    /// The session's token from now on.
     Resume([u8; 16]),
     /// The gateway is told that it may send messages of so many bytes in this session.
     Tell(u32),

@@ -1,5 +1,6 @@
-//! The client's own messages, from the moment they are taken in until their fate is told: what waits for the disk,
-//! what waits for a number, what has one. Outlives connections and sessions. Must not know the gateway's messages.
+//! The client's own messages, from the moment they are taken until their outcome is reported: those that wait for the
+//! disk, those that wait for a number, those that have one. Outlives connections and sessions. Must not know the
+//! gateway's messages.
 
 use crate::delivery::{Committed, Delivery, Keeping, SendError, Ticket, Untold};
 use crate::event::{Event, EventSender};
@@ -254,7 +255,7 @@ impl Ledger {
     }
 
     /// The client has ended, and no entry will be stored any more: everything that waits gets its outcome. `keeps`
-    /// if what is kept goes on with another client.
+    /// if what is kept is continued by another client.
     pub(crate) fn end(
         &mut self,
         sending: Sending<Bytes>,

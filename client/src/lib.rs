@@ -1,9 +1,10 @@
-//! The client of pulsegate for tokio: messages whose fate is known, over as many connections as it takes.
+//! The client of pulsegate for tokio: it sends messages and learns what became of each, over as many connections as it
+//! takes.
 //!
-//! A [`Client`] keeps one connection to a gateway, sends heartbeats by itself, and comes back when the connection
-//! ends. Each message that it sends ends in exactly one of three ways (PROTOCOL.md section 7.5): it is *committed*,
-//! *not accepted*, or, if the gateway has forgotten the session, *unknown*. Nothing is lost on the way from one
-//! connection to the next, nothing is sent twice as something new, and the order is kept.
+//! A [`Client`] keeps one connection to a gateway, sends heartbeats by itself, and comes back when the connection ends.
+//! Each message ends in exactly one of three ways (PROTOCOL.md section 7.5): it is *committed*, *not accepted*, or, if
+//! the gateway has forgotten the session, *unknown*. Nothing is lost between one connection and the next, nothing is
+//! sent twice as something new, and the order is kept.
 //!
 //! ```
 //! use pulsegate_client::{Client, Options};
@@ -23,11 +24,10 @@
 //!
 //! # Sending
 //!
-//! [`Client::send`] waits until a message is committed. [`Client::push`] waits for room only, and returns a
-//! [`Delivery`], a future of the outcome; so many messages can be on their way at once.
-//! [`Client::try_send`] waits for nothing. What may wait is bounded by [`Options::outbox_bytes_max`]. What the gateway has
-//! promised with a commit is said with it, in [`Committed::durability`]: with [`Durability::None`] the message is in its
-//! memory only.
+//! [`Client::send`] waits until a message is committed. [`Client::push`] only waits for room, and returns a
+//! [`Delivery`], a future of the outcome, so that many messages can be on their way at once. [`Client::try_send`]
+//! doesn't wait at all. [`Options::outbox_bytes_max`] bounds what may wait. [`Committed::durability`] says what the
+//! gateway promises with a commit: with [`Durability::None`] the message is in its memory only.
 //!
 //! ```
 //! # use pulsegate_client::{Client, Options, SendError};
@@ -80,18 +80,18 @@
 //!
 //! # Connections that end
 //!
-//! Why a connection or the client has ended is a [`Closed`]: in [`Event::Disconnected`] for each connection, by
-//! [`Client::closed`] for the client. The client obeys what the gateway told it: it never comes back where that says
-//! so, else after the delay and a random time, which grows as long as nothing works ([`Backoff`]). It also stops where
-//! nobody speaks the pulse protocol ([`Reason::NotPulse`]). [`Client::events`] has everything that happens, for logs and
-//! for people.
+//! A [`Closed`] says why a connection or the client has ended: [`Event::Disconnected`] has one for each connection,
+//! [`Client::closed`] the one of the client. The client does what the gateway tells it: it doesn't come back if told
+//! so; otherwise it comes back after the delay plus a random time, which grows while attempts fail ([`Backoff`]). It
+//! also stops if the server doesn't speak the pulse protocol ([`Reason::NotPulse`]). [`Client::events`] reports
+//! everything that happens, for logs and for people.
 //!
 //! # Sessions that outlive the process
 //!
-//! Without more, a session ends with its process. There are two ways to go on with it: [`Client::leave`] hands it
-//! over for [`Options::resume`]; or, with the feature `outbox`, `Options::outbox` names a file that keeps messages and
-//! cursors, each before it counts: then nothing that [`Client::push`] has taken is lost even if the process is killed.
-//! [`Client::restored`] has what was found.
+//! By default a session ends with its process. There are two ways to continue it: [`Client::leave`] returns it, for
+//! [`Options::resume`]; or, with the feature `outbox`, `Options::outbox` names a file in which messages and cursors are
+//! stored before they count, so that nothing that [`Client::push`] has taken is lost even if the process is killed.
+//! [`Client::restored`] returns the messages that were found there.
 //!
 //! Modules, each using only those after it: `client`, `driver`, `session`, `link`, `ledger`, `inbound`, `message`,
 //! `outbox`, `journal`, `command`, `delivery`, `event`, `ended`, `options`, `backoff`, `deadlined`.

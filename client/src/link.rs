@@ -1,5 +1,5 @@
-//! One connection: how it comes about, its rhythm of heartbeats and questions, its bytes in and out. Must not
-//! know what they mean, nor what happens when it ends.
+//! One connection: connecting, when heartbeats and questions are due, bytes in and out. Must not know what the bytes
+//! mean, nor what happens when it ends.
 
 use crate::deadlined::{Deadlined, Deadlines, later};
 use crate::ended::{Closed, Reason};
@@ -21,7 +21,7 @@ pub(crate) const OUTPUT_BYTES: usize = 64 * 1024;
 const UNSENT_BYTES: u32 = 16 * 1024;
 /// How long the last word may take, and then the gateway's end of the stream (PROTOCOL.md section 8.2).
 const FAREWELL: Duration = Duration::from_secs(1);
-/// However often a gateway wants to hear something, this often is enough.
+/// Heartbeats are never sent more often than this.
 const BEAT_MIN: Duration = Duration::from_millis(5);
 /// How much earlier than needed a heartbeat leaves, at most.
 const BEAT_EARLIER_MAX: Duration = Duration::from_secs(1);
@@ -42,7 +42,7 @@ pub(crate) struct Link {
 /// What became of waiting for the socket.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Moved {
-    /// So many bytes have come.
+    /// This many bytes have arrived.
     Read(usize),
     /// Something was written.
     Written,
@@ -66,8 +66,8 @@ pub(crate) async fn dial(address: &str, options: &Options) -> Result<Link, Close
     }
 }
 
-/// The first of the addresses that takes us. Each has its share of the time that is left, so that one that never answers
-/// doesn't hide those after it.
+/// The first of the addresses that takes us. Each has its share of the time that is left, so that one that never
+/// answers doesn't hide those after it.
 async fn first_of<T, F: Future<Output = io::Result<T>>>(
     addresses: Vec<SocketAddr>,
     until: Instant,
@@ -208,7 +208,7 @@ impl Link {
     }
 }
 
-/// When to say something, and when the other has been silent for too long (PROTOCOL.md section 6).
+/// When to send something, and when the gateway has been silent for too long (PROTOCOL.md section 6).
 #[derive(Debug)]
 pub(crate) struct Rhythm {
     every: Duration,
@@ -257,7 +257,7 @@ impl Rhythm {
         self.asked = Some(now);
     }
 
-    /// How long silence is borne.
+    /// How much silence is allowed.
     pub(crate) const fn patience(&self) -> Duration {
         self.patience
     }

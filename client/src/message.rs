@@ -19,7 +19,7 @@ const NOT_WANTED: u16 = 3;
 /// kept for long holds up those after it, once the window is full.
 ///
 /// If the process ends between what the application does with a message and the receipt, the message comes again
-/// in the next process, where that goes on with the session: [`session`](Self::session) and
+/// in the next process, if that continues the session: [`session`](Self::session) and
 /// [`number`](Self::number) tell it from a new one.
 #[derive(Debug)]
 #[must_use = "a message that is dropped is refused"]

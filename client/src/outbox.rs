@@ -67,7 +67,7 @@ pub(crate) async fn open(path: PathBuf, client: String) -> Result<Opened, Outbox
                 write(|batch| database.store(batch), entries_of, &reports);
             }
         }
-        // Whoever asked may have gone.
+        // The client may have been dropped.
         Err(error) => drop(answer.send(Err(error))),
     };
     thread.spawn(run).map_err(|error| failed(error.to_string()))?;
@@ -90,7 +90,7 @@ fn write(
         let mut pause = RETRY.0;
         while let Err(error) = store(&batch) {
             if !may_pass(&error) || entries.is_closed() {
-                // Whoever asked may have gone.
+                // The client may have been dropped.
                 let _ = reports.send(Report::Failed(error.to_string()));
                 return;
             }

@@ -1,8 +1,8 @@
 //! One connection, pure: bytes, end of input, timeouts and commands go in; bytes to transmit, events and the next
 //! timeout come out. Knows no socket and no clock.
 //!
-//! What is common to all stands here: the doors of [`Connection`], its phases and its one exit. `raw` and `pulse` are the
-//! two protocols, `opening` tells them apart, `speech` and `dialogue` are what is kept of them.
+//! Here is what all connections have in common: the methods of [`Connection`], its phases and its one exit. `raw` and
+//! `pulse` are the two protocols, `opening` tells them apart, and `speech` and `dialogue` are their state.
 //!
 //! Modules, each using only those after it: `opening`, `session`, `pulse`, `raw`, `bye`, `speech`, `dialogue`, `event`.
 
@@ -38,38 +38,39 @@ use std::time::Duration;
 /// 2. `handle_` takes what has happened: received bytes ([`handle_input`](Self::handle_input)), the end of input
 ///    ([`handle_input_end`](Self::handle_input_end)), a failed socket ([`handle_failure`](Self::handle_failure)), a
 ///    timeout ([`handle_timeout`](Self::handle_timeout)), an attempt to write
-///    ([`handle_written`](Self::handle_written)). None of them fails: a violation ends the connection with a reason. In a
-///    phase in which it means nothing, a call does nothing; so does a timeout that comes too early.
+///    ([`handle_written`](Self::handle_written)). None of them fails: a violation ends the connection with a reason. A
+///    call that has no meaning in the present phase does nothing, and neither does a timeout that comes too early.
 /// 3. Commands say what the owner wants: [`send`](Self::send), [`finish`](Self::finish), [`close`](Self::close), pauses
 ///    and deadlines for all; [`welcome`](Self::welcome), [`commit`](Self::commit), [`push`](Self::push) and the rest of
-///    a session for the pulse protocol. Those that carry bytes say so if they came too late ([`NotSent`]); the others
-///    then do nothing.
+///    a session for the pulse protocol. If they come too late, those that carry bytes return [`NotSent`]; the others do
+///    nothing.
 /// 4. [`poll_timeout`](Self::poll_timeout) says what to wait for. [`take_earlier`](Self::take_earlier) says whether it
-///    may have moved earlier; later is for the owner to find out when the old one comes.
+///    may have moved earlier. That it has moved later, the owner finds out when the old one comes.
 ///
 /// After calls of kinds 2 and 3, before it waits for anything, the owner does three things, in this order:
 ///
 /// 1. It writes what the calls appended to the transmit buffer, empties the buffer of it, keeps what the socket didn't
-///    take, and calls `handle_written`, also when there was nothing to write. If that appends a farewell, the same again.
+///    take, and calls `handle_written`, also when there was nothing to write. If that appends a farewell, it repeats
+///    this.
 /// 2. It looks at [`phase`](Lifetime::phase): `Flushing` waits for the socket to take the rest, `Lingering` reads and
-///    tells [`handle_discarded`](Self::handle_discarded), `Closed` and `Aborted` mean that the socket is to be closed.
+///    calls [`handle_discarded`](Self::handle_discarded), `Closed` and `Aborted` mean that the socket has to be closed.
 /// 3. It asks `take_earlier`, and if so schedules `poll_timeout` anew.
 ///
-/// Outputs are handed over during the call and not gathered to be polled: so nothing is copied or kept for them. For the
-/// same reason the owner must not call the connection from within [`Output::handle_event`]; it notes what it wants to do.
-/// Bytes that it appends to the transmit buffer there go out in their order.
+/// Outputs are handed over during the call rather than kept to be polled, so that nothing is copied or stored for them.
+/// That is also why the owner must not call the connection from within [`Output::handle_event`]; it notes what it wants
+/// to do. Bytes that it appends to the transmit buffer there are sent in their order.
 ///
 /// [`Event::Closed`] comes exactly once and is the last event. From then on only kinds 1, 4 and `handle_written`,
 /// `handle_discarded`, `handle_timeout`, `handle_failure` do anything.
 #[derive(Debug)]
 pub struct Connection {
     lifetime: Lifetime,
-    /// What is kept of what the peer says. A raw connection between two messages keeps nothing.
+    /// The state of the protocol. A raw connection between two messages has none.
     speech: Option<Box<Speech>>,
     totals: Totals,
 }
 
-/// An idle connection costs its owner this and little more, a million times.
+/// An idle connection costs its owner this and little more; there may be a million.
 const _: () = assert!(size_of::<Connection>() <= 64);
 
 impl Connection {
@@ -113,7 +114,7 @@ impl Connection {
         }
     }
 
-    /// The socket is gone, for `reason`. In any phase this is the last of it.
+    /// The socket has failed, for `reason`. In any phase this ends it for good.
     pub fn handle_failure(
         &mut self,
         now: Now,
@@ -125,7 +126,7 @@ impl Connection {
         self.lifetime.enter(Phase::Aborted, None);
     }
 
-    /// Time has passed. Ends the connection if a deadline has; else does nothing.
+    /// Ends the connection if a deadline has passed; otherwise does nothing.
     ///
     /// The owner first tries what [`Timer::before`] of the timer asks for.
     pub fn handle_timeout(&mut self, now: Now, policy: &Policy, output: &mut impl Output) {
@@ -164,7 +165,7 @@ impl Connection {
         }
     }
 
-    /// While lingering: `bytes` arrived and were thrown away, or the peer's side ended (`None`).
+    /// While lingering: `bytes` arrived and were discarded, or the peer's side ended (`None`).
     pub fn handle_discarded(&mut self, policy: &Policy, bytes: Option<usize>) {
         if self.lifetime.phase() != Phase::Lingering {
             return;
@@ -174,11 +175,12 @@ impl Connection {
         }
     }
 
-    /// Sends bytes to the peer of a raw connection; [`push`](Self::push) is for the pulse protocol. More than the output limit, together with the `waiting` bytes that wait
-    /// already, ends the connection: the peer is too slow, and nothing is dropped in silence.
+    /// Sends bytes to the peer of a raw connection; [`push`](Self::push) is for the pulse protocol. If they exceed the
+    /// output limit together with the `waiting` bytes that wait already, the connection ends: the peer is too slow, and
+    /// nothing is dropped silently.
     ///
     /// # Errors
-    /// [`NotSent`] when there is nobody left to send to.
+    /// [`NotSent`] if the connection has ended.
     pub fn send(
         &mut self,
         now: Now,
@@ -187,7 +189,7 @@ impl Connection {
         waiting: usize,
         output: &mut impl Output,
     ) -> Result<(), NotSent> {
-        // Whoever speaks the pulse protocol, or may yet do so, takes raw bytes for a broken frame.
+        // A client that speaks the pulse protocol, or may yet do so, would take raw bytes for a broken frame.
         let is_over = self.lifetime.phase() != Phase::Open || self.lifetime.is_finishing();
         if is_over || self.dialect(policy) != Dialect::Raw {
             return Err(NotSent);
@@ -204,8 +206,8 @@ impl Connection {
         Ok(())
     }
 
-    /// Nothing more is to be sent: ends the connection as soon as the `waiting` bytes have left. The reason
-    /// is that the peer closed, if it did, else that the application did.
+    /// Nothing more will be sent: ends the connection as soon as the `waiting` bytes have been sent. The reason is that
+    /// the peer closed, if it did, otherwise that the application did.
     pub fn finish(&mut self, now: Now, policy: &Policy, waiting: usize, output: &mut impl Output) {
         if self.lifetime.phase() != Phase::Open {
             return;
@@ -223,9 +225,9 @@ impl Connection {
         }
     }
 
-    /// We stop reading.
+    /// The owner stops reading.
     pub fn pause(&mut self, now: Now, why: Pause) {
-        // A pulse connection's output is bounded where it is made: its heartbeats have to get through.
+        // A pulse connection's output is bounded where it is produced: its heartbeats have to get through.
         let is_exempt = why == Pause::Output && self.dialogue().is_some();
         if self.lifetime.phase() == Phase::Open && !is_exempt {
             self.lifetime.pause(now, why);
@@ -239,7 +241,8 @@ impl Connection {
         }
     }
 
-    /// What it waits for, its sink or the owner of its session, has moved at `own`: it may wait from then on anew.
+    /// What it waits for, its sink or the owner of its session, made progress at `own`: the wait starts again from
+    /// then.
     pub fn handle_sink_progress(&mut self, own: OwnInstant) {
         if self.lifetime.phase() == Phase::Open {
             self.lifetime.handle_sink_progress(own, self.awaits_welcome());
@@ -256,7 +259,7 @@ impl Connection {
         }
     }
 
-    /// The next timeout, in real time, and its name.
+    /// The next timeout, in real time, and its kind.
     #[must_use]
     pub fn poll_timeout(&self, stalled: Duration, policy: &Policy) -> Option<(Instant, Timer)> {
         let Some(dialogue) = self.dialogue() else {
@@ -272,7 +275,7 @@ impl Connection {
         Some(reminders.into_iter().chain([assurance]).flatten().fold(earliest, Ord::min))
     }
 
-    /// What has to be tried before [`handle_timeout`](Self::handle_timeout), if a deadline has come by `now`.
+    /// What has to be tried before [`handle_timeout`](Self::handle_timeout), if a deadline has passed by `now`.
     #[must_use]
     pub fn due(&self, now: Now, policy: &Policy) -> Option<Before> {
         let (deadline, timer) = self.poll_timeout(now.stalled, policy)?;
@@ -284,7 +287,7 @@ impl Connection {
         self.lifetime.take_earlier()
     }
 
-    /// The rules at work.
+    /// Its lifetime.
     #[must_use]
     pub const fn lifetime(&self) -> &Lifetime {
         &self.lifetime
@@ -320,7 +323,7 @@ impl Connection {
         self.close_until(now, policy, reason, reason.retry(), output);
     }
 
-    /// Ends the connection, and tells the peer another time to come back than the reason's own.
+    /// Ends the connection, and tells the peer to come back at another time than the reason's own.
     pub fn close_until(
         &mut self,
         now: Now,
@@ -332,7 +335,7 @@ impl Connection {
         self.end(now, policy, (reason, None), retry, output);
     }
 
-    /// A deadline has come: ends the connection if it is one of those that do.
+    /// A deadline has passed: ends the connection if it is one of those that do.
     fn strike(&mut self, now: Now, policy: &Policy, timer: Timer, output: &mut impl Output) {
         if let Some(reason) = timer.reason() {
             self.end(now, policy, (reason, Some(timer)), reason.retry(), output);
@@ -363,7 +366,7 @@ impl Connection {
         output.handle_event(Event::Closed(reason));
     }
 
-    /// The last words, in the language of the peer. Before the peer has shown which that is, there are none.
+    /// Appends the farewell in the peer's protocol; none as long as that is not known.
     fn say_farewell(
         &self,
         policy: &Policy,

@@ -33,7 +33,7 @@ pub const NOTICE_END: u16 = 1;
 pub const NOTICE_DRAIN: u16 = 2;
 /// NOTICE: receipts have stopped.
 pub const NOTICE_STOPPED: u16 = 3;
-/// NOTICE: receipts go on.
+/// NOTICE: receipts continue.
 pub const NOTICE_GOES_ON: u16 = 4;
 /// NOTICE: nothing more is read, since a share of what is kept is used up.
 pub const NOTICE_RESTS: u16 = 5;
@@ -48,13 +48,13 @@ const WELCOME_BYTES: usize = 96;
 /// What a MESSAGE's body has before its payload.
 pub const NUMBER_BYTES: usize = 8;
 
-/// Bytes that are no frame.
+/// Why bytes are not a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum FrameError {
     /// A body's length or a field doesn't fit its type.
     Malformed,
-    /// A type that is not known, and not to be skipped.
+    /// An unknown type that is not to be skipped.
     Unknown,
     /// A body longer than allowed.
     TooLarge,
@@ -166,7 +166,7 @@ pub struct Hello<'a> {
 /// The gateway's answer (PROTOCOL.md section 5.2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Welcome<'a> {
-    /// The session goes on; else it is new.
+    /// The session is resumed; otherwise it is new.
     pub resumed: bool,
     /// Short or long.
     pub lifetime: LifetimeKind,
@@ -174,7 +174,7 @@ pub struct Welcome<'a> {
     pub durability: Durability,
     /// How often the client has to send something, in ms.
     pub beat_interval_ms: u32,
-    /// After so much silence the connection is ended, in ms.
+    /// After this much silence the connection is ended, in ms.
     pub beat_timeout_ms: u32,
     /// Until the connection's planned end, in ms.
     pub remaining_ms: u32,
@@ -300,7 +300,7 @@ pub enum Frame<'a> {
         /// The number.
         floor: u64,
     },
-    /// Something to know (PROTOCOL.md section 8.1).
+    /// A notice (PROTOCOL.md section 8.1).
     Notice {
         /// What.
         code: u16,
@@ -346,7 +346,7 @@ impl Header {
         self.length as usize
     }
 
-    /// Whether this body may come at all, before room is made for it.
+    /// Whether this body is allowed, before memory is allocated for it.
     ///
     /// # Errors
     /// [`FrameError::Unknown`], [`FrameError::Malformed`] or [`FrameError::TooLarge`]

@@ -2,13 +2,13 @@
 //!
 //! A [`Connection`](connection::Connection) is a pure state machine: bytes, the end of input, timeouts and
 //! commands go in; bytes to transmit, events and the next timeout come out. A [`Wheel`](wheel::Wheel) says
-//! which of very many connections have to be looked at now. A [`StallGuard`](stall::StallGuard) keeps the
-//! time in which nobody could listen apart from the time in which a peer was silent.
+//! which of very many connections have to be looked at now. A [`StallGuard`](stall::StallGuard) tells the time in which
+//! the owner could not run from the time in which a peer was silent.
 //!
 //! [`pulse`], on top of [`frame`] and [`exchange`], is the pulse protocol (PROTOCOL.md) on one connection, for either
 //! side; a gateway's connection speaks it, or raw bytes, as its [`Policy`](policy::Policy) says.
 //!
-//! This crate is made for the others of the project: unlike theirs, its interface may change with any version.
+//! This crate is for the other crates of the project. Unlike theirs, its interface may change with any version.
 //!
 //! Modules, each using only those after it: `connection`, `lines`, `lifetime`, `timer`, `policy`, `pulse`,
 //! `close`, `frame`, `exchange`, `sparse`, `wheel`, `stall`, `time`.

@@ -18,15 +18,15 @@ use std::time::Duration;
 /// Where a connection stands on its one way from accept to its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Phase {
-    /// It lives.
+    /// Open.
     Open,
-    /// It has ended, and the last bytes are on their way out.
+    /// It has ended, and the last bytes are being sent.
     Flushing,
-    /// All is sent and our side is shut; what still arrives is thrown away until the peer closes too.
+    /// Everything is sent and our side is shut; what still arrives is discarded until the peer closes too.
     Lingering,
     /// The socket may be closed.
     Closed,
-    /// The socket is to be closed with what is unsent thrown away.
+    /// The socket is to be closed, and what is unsent discarded.
     Aborted,
 }
 
@@ -35,10 +35,10 @@ pub enum Phase {
 pub enum Pause {
     /// The sink takes nothing.
     Sink,
-    /// The peer has used up its share of what is kept. Its wait is bounded as one for the sink is, but goes on though
-    /// the sink moves.
+    /// The peer has used up its share of what is kept. Its wait is bounded like a wait for the sink, but continues even
+    /// if the sink makes progress.
     Share,
-    /// The peer doesn't take what its messages make us send.
+    /// The peer doesn't take the replies to its messages.
     Output,
 }
 
@@ -47,13 +47,13 @@ pub enum Pause {
 pub enum Silence {
     /// To its end, after the listener's heartbeat timeout.
     Ends,
-    /// To nothing: the peer waits for us, and we let it wait no longer than a sink may.
+    /// To nothing: the peer waits for us, for no longer than a sink may take.
     Ours,
     /// To a question, and to the end if that is not answered.
     Asks {
         /// The longest silence.
         timeout: Duration,
-        /// How long before that the peer is asked, and how long it has for the answer.
+        /// How long before that the peer is asked, and how long it has to answer.
         answer: Duration,
         /// When it was asked.
         asked: Option<OwnInstant>,
@@ -78,7 +78,7 @@ pub struct Lifetime {
     opened: Instant,
     /// Accept until the first message is complete, then the last heartbeat.
     heard: OwnInstant,
-    /// What most connections never have.
+    /// State that most connections never have.
     extra: Option<Box<Extra>>,
     spoken: bool,
     earlier: bool,
@@ -134,7 +134,7 @@ impl Lifetime {
     }
 
     /// How long the peer has been silent: since its last heartbeat, or since accept while its first message is not
-    /// complete. What is its owner's fault doesn't count, as it doesn't for the heartbeat timeout.
+    /// complete. Time in which the owner didn't run or didn't read doesn't count, as for the heartbeat timeout.
     #[must_use]
     pub const fn silent_for(&self, own: OwnInstant) -> Duration {
         own.since(self.heard)
@@ -165,7 +165,7 @@ impl Lifetime {
     }
 
     /// Whether, since the last call, a change may have moved the next timeout earlier, so that the owner
-    /// has to file it again. A heartbeat never does: it only moves it later.
+    /// has to schedule it again. A heartbeat never does that: it only moves the timeout later.
     pub fn take_earlier(&mut self) -> bool {
         std::mem::take(&mut self.earlier)
     }
@@ -193,7 +193,7 @@ impl Lifetime {
         }
     }
 
-    /// The silence that we caused ends, and counts from now on.
+    /// A silence that we caused ends: silence counts from now on.
     pub const fn listen_anew(&mut self, now: OwnInstant) {
         self.heard = now;
         self.earlier = true;
@@ -208,7 +208,7 @@ impl Lifetime {
         }
     }
 
-    /// The peer has ended its side: from now on only what is left to send keeps the connection.
+    /// The peer has ended its side: from now on only what is left to send keeps the connection open.
     pub fn handle_input_end(&mut self, now: Now) {
         if self.phase != Phase::Open {
             return;
@@ -216,7 +216,7 @@ impl Lifetime {
         let input_ended = Some(now.own());
         match self.exceptions_mut() {
             Some(exceptions) => exceptions.input_ended = exceptions.input_ended.or(input_ended),
-            // Nearly each peer does this once: cheaper than `change`, which looks whether anything is left.
+            // Nearly every peer does this once: cheaper than `change`, which looks whether anything is left.
             None => {
                 let exceptions = Exceptions { input_ended, ..Exceptions::default() };
                 self.extra = Some(Box::new(Extra::Open(exceptions)));
@@ -225,7 +225,7 @@ impl Lifetime {
         self.earlier = true;
     }
 
-    /// Nothing more is to be sent than what waits already.
+    /// Nothing more will be sent than what waits already.
     pub const fn finish(&mut self) {
         self.finishing = true;
     }
@@ -266,7 +266,7 @@ impl Lifetime {
         });
     }
 
-    /// What keeps us from reading has moved, at some time: the wait for it counts from then. With `waits` the peer
+    /// What keeps us from reading made progress at this time: the wait for it counts from then. With `waits` the peer
     /// waits for it too.
     pub(crate) fn handle_sink_progress(&mut self, own: OwnInstant, waits: bool) {
         let pause = self.exceptions_mut().and_then(|exceptions| exceptions.sink_paused.as_mut());
@@ -278,8 +278,8 @@ impl Lifetime {
         }
     }
 
-    /// The cause of a pause is gone. When the last one is, reading goes on, and the clocks that stood still
-    /// start anew in full.
+    /// The cause of a pause is gone. When the last one is, reading continues, and the timers that were paused start
+    /// again in full.
     pub fn resume(&mut self, now: Now, policy: &Policy, why: Pause) {
         if !self.is_paused() {
             return;
@@ -299,7 +299,7 @@ impl Lifetime {
         }
     }
 
-    /// The peer has been told that we live though we don't read.
+    /// The peer has been sent a beat while we don't read.
     pub fn handle_assured(&mut self, now: Now) {
         if let Some(pause) = self.exceptions_mut().and_then(|exceptions| exceptions.sink_paused.as_mut()) {
             pause.assured = now.own();
@@ -307,7 +307,7 @@ impl Lifetime {
         }
     }
 
-    /// While reading rests for the sink's sake: when the peer is to be told that we live, in real time.
+    /// While reading is paused because of the sink: when the peer is due a beat, in real time.
     #[must_use]
     pub fn assurance(&self, stalled: Duration, interval: Duration) -> Option<Instant> {
         let pause = self.exceptions()?.sink_paused.as_ref()?;
@@ -315,8 +315,8 @@ impl Lifetime {
     }
 
     /// Sets (`Some`) or clears (`None`) a deadline, in the semantics of Go's `SetDeadline`,
-    /// `SetReadDeadline` and `SetWriteDeadline`: absolute, for pending I/O too, an instant in the past is
-    /// over at once. It tightens what the policy allows and never loosens it.
+    /// `SetReadDeadline` and `SetWriteDeadline`: absolute, for pending I/O too; an instant in the past
+    /// has passed at once. It tightens what the policy allows and never loosens it.
     pub fn set_deadline(&mut self, direction: Direction, deadline: Option<Instant>) {
         self.change(|exceptions| {
             if direction != Direction::Write {
@@ -336,7 +336,8 @@ impl Lifetime {
             .is_some_and(|deadline| deadline <= now.instant)
     }
 
-    /// Ends it, by this timer if it was one: what is left to send may take until `until`. Only the first reason counts.
+    /// Ends it, by this timer if there is one: sending what is left may take until `until`. Only the first reason
+    /// counts.
     pub fn end(&mut self, reason: CloseReason, timer: Option<Timer>, until: Instant) {
         if self.phase == Phase::Open {
             (self.reason, self.timer) = (Some(reason), timer);
@@ -344,7 +345,7 @@ impl Lifetime {
         }
     }
 
-    /// Goes on to a later phase after the end.
+    /// Moves on to a later phase after the end.
     pub fn enter(&mut self, phase: Phase, until: Option<Instant>) {
         if phase > self.phase {
             self.phase = phase;
@@ -359,7 +360,7 @@ impl Lifetime {
         }
     }
 
-    /// Counts bytes thrown away after the end, and returns how many there are in all.
+    /// Counts bytes discarded after the end, and returns their total.
     pub fn discard(&mut self, bytes: usize) -> usize {
         let Some(Extra::Ended(closing)) = self.extra.as_deref_mut() else { return 0 };
         closing.discarded = closing.discarded.saturating_add(bytes);
@@ -387,7 +388,7 @@ impl Lifetime {
         }
     }
 
-    /// Changes the exceptions, and gives their memory back when there are none. After the end there are none.
+    /// Changes the exceptions, and frees their memory when there are none. After the end there are none.
     fn change(&mut self, change: impl FnOnce(&mut Exceptions)) {
         if self.phase != Phase::Open {
             return;
@@ -403,7 +404,7 @@ impl Lifetime {
     }
 }
 
-/// The time that so many bytes earn.
+/// The time that this many bytes earn.
 fn earned(rate: MinimumRate, bytes: usize) -> Duration {
     let nanos = bytes as u128 * 1_000_000_000 / u128::from(rate.bytes_per_second.max(1));
     Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))

@@ -24,7 +24,7 @@ impl Lines {
     ///
     /// # Errors
     /// [`TooLong`] when a line, complete or not, is longer than `bytes_max`; the lines before it have been
-    /// handed over, nothing of it or after it is.
+    /// handed over, but nothing of this one or after it.
     pub fn handle_input(
         &mut self,
         input: &[u8],

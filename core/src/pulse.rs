@@ -20,11 +20,11 @@ use crate::sparse::SparseQueue;
 use crate::time::Instant;
 use std::time::Duration;
 
-/// A confirmation goes out so long after the receipt at the latest (PROTOCOL.md section 7.4).
+/// How long after a receipt its confirmation is sent at the latest (PROTOCOL.md section 7.4).
 pub const CONFIRM_WITHIN: Duration = Duration::from_millis(20);
-/// Or after so many messages.
+/// After how many messages it is sent at the latest.
 pub const CONFIRM_MESSAGES: u64 = 8;
-/// Before WELCOME, as if messages were so long that no body passes 1,024 bytes (PROTOCOL.md section 3.3).
+/// The limit of a message before WELCOME, so that no body is longer than 1,024 bytes (PROTOCOL.md section 3.3).
 const MESSAGE_BYTES_BEFORE_WELCOME: u32 = 1024 - NUMBER_BYTES as u32;
 
 /// Which end of the connection this is.
@@ -44,7 +44,7 @@ enum Stage {
     Attaching,
     /// Messages may go both ways.
     Attached,
-    /// The peer's BYE has come, or it has broken the rules: nothing more of it counts.
+    /// The peer's BYE has come, or it has broken the rules: nothing more that it sends counts.
     Over,
 }
 
@@ -57,7 +57,7 @@ pub struct Pulse<P> {
     /// Between HELLO and WELCOME: the cursor and the window that the client named, and nothing to send.
     sending: Sending<P>,
     receiving: Receiving,
-    /// What we take.
+    /// The window and sizes that we take.
     window: Window,
     message_bytes_max: u32,
     /// The longest payload that the peer takes.
@@ -168,18 +168,18 @@ impl<P: AsRef<[u8]>> Pulse<P> {
         self.peer_message_bytes_max
     }
 
-    /// Takes received bytes, the preface not among them, and hands over what comes of them. The owner must
-    /// not change this connection from within `on_event`; it gathers what it wants to do.
+    /// Takes received bytes, without the preface, and hands over the events that they cause. The owner must not change
+    /// this connection from within `on_event`; it notes what it wants to do.
     ///
     /// # Errors
-    /// The reason to end the connection for. What came before is handed over, nothing after it.
+    /// The reason to end the connection for. What came before the fault is handed over, nothing after it.
     pub fn handle_input(
         &mut self,
         now: Instant,
         input: &[u8],
         mut on_event: impl FnMut(PulseEvent<'_>),
     ) -> Result<(), CloseReason> {
-        // After the last word nothing is read any more, so that what comes can't break the protocol either.
+        // After a BYE nothing is read any more, so that what arrives can't break the protocol either.
         if self.stage == Stage::Over {
             return Ok(());
         }
@@ -204,18 +204,18 @@ impl<P: AsRef<[u8]>> Pulse<P> {
     /// The peer's stream has ended.
     ///
     /// # Errors
-    /// [`CloseReason::TruncatedFrame`] if that is inside a frame, before the last word of either side.
+    /// [`CloseReason::TruncatedFrame`] if that is inside a frame, before a BYE of either side.
     pub const fn handle_input_end(&self) -> Result<(), CloseReason> {
         let is_whole = self.reader.is_between_frames() || matches!(self.stage, Stage::Over);
         if is_whole { Ok(()) } else { Err(CloseReason::TruncatedFrame) }
     }
 
-    /// Lets the client in: WELCOME goes out, and what `sending` holds above its cursor follows. The halves
-    /// are those of the session.
+    /// Attaches the client: WELCOME is sent, and then what `sending` holds above its cursor. The halves are those of
+    /// the session.
     ///
     /// # Errors
-    /// [`CloseReason::FrameOutOfPlace`] if the session goes on and the cursor that HELLO named is ahead of everything we
-    /// sent, or there was no HELLO.
+    /// [`CloseReason::FrameOutOfPlace`] if the session is resumed and the cursor that HELLO named is ahead of
+    /// everything we sent, or there was no HELLO.
     pub fn welcome(
         &mut self,
         welcome: &Welcome<'_>,
@@ -237,8 +237,7 @@ impl<P: AsRef<[u8]>> Pulse<P> {
         Ok(())
     }
 
-    /// Gives a payload its number; it leaves when the window allows. It must not be longer than the peer
-    /// takes.
+    /// Gives a payload its number; it is sent when the window allows. It must not be longer than the peer takes.
     pub fn push(&mut self, payload: P) -> u64 {
         self.sending.push(payload)
     }
@@ -260,17 +259,17 @@ impl<P: AsRef<[u8]>> Pulse<P> {
         Frame::Refuse { number, code, text }.encode(self.urgent());
     }
 
-    /// Sends a beat, or asks whether the peer lives.
+    /// Sends a beat, or asks whether the peer is alive.
     pub fn beat(&mut self, beat: Beat) {
         Frame::Beat(beat).encode(self.urgent());
     }
 
-    /// Tells the client something.
+    /// Sends the client a notice.
     pub fn notice(&mut self, code: u16, in_ms: u32, text: &str) {
         Frame::Notice { code, in_ms, text }.encode(self.urgent());
     }
 
-    /// Our last word. Nothing is transmitted after it.
+    /// Our BYE. Nothing is transmitted after it.
     pub fn bye(&mut self, code: u16, retry: u8, delay_ms: u32, text: &str, out: &mut Vec<u8>) {
         let committed = self.receiving.committed();
         Frame::Bye(Bye { code, retry, delay_ms, committed, text }).encode(out);
@@ -283,7 +282,7 @@ impl<P: AsRef<[u8]>> Pulse<P> {
         self.confirm_by
     }
 
-    /// Whether nothing is to be sent, now or by and by.
+    /// Whether there is nothing to send, now or later.
     #[must_use]
     pub fn is_quiet(&self) -> bool {
         let has_outcomes = self.urgent.is_some() || self.is_receipt_due;
@@ -315,8 +314,7 @@ impl<P: AsRef<[u8]>> Pulse<P> {
         }
     }
 
-    /// Appends what is urgent and the receipt that is due, and nothing else: what may still be said before our last
-    /// word.
+    /// Appends what is urgent and the receipt that is due, and nothing else: what may still be sent before our BYE.
     pub fn poll_outcomes(&mut self, out: &mut Vec<u8>) {
         if let Some(frames) = self.urgent.take() {
             out.extend_from_slice(&frames);
@@ -331,14 +329,14 @@ impl<P: AsRef<[u8]>> Pulse<P> {
         self.left_over.take().map(|sending| *sending)
     }
 
-    /// The connection is gone: the halves go on with the next one.
+    /// The connection is gone: returns the halves, for the next one.
     #[must_use]
     pub fn into_halves(self) -> (Sending<P>, Receiving) {
         (self.sending, self.receiving)
     }
 
-    /// A stranger may not make a gateway keep more than a small frame. A client knows whom it has called,
-    /// and messages may follow WELCOME in the same input.
+    /// A stranger can't make a gateway keep more than a small frame. A client knows whom it has called, and messages
+    /// may follow WELCOME in the same input.
     fn message_limit(&self) -> u32 {
         let is_stranger = self.side == Side::Gateway && !self.is_attached();
         if is_stranger { MESSAGE_BYTES_BEFORE_WELCOME } else { self.message_bytes_max }

@@ -1,4 +1,4 @@
-//! A queue that very many own and few use: while it is empty it costs a pointer and no memory.
+//! A queue for owners of whom most have nothing in it: while it is empty it costs a pointer and no memory.
 
 use std::collections::VecDeque;
 
@@ -19,7 +19,7 @@ impl<T> SparseQueue<T> {
         self.0.get_or_insert_default().push_back(item);
     }
 
-    /// Takes the oldest. With the last one its memory goes.
+    /// Takes the oldest. With the last one its memory is freed.
     pub fn pop_front(&mut self) -> Option<T> {
         let item = self.0.as_mut()?.pop_front();
         if self.is_empty() {

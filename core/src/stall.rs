@@ -1,4 +1,4 @@
-//! The stall guard: time in which the shard itself could not listen is not the peers' silence.
+//! The stall guard: time in which the shard itself could not run does not count as the peers' silence.
 
 use crate::time::{Instant, Now};
 use std::time::Duration;
@@ -7,7 +7,7 @@ use std::time::Duration;
 pub const STALL_MIN: Duration = Duration::from_millis(50);
 /// The most that is credited at once.
 pub const CREDIT_MAX: Duration = Duration::from_secs(30);
-/// The longest sleep in one go. Of a sleep that ends late nobody knows when the stall began: it is credited from its
+/// The longest single sleep. When a sleep ends late, nobody knows when the stall began: the sleep is credited from its
 /// beginning, so that nobody is ended early, and this bounds the silence that is credited with it.
 pub const SLEEP_MAX: Duration = Duration::from_millis(100);
 
@@ -21,7 +21,7 @@ pub const SLEEP_MAX: Duration = Duration::from_millis(100);
 pub struct StallGuard {
     /// The last reading of the clock.
     read: Instant,
-    /// Until this instant the shard is known to have been well, or to have slept by its own will.
+    /// Until this instant the shard is known to have run, or to have slept because it wanted to.
     well_until: Instant,
     stalled: Duration,
     budget: Duration,

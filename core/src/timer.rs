@@ -12,12 +12,11 @@ pub enum Before {
     Reading,
     /// Writing: the peer may have made room meanwhile.
     Writing,
-    /// Hearing what others have said: that the sink takes messages again, or what it answers, may be waiting in
-    /// our own mailbox.
+    /// Emptying our own mailbox: news that the sink takes messages again, or its answers, may be waiting there.
     Hearing,
 }
 
-/// Declared from the most fixed to the least: of two that run out at the same instant, the first is the reason.
+/// Declared from the most fixed to the least: of two that expire at the same instant, the first is the reason.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum Timer {
@@ -35,7 +34,7 @@ pub enum Timer {
     HalfClose,
     /// How long our output may make no progress.
     WriteStall,
-    /// How long we may rest from reading because the peer doesn't take what its messages make us send.
+    /// How long reading may be paused because the peer doesn't take the replies to its messages.
     OutputRest,
     /// From accept to the first complete message.
     FirstMessage,
@@ -43,17 +42,17 @@ pub enum Timer {
     Heartbeat,
     /// When the credit of received bytes is used up.
     MinimumRate,
-    /// The peer has been silent for so long that it is asked whether it lives.
+    /// The peer has been silent for long enough to be asked whether it is alive.
     Question,
-    /// We have rested from reading for so long that the peer is told that we live.
+    /// Reading has been paused for long enough that the peer is sent a beat.
     Assurance,
     /// The connection's planned end is near, and the peer is told.
     Notice,
     /// A confirmation has waited for as long as it may.
     Confirm,
-    /// How long the last bytes may take to leave, once the connection has ended.
+    /// How long sending the last bytes may take, once the connection has ended.
     Flush,
-    /// How long the peer's end is waited for, once the last bytes have left.
+    /// How long to wait for the peer to close, once the last bytes are sent.
     Linger,
 }
 
@@ -82,8 +81,8 @@ impl Timer {
         }
     }
 
-    /// The reason for which this timer ends a connection; `None` for those that only make us say something,
-    /// and those that run after the end.
+    /// The reason for which this timer ends a connection; `None` for those that only make us send something, and those
+    /// that run after the end.
     #[must_use]
     pub const fn reason(self) -> Option<CloseReason> {
         Some(match self {

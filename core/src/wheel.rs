@@ -36,7 +36,7 @@ impl Node {
     /// A node that is filed nowhere.
     pub const UNFILED: Self = Self { next: NIL, previous: NIL, slot: NO_SLOT };
 
-    /// Whether the node stands in some slot.
+    /// Whether the node is in a slot.
     #[must_use]
     pub const fn is_filed(&self) -> bool {
         self.slot != NO_SLOT
@@ -161,13 +161,13 @@ impl Wheel {
         }
         let shift = SLOT_SHIFT * level as u32;
         let current = self.tick >> shift;
-        // Keys lie at most 63 slots ahead of the current one, so the distance round the ring is the truth.
+        // Keys lie at most 63 slots ahead of the current one, so the distance around the ring is unambiguous.
         let distance = occupied.rotate_right((current % SLOTS as u64) as u32).trailing_zeros();
         Some(((current + u64::from(distance)) << shift).max(self.tick))
     }
 }
 
-/// Rounded up, so that nothing comes up early; the clock's last tick has no later one to round up to.
+/// Rounded up, so that nothing comes up early; the last tick of the clock has no later one to round up to.
 fn tick_at_or_after(deadline: Instant) -> u64 {
     deadline.as_nanos().div_ceil(1 << TICK_SHIFT).min(u64::MAX >> TICK_SHIFT)
 }

@@ -92,7 +92,7 @@
 //!
 //! The gateway brings its own threads and needs no async runtime: one `shard-N` for each core, which hold the
 //! connections; one `sink-NAME` for each sink; one `store` for the store on disk and for each one in memory; and
-//! `store-clock`. Shards block all signals. `start` and `wait` block the calling thread, so in an async program call
+//! `store-clock`. `start` and `wait` block the calling thread, so in an async program call
 //! them on a blocking one.
 //!
 //! [`Builder::start`] raises the process's soft limit of open files to the hard one.
@@ -106,8 +106,8 @@
 //!
 //! The log goes to `tracing`, and to no subscriber unless your program installs one.
 //!
-//! Modules, each using only those after it: `gateway`, `stores`, `print`, `event_loop`, `sockets`, `gathering`, `machine`,
-//! `tables`, `waker`, `listening`, `config`, `clock`, `text`.
+//! Modules, each using only those after it: `gateway`, `stores`, `print`, `event_loop`, `sockets`, `gathering`,
+//! `machine`, `tables`, `waker`, `listening`, `config`, `clock`, `text`.
 
 mod clock;
 pub mod config;

@@ -25,7 +25,7 @@ pub struct Committing {
 }
 
 impl Committing {
-    /// So many sessions; each batch has one message of each.
+    /// The number of sessions; each batch has one message of each.
     #[must_use]
     pub fn new(sessions: u32) -> Self {
         let folder = TempDir::new().expect("a folder");

@@ -1,5 +1,5 @@
-//! Small loads on the rules of the core and on the store, each a step that can be repeated for ever. `cargo bench -p pulsegate-micro` times
-//! them, `bench/counts/run` counts their instructions. Must not know: how they are measured.
+//! Small loads on the rules of the core and on the store, each a step that can be repeated for ever. `cargo bench -p
+//! pulsegate-micro` times them, `bench/counts/run` counts their instructions. Must not know: how they are measured.
 
 mod committing;
 
@@ -27,7 +27,7 @@ pub struct Deadlines {
 }
 
 impl Deadlines {
-    /// So many keys, evenly spread over 5 s.
+    /// This many keys, evenly spread over 5 s.
     #[must_use]
     pub fn new(keys: u32) -> Self {
         let now = Instant::ORIGIN;
@@ -291,7 +291,7 @@ impl Exchange {
         Self { sending: Sending::new(window), receiving: Receiving::restore(0, 0) }
     }
 
-    /// So many messages take all three legs together. Returns the number of the last.
+    /// This many messages go through all three legs together. Returns the number of the last.
     pub fn run(&mut self, count: u32) -> u64 {
         for _ in 0..count {
             self.sending.push([7; 32]);

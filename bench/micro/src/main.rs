@@ -1,5 +1,5 @@
-//! Does one of the loads so and so often: `pulsegate-micro LOAD TIMES`. For whoever counts instructions from outside, as
-//! `bench/counts/run` does.
+//! Does one of the loads so and so often: `pulsegate-micro LOAD TIMES`. For whoever counts instructions from outside,
+//! as `bench/counts/run` does.
 
 use pulsegate_core::policy::Framing;
 use pulsegate_micro::{Attached, Beating, Coming, Committing, Deadlines};
@@ -8,7 +8,7 @@ use std::process::ExitCode;
 
 const LINE: &[u8] = b"beat 0123456789 0123456789 0123\n";
 const KEYS: u32 = 100_000;
-/// So many messages are committed together.
+/// How many messages are committed together.
 const BATCH: u32 = 64;
 
 fn step(load: &str) -> Option<Box<dyn FnMut()>> {

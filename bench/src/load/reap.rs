@@ -1,5 +1,5 @@
-//! `reap`: clients say their last, and the server has to end them, not before its time-out and not long after. A part may
-//! go on beating; none of those may be ended.
+//! `reap`: clients say their last, and the server has to end them, not before its time-out and not long after. A part
+//! may keep beating; none of those may be ended.
 
 use super::{Load, Turn};
 use crate::crowd::{Crowd, Happening, What, Written};

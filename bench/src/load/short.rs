@@ -1,4 +1,4 @@
-//! `short`: clients connect, and go on sending until the server ends them at its fixed deadline.
+//! `short`: clients connect, and keep sending until the server ends them at its fixed deadline.
 
 use super::opener::wait_for_ends;
 use super::{Load, Opener, Turn};

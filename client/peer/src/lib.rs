@@ -141,7 +141,7 @@ impl Peer {
         self.shared.change(World::forget);
     }
 
-    /// Cuts all connections and stops listening; [`rise`](Self::rise) goes on with what it remembers.
+    /// Cuts all connections and stops listening; [`rise`](Self::rise) continues with what it remembers.
     pub async fn fall(&mut self) {
         if let Some(listening) = self.listening.take() {
             listening.abort();
@@ -215,7 +215,7 @@ async fn serve(mut stream: TcpStream, shared: Shared) {
             while reader.read(&mut input).await? > 0 {}
             std::io::Result::Ok(())
         };
-        // Whoever doesn't end in time is left.
+        // Threads that don't end in time are left.
         let _ = tokio::time::timeout(Duration::from_secs(2), farewell).await;
     }
 }

@@ -52,7 +52,7 @@ pub struct Script {
     pub cut_after: Option<Range<u64>>,
     /// Where the random numbers come from.
     pub random: fastrand::Rng,
-    /// So many WELCOMEs are decided and never sent: the connection is cut instead.
+    /// This many WELCOMEs are decided and never sent: the connection is cut instead.
     pub lost_welcomes: u32,
     /// HELLOs that are answered so, the next one first.
     pub answers: VecDeque<Answer>,

@@ -76,7 +76,7 @@ impl Driver {
     /// Sends what there is to be sent, waits for the next thing to happen, and does what it asks for.
     async fn turn(&mut self, service: &mut Service) -> Result<(), Closed> {
         self.transmit(service)?;
-        // What the disk holds up goes on when it reports.
+        // What waits for the disk continues when the disk reports.
         let timer = if self.session.is_held() { None } else { service.timer(self.origin) };
         let deadline = self.close_deadline();
         let woken = tokio::select! {
@@ -137,7 +137,7 @@ impl Driver {
                 Moved::Read(0) => Err(service.handle_stream_end()),
                 Moved::Read(bytes) => {
                     self.handle_bytes(service, bytes)?;
-                    // Some bytes of a greeting are no greeting.
+                    // A part of a frame is no answer.
                     if service.rhythm.is_none() { service.handle_silence() } else { Ok(()) }
                 }
                 Moved::Written | Moved::Nothing => service.handle_silence(),

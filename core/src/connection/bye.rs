@@ -6,7 +6,7 @@ use crate::close::{CloseReason, Retry};
 use crate::frame::{Bye, Frame};
 use crate::timer::Timer;
 
-/// The codes of those ends of which nobody can be told begin here (PROTOCOL.md section 8.3).
+/// From this code on are the ends of which the peer can't be told (PROTOCOL.md section 8.3).
 const UNTOLD_CODES: u16 = 90;
 
 /// The last frame, unless the peer has said its own, or is gone.

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 /// The most control frames that wait for a peer that doesn't read: refusals and answers, which it causes itself.
 pub(super) const URGENT_BYTES_MAX: usize = 64 * 1024;
-/// A peer is told so long before its connection's planned end, or for a tenth of its life if that is shorter.
+/// How long before its connection's planned end a peer is told, or a tenth of its life if that is shorter.
 const NOTICE_BEFORE: Duration = Duration::from_secs(10);
 /// What part of the heartbeat timeout the peer has for its answer.
 const ANSWER_PART: u32 = 4;
@@ -33,11 +33,11 @@ pub(super) struct Dialogue {
     pub(super) attachment: Attachment,
     pub(super) interval_ms: u32,
     pub(super) timeout_ms: u32,
-    /// When the peer was asked whether it lives.
+    /// When the peer was asked whether it is alive.
     pub(super) asked: Option<OwnInstant>,
     /// What the peer's BYE says.
     pub(super) goodbye: Option<Goodbye>,
-    /// As much waits as may: until some of it has left, nothing can be said.
+    /// The output is full: until some of it has been sent, nothing can be added.
     pub(super) is_full: bool,
     /// The peer has been told that the planned end is near.
     pub(super) noticed: bool,
@@ -75,7 +75,7 @@ impl Dialogue {
         (self.attachment.session != 0).then_some(self.attachment)
     }
 
-    /// The client has said so, or nothing has ever come from it in the session that it got.
+    /// The client has said so, or has never sent anything in the session that it got.
     pub(super) fn is_over_for_good(&self) -> bool {
         match self.goodbye {
             Some(goodbye) => goodbye == Goodbye::ForGood,
@@ -83,8 +83,8 @@ impl Dialogue {
         }
     }
 
-    /// What became of messages is said before the last frame, unless more of that waits than may. Returns the cursor that
-    /// the last frame names; none if the peer has said its own.
+    /// What became of messages is said before the last frame, unless more of that waits than may. Returns the cursor
+    /// that the last frame names; none if the peer has said its own.
     pub(super) fn conclude(&mut self, transmit: &mut Vec<u8>) -> Option<u64> {
         if self.goodbye.is_some() {
             return None;
@@ -103,7 +103,7 @@ impl Dialogue {
         Silence::Asks { timeout, answer: timeout / ANSWER_PART, asked: self.asked }
     }
 
-    /// When there is something to be said by itself, and what.
+    /// When something has to be sent unasked, and what.
     pub(super) fn reminders(&self, planned: Instant, policy: &Policy) -> [Option<(Instant, Timer)>; 2] {
         let notice = (self.pulse.is_attached() && !self.noticed)
             .then(|| (planned.before(NOTICE_BEFORE.min(policy.age_max() / 10)), Timer::Notice));
@@ -111,15 +111,15 @@ impl Dialogue {
         [confirm.map(|due| (due, Timer::Confirm)), notice]
     }
 
-    /// When the client is to be told that we live though we don't read.
+    /// When the client is due a beat although we don't read.
     pub(super) fn assurance(&self, lifetime: &Lifetime, stalled: Duration) -> Option<(Instant, Timer)> {
         let interval = Duration::from_millis(self.interval_ms.into());
         let due = lifetime.assurance(stalled, interval).filter(|_| self.pulse.is_attached())?;
         Some((due, Timer::Assurance))
     }
 
-    /// Whether the client, whose messages are on their way in, has waited long enough for a word of ours. Once in each
-    /// interval that begins while they come: so nothing has to be kept of when the last one was said.
+    /// Whether the client, whose messages are arriving, is due a sign of life from us. Once in each interval that
+    /// begins while they arrive, so that the time of the last one need not be stored.
     pub(super) fn awaits_word(&self, heard: OwnInstant, now: OwnInstant) -> bool {
         let interval = u64::from(self.interval_ms.max(1)) * 1_000_000;
         heard.as_nanos() / interval != now.as_nanos() / interval
@@ -132,13 +132,13 @@ impl Dialogue {
         }
     }
 
-    /// Whether there is nothing to be sent, and nothing to be asked for.
+    /// Whether there is nothing to send, and nothing to ask for.
     #[inline]
     pub(super) fn is_quiet(&self) -> bool {
         self.pulse.is_quiet() && !self.is_behind
     }
 
-    /// The question for more messages, if there are more and they could leave.
+    /// The request for more messages, if there are more and they could be sent.
     pub(super) fn poll_room(&mut self) -> Option<Event<'static>> {
         if !self.is_behind || self.is_loading {
             return None;

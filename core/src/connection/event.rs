@@ -1,4 +1,4 @@
-//! What comes out of a connection and what goes in, but for bytes and time. Must not know: how a connection works.
+//! What comes out of a connection and what goes in, except bytes and time. Must not know: how a connection works.
 
 use crate::close::CloseReason;
 use crate::frame::{Durability, Hello, Refusals};
@@ -17,7 +17,7 @@ pub struct Attachment {
 pub struct Admission<'a> {
     /// The session, and the epoch of this connection.
     pub attachment: Attachment,
-    /// The session goes on; else it is new.
+    /// The session is resumed; otherwise it is new.
     pub resumed: bool,
     /// What "committed" means.
     pub durability: Durability,
@@ -31,12 +31,12 @@ pub struct Admission<'a> {
     pub acknowledged: u64,
     /// There are messages above that one: [`Event::Room`] asks for them.
     pub is_behind: bool,
-    /// The longest payload that the client was ever told it may send in this session, in bytes. The listener's counts if
-    /// that is more.
+    /// The longest payload that the client was ever told it may send in this session, in bytes. The listener's counts
+    /// if that is more.
     pub message_bytes_max: u32,
     /// The first and the last of the client's messages that are lost.
     pub lost: Option<(u64, u64)>,
-    /// Refusals that the client may not have got.
+    /// Refusals that the client may not have received.
     pub refused: Refusals<'a>,
     /// Milliseconds since 1970-01-01 UTC.
     pub server_time_ms: u64,
@@ -58,7 +58,7 @@ pub enum Event<'a> {
     InputEnded,
     /// A client of the pulse protocol wants a session: [`welcome`](super::Connection::welcome), or an end.
     Hello(Hello<'a>),
-    /// The client has used what WELCOME told it: an older token is void.
+    /// The client has used the token of WELCOME: the older one is no longer valid.
     TokenUsed,
     /// The client has committed or refused our messages up to this number.
     Settled(u64),
@@ -69,7 +69,7 @@ pub enum Event<'a> {
         attachment: Attachment,
         /// Those with numbers above this one.
         above: u64,
-        /// As many as have about so many bytes.
+        /// About this many bytes of them.
         bytes: u32,
     },
     /// The client has not accepted one of our messages; [`Settled`](Self::Settled) will cover it.
@@ -87,7 +87,7 @@ pub enum Event<'a> {
     Detached {
         /// The session, and the epoch of this connection.
         attachment: Attachment,
-        /// The client, or the little that it did, says that the session need not be kept.
+        /// The session need not be kept: the client said so, or never did anything in it.
         for_good: bool,
     },
     /// The connection has ended. Nothing comes after this.
@@ -122,13 +122,12 @@ pub struct Written {
     pub bytes: usize,
     /// What still has to wait, in bytes.
     pub waiting: usize,
-    /// Nothing unread lies in the socket: it may be closed without destroying what is on its way.
+    /// The socket has no unread input: it can be closed without destroying what is on its way.
     pub drained: bool,
 }
 
-/// Nothing was sent: the connection has ended, was told that nothing more is to be sent, is past its deadline for
-/// writing, or has more to send than its limit; or these bytes would break what is spoken, or came too early to know
-/// what that is.
+/// Nothing was sent: the connection has ended, was told that nothing more would be sent, is past its deadline for
+/// writing, or has more to send than its limit; or raw bytes would break the peer's protocol, or that is not known yet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NotSent;
 

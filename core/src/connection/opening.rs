@@ -1,4 +1,4 @@
-//! The first bytes of a peer, until it is known what it speaks (PROTOCOL.md section 2).
+//! The first bytes of a peer, until its protocol is known (PROTOCOL.md section 2).
 
 use super::Connection;
 use super::dialogue::Dialogue;
@@ -44,8 +44,8 @@ impl Connection {
         }
     }
 
-    /// Takes received bytes of somebody who can't be kept: ends the connection for this reason as soon as it is known in
-    /// which language to say so, and when to come back.
+    /// Takes received bytes of a peer that can't be kept: ends the connection for this reason, telling it when to come
+    /// back, as soon as its protocol is known.
     pub fn turn_away(
         &mut self,
         now: Now,
@@ -71,8 +71,8 @@ impl Connection {
         }
     }
 
-    /// The peer has ended its side before it could be told what it speaks. Whoever has begun the preface is taken for a
-    /// client of the pulse protocol that was cut off.
+    /// The peer has ended its side before its protocol was known. One that has begun the preface is taken for a client
+    /// of the pulse protocol that was cut off.
     pub(super) fn handle_opening_end(&mut self, now: Now, policy: &Policy, output: &mut impl Output) {
         let opening = self.take_opening();
         if opening.is_empty() {

@@ -1,6 +1,6 @@
-//! What is special to connections of the pulse protocol: what comes of the client's frames, heartbeats that ask before
-//! they end, notices, and what is sent (PROTOCOL.md sections 6 to 8). The frames and the exchange are
-//! [`Pulse`](crate::pulse::Pulse)'s.
+//! What is special to connections of the pulse protocol: what the client's frames cause, the question before an end for
+//! silence, notices, and what is sent (PROTOCOL.md sections 6 to 8). [`Pulse`](crate::pulse::Pulse) has the frames and
+//! the exchange.
 
 use super::Connection;
 use super::bye::announcement;
@@ -16,7 +16,8 @@ use crate::time::Now;
 use crate::timer::Timer;
 use std::time::Duration;
 
-/// The most that is made of messages before the kernel has taken it: what has to overtake them waits no longer.
+/// The most bytes of messages that are produced before the kernel has taken them: urgent frames wait for no more than
+/// that.
 const TRANSMIT_BYTES: usize = 16 * 1024;
 /// BYE of a client that is done for good (PROTOCOL.md section 8.3).
 const GOODBYE_FOR_GOOD: u16 = 0;
@@ -39,7 +40,7 @@ impl Connection {
                 *token_used = true;
                 output.handle_event(Event::TokenUsed);
             }
-            // While it waits for WELCOME, nothing that it sends makes its wait longer.
+            // While it waits for WELCOME, nothing that it sends extends the wait.
             if is_attached {
                 lifetime.handle_heartbeat(now);
                 *asked = None;
@@ -64,7 +65,7 @@ impl Connection {
                 PulseEvent::Confirmed { floor } => output.handle_event(Event::Confirmed(floor)),
                 PulseEvent::Bye(bye) if bye.code == GOODBYE_FOR_GOOD => *goodbye = Some(Goodbye::ForGood),
                 PulseEvent::Bye(_) => *goodbye = Some(Goodbye::ForNow),
-                // A gateway is told neither of these by anybody.
+                // Clients never send these.
                 PulseEvent::Welcome(_) | PulseEvent::Notice { .. } | PulseEvent::Alive => {}
             }
         });
@@ -93,7 +94,7 @@ impl Connection {
         self.finish_if_done(now, policy, output);
     }
 
-    /// Ends it if the client has ended its side: but the receipts for what it has sent are worth waiting for.
+    /// Ends it if the client has ended its side, once the receipts for what it has sent are sent.
     pub(super) fn finish_if_done(&mut self, now: Now, policy: &Policy, output: &mut impl Output) {
         let is_done = self.dialogue().is_some_and(|dialogue| !dialogue.pulse.owes_receipts());
         if is_done && self.lifetime.input_ended() {
@@ -101,7 +102,7 @@ impl Connection {
         }
     }
 
-    /// A timer has run out that makes us say something.
+    /// A timer has expired that makes us send something.
     pub(super) fn handle_reminder(
         &mut self,
         now: Now,
@@ -119,7 +120,7 @@ impl Connection {
             dialogue.asked = Some(now.own());
             dialogue.pulse.beat(Beat::Question);
         }
-        // Whoever has a word of ours to take waits for no other.
+        // A peer for whom output waits already needs nothing more.
         if timer == Timer::Assurance && !dialogue.is_full {
             dialogue.pulse.beat(Beat::Beat);
         }

@@ -46,7 +46,7 @@ impl Connection {
         self.close(now, policy, CloseReason::RawListener, output);
     }
 
-    /// Whether a client of the pulse protocol has come to a listener for raw ones, as far as its first bytes tell.
+    /// Whether a client of the pulse protocol has come to a listener for raw clients, as far as its first bytes tell.
     #[inline]
     fn is_lost(&self, policy: &Policy, input: &[u8]) -> bool {
         let is_first = self.totals.bytes_in == input.len() as u64;
@@ -97,7 +97,7 @@ pub fn reply_bytes_max(reply: &str) -> usize {
     reply.len() + reply.matches(NUMBER).count() * NUMBER_DIGITS_MAX + 1
 }
 
-/// Says the farewell, if the listener has one.
+/// Appends the farewell, if the listener has one.
 pub(super) fn say_farewell(policy: &Policy, reason: CloseReason, retry: Retry, transmit: &mut Vec<u8>) {
     if let Some(farewell) = policy.farewell.as_deref() {
         append_line(transmit, &farewell_line(farewell, reason, retry));

@@ -1,4 +1,4 @@
-//! What the owner of the sessions says to a connection of the pulse protocol: the way into a session, what was
+//! What the owner of the sessions tells a connection of the pulse protocol: that it is in a session, what was
 //! committed, messages for the client (PROTOCOL.md sections 5, 7 and 8).
 
 use super::Connection;
@@ -10,7 +10,7 @@ use crate::time::Now;
 use std::time::Duration;
 
 impl Connection {
-    /// Lets the client in that has said HELLO.
+    /// Attaches the client that has said HELLO to a session.
     pub fn welcome(
         &mut self,
         now: Now,
@@ -34,7 +34,7 @@ impl Connection {
         self.speak(now, policy, output);
     }
 
-    /// Everything up to `committed` is committed, or was refused: the receipt goes out.
+    /// Everything up to `committed` is committed, or was refused: the receipt is sent.
     pub fn commit(&mut self, now: Now, policy: &Policy, committed: u64, output: &mut impl Output) {
         let Some(dialogue) = self.dialogue_mut() else { return };
         dialogue.pulse.commit(committed);
@@ -42,15 +42,15 @@ impl Connection {
         self.finish_if_done(now, policy, output);
     }
 
-    /// A message is not accepted; [`commit`](Self::commit) of its number has to follow, and takes it along.
+    /// A message is not accepted; [`commit`](Self::commit) of its number has to follow, and sends the refusal too.
     pub fn refuse(&mut self, number: u64, code: u16, text: &str) {
         if let Some(dialogue) = self.dialogue_mut() {
             dialogue.pulse.refuse(number, code, text);
         }
     }
 
-    /// A message for the client, which its owner keeps under this number. If it can't leave soon it is not kept here as
-    /// well: [`Event::Room`](super::Event::Room) asks for it when it can.
+    /// A message for the client, which its owner keeps under this number. If it can't be sent soon it is not kept here
+    /// too: [`Event::Room`](super::Event::Room) asks for it when it can.
     ///
     /// # Errors
     /// [`NotSent`] if the connection isn't attached to a session.
@@ -74,7 +74,8 @@ impl Connection {
         Ok(())
     }
 
-    /// The answer to [`Event::Room`](super::Event::Room): messages with their numbers, in order, and whether there are more above them.
+    /// The answer to [`Event::Room`](super::Event::Room): messages with their numbers, in order, and whether there are
+    /// more above them.
     pub fn load(
         &mut self,
         now: Now,

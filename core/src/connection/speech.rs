@@ -1,4 +1,4 @@
-//! What a peer speaks, and what is kept of it between two inputs (PROTOCOL.md section 2).
+//! Which protocol a peer speaks, and the state of it between two inputs (PROTOCOL.md section 2).
 
 use super::Connection;
 use super::dialogue::Dialogue;
@@ -6,10 +6,10 @@ use super::event::Attachment;
 use crate::lines::Lines;
 use crate::policy::{Policy, Protocol};
 
-/// What is kept of what a peer says.
+/// The state of a peer's protocol between two inputs.
 #[derive(Debug)]
 pub(super) enum Speech {
-    /// The first bytes, too few to tell what is spoken.
+    /// The first bytes, too few to tell the protocol.
     Opening(Vec<u8>),
     /// The beginning of a line.
     Lines(Lines),
@@ -17,7 +17,7 @@ pub(super) enum Speech {
     Pulse(Dialogue),
 }
 
-/// What a peer speaks.
+/// The protocol that a peer speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Dialect {
     Undecided,
@@ -46,7 +46,7 @@ impl Connection {
         self.dialogue()?.attachment()
     }
 
-    /// Whether the client has said HELLO and is to be let in, or turned away.
+    /// Whether the client has said HELLO and waits for WELCOME or a BYE.
     #[must_use]
     pub fn awaits_welcome(&self) -> bool {
         self.dialogue().is_some_and(|dialogue| dialogue.pulse.is_attaching())
@@ -64,7 +64,7 @@ impl Connection {
         self.dialogue().is_some()
     }
 
-    /// Whether it has yet to turn out what the peer speaks.
+    /// Whether the peer's protocol is not known yet.
     #[must_use]
     pub fn is_undecided(&self, policy: &Policy) -> bool {
         self.dialect(policy) == Dialect::Undecided

@@ -36,7 +36,7 @@ impl<P: AsRef<[u8]>> Sending<P> {
         }
     }
 
-    /// A half that goes on after a restart: everything up to `settled` has been settled, `kept` follows, and
+    /// A half that continues after a restart: everything up to `settled` has been settled, `kept` follows, and
     /// of those what is numbered up to `ever_sent` may have been sent.
     #[must_use]
     pub fn restore(settled: u64, ever_sent: u64, kept: impl IntoIterator<Item = P>, window: Window) -> Self {

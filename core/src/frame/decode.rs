@@ -1,4 +1,4 @@
-//! Bodies to frames: every field is looked at, and nothing is taken on trust.
+//! Bodies to frames: every field is checked.
 
 use super::{
     BEAT, BYE, Beat, Bye, CONFIRM, CURSOR_MAX, Durability, Frame, FrameError, HELLO, Header, Hello,

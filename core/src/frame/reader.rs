@@ -3,7 +3,7 @@
 
 use super::{Frame, FrameError, HEADER_BYTES, Header};
 
-/// So many bytes of a MESSAGE's body prove as much as a whole frame.
+/// How many bytes of a MESSAGE's body are a sign of life, like a whole frame.
 const PROOF_BYTES: usize = 1024;
 
 /// The unfinished frame of one connection; nothing is allocated while there is none.
@@ -71,7 +71,7 @@ impl FrameReader {
 }
 
 impl Unfinished {
-    /// How often what has come of it proves its sender alive.
+    /// How many signs of life the bytes that have arrived are.
     fn proofs(&self) -> usize {
         let Some((header, body)) = self.bytes.split_first_chunk::<HEADER_BYTES>() else { return 0 };
         if Header::decode(*header).is_message() { body.len() / PROOF_BYTES } else { 0 }
@@ -90,7 +90,7 @@ impl Unfinished {
         Ok((self.bytes.len() == length).then_some(rest))
     }
 
-    /// Takes so much that there are `length` bytes, and returns the rest.
+    /// Takes bytes until there are `length` of them, and returns the rest.
     fn take<'a>(&mut self, input: &'a [u8], length: usize) -> &'a [u8] {
         let missing = length.saturating_sub(self.bytes.len()).min(input.len());
         let (head, tail) = input.split_at(missing);

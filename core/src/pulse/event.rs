@@ -1,14 +1,14 @@
-//! What comes of the frames of a peer of the pulse protocol.
+//! The events that the frames of a peer of the pulse protocol cause.
 
 use crate::frame::{Bye, Hello, Welcome};
 
-/// What has come of the peer's frames.
+/// An event that the peer's frames have caused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PulseEvent<'a> {
-    /// A client wants in. The gateway answers by `Pulse::welcome`, or ends the connection.
+    /// A client asks for a session. The gateway answers by `Pulse::welcome`, or ends the connection.
     Hello(Hello<'a>),
-    /// The gateway has let us in. If the session is not the one resumed, `Pulse::take_left_over` has what
-    /// was left of that; else the refusals that it names follow as events of their own. If its cursor is above
+    /// The gateway has attached us. If the session is not the one we asked to resume, `Pulse::take_left_over` has what
+    /// was left of that one; otherwise the refusals that it names follow as events of their own. If its cursor is above
     /// everything that we have ever sent, nothing is settled and the connection is to be ended.
     Welcome(Welcome<'a>),
     /// A message; it is to be answered by `Pulse::commit` or `Pulse::refuse`.
@@ -18,7 +18,7 @@ pub enum PulseEvent<'a> {
         /// Its bytes, valid during the call.
         payload: &'a [u8],
     },
-    /// These messages of ours are committed, but for those that were refused before, in [`Refused`](Self::Refused)
+    /// These messages of ours are committed, except those that were refused before, in [`Refused`](Self::Refused)
     /// or, at the gateway, in HELLO.
     Settled {
         /// The first one.
@@ -40,7 +40,7 @@ pub enum PulseEvent<'a> {
         /// The number.
         floor: u64,
     },
-    /// Something to know (PROTOCOL.md section 8.1).
+    /// A notice (PROTOCOL.md section 8.1).
     Notice {
         /// What.
         code: u16,
@@ -49,7 +49,7 @@ pub enum PulseEvent<'a> {
         /// A sentence for people.
         text: &'a str,
     },
-    /// The peer has said its last word.
+    /// The peer has said BYE.
     Bye(Bye<'a>),
     /// A sign of life and no more: any other whole frame, or enough of a long one.
     Alive,

@@ -1,4 +1,4 @@
-//! What comes of each frame of the peer. Must not know: bytes, and what is sent when.
+//! What each frame of the peer causes. Must not know: bytes, and what is sent when.
 
 use super::event::PulseEvent;
 use super::{CONFIRM_WITHIN, Pulse, Side, Stage};
