@@ -188,7 +188,7 @@ pub(crate) fn commit(
     if is_sync_due {
         connection.pragma_update(None, "synchronous", "FULL")?;
     }
-    let transaction = Transaction::new_unchecked(connection, TransactionBehavior::Immediate)?;
+    let transaction = Running::begin(connection)?;
     let done = Batch::new(connection, config, state, tickets, requests)?.work(true)?;
     if let Err(error) = transaction.commit() {
         return Err(Failure { error, in_doubt: Some(done.into()) });
@@ -198,6 +198,31 @@ pub(crate) fn commit(
         connection.pragma_update(None, "synchronous", "NORMAL")?;
     }
     Ok(done)
+}
+
+/// The transaction of a batch: as rusqlite's, but what begins and ends it is parsed once, not for each batch. Dropped
+/// before it is committed, it has never been.
+struct Running<'c>(&'c Connection);
+
+impl<'c> Running<'c> {
+    fn begin(connection: &'c Connection) -> rusqlite::Result<Self> {
+        connection.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
+        Ok(Self(connection))
+    }
+
+    fn commit(self) -> rusqlite::Result<()> {
+        self.0.prepare_cached("COMMIT")?.execute([])?;
+        Ok(())
+    }
+}
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        // A fault may have rolled it back already. If this fails, the connection is closed with what is in it.
+        if !self.0.is_autocommit() {
+            let _ = self.0.execute_batch("ROLLBACK");
+        }
+    }
 }
 
 /// Makes the tickets follow a database that has been opened anew. It may have lost what was committed, so that a
@@ -316,7 +341,9 @@ impl<'c> Batch<'c> {
         self.state.batch += 1;
         self.connection
             .prepare_cached(
-                "UPDATE totals SET messages = ?1, message_bytes = ?2, deleted_to = ?3, batch = ?4, age_ms = ?5",
+                // With its id, SQLite knows that it is one row, and keeps nothing to undo half of several.
+                "UPDATE totals SET messages = ?1, message_bytes = ?2, deleted_to = ?3, batch = ?4, age_ms = ?5
+                 WHERE id = 1",
             )?
             .execute((messages, message_bytes, deleted_to, self.state.batch, self.state.age_ms))?;
         Ok(())

@@ -5,7 +5,8 @@ use crate::migration::{self, SchemaError};
 use crate::schema::SCHEMA_VERSION;
 use pulsegate_core::frame::Durability;
 use rusqlite::config::DbConfig;
-use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension};
+use rusqlite::wal::CheckpointMode;
+use rusqlite::{Connection, ErrorCode, MAIN_DB, OpenFlags, OptionalExtension};
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io;
 use std::os::unix::ffi::OsStrExt;
@@ -192,9 +193,13 @@ impl Database {
 
     /// How much of the log is in use, in bytes.
     pub(crate) fn log_bytes(&self) -> rusqlite::Result<u64> {
-        let frames: i64 =
-            self.connection.prepare_cached("PRAGMA wal_checkpoint(NOOP)")?.query_row([], |row| row.get(1))?;
-        Ok(u64::try_from(frames).unwrap_or(0) * (self.page_bytes + FRAME_BYTES))
+        // As SQL it would be parsed anew each time: SQLite uses no statement of a pragma twice.
+        let frames = match self.connection.wal_checkpoint_v2(Some(MAIN_DB), CheckpointMode::NOOP) {
+            Ok((frames, _)) => u64::try_from(frames).unwrap_or(0),
+            Err(error) if is_busy(&error) => 0,
+            Err(error) => return Err(error),
+        };
+        Ok(frames * (self.page_bytes + FRAME_BYTES))
     }
 
     /// Moves as much of the log as readers allow into the database. The next commit begins the log anew if that
