@@ -249,7 +249,7 @@ impl Committer {
                     // What is open becomes whole in one file, wherever that is now; and whatever has taken the place
                     // of the database is not mixed with what its log has of another.
                     // Into one that has lost its content nothing is written: it would look like a database again.
-                    if !matches!(displaced, Displaced::Emptied(_) | Displaced::Overwritten(_))
+                    if !matches!(displaced, Displaced::Emptied(_) | Displaced::Overwritten { .. })
                         && files.has_no_other_log()
                         && let Err(error) = working.database.settle()
                     {

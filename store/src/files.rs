@@ -17,8 +17,10 @@ pub(crate) const DATABASE: &str = "pulsegate.db";
 pub(crate) const LOG: &str = "pulsegate.db-wal";
 /// The log's index, which processes share.
 const INDEX: &str = "pulsegate.db-shm";
-/// What the log had of a database that is no more. SQLite doesn't know this name.
+/// How the names of logs begin that were moved out of the way. SQLite doesn't know them.
 const OLD_LOG: &str = "pulsegate.db-wal.old";
+/// How many of these are kept. More take the place of the last.
+const OLD_LOGS_MAX: u32 = 1_000;
 /// The file that is locked.
 pub(crate) const LOCK: &str = "pulsegate.lock";
 
@@ -81,10 +83,10 @@ pub(crate) enum Displaced {
     Emptied(PathBuf),
     #[error(
         "{} has been written over under the running gateway: stop the gateway, and restore once more while it is \
-         stopped; what the log had of the old database is in {OLD_LOG}",
-        .0.display()
+         stopped; what the log had of the old database is in {}",
+        .database.display(), .log.display()
     )]
-    Overwritten(PathBuf),
+    Overwritten { database: PathBuf, log: PathBuf },
     #[error("{} has been cut short under the running gateway: what only it had is lost", .0.display())]
     CutShort(PathBuf),
     #[error("another program holds {}, which had been removed: end that program", .0.display())]
@@ -101,8 +103,8 @@ pub(crate) struct Files {
     main: [(PathBuf, Identity); 2],
     /// The database had been written to when it was opened; it never becomes empty by itself.
     has_content: bool,
-    /// What was open has no content any more, and nothing brings it back.
-    is_lost: bool,
+    /// What was open has no content any more, and nothing brings it back. Its log is there now.
+    lost_to: Option<PathBuf>,
     /// What is open beside them; made anew whenever the database is opened.
     beside: Vec<(PathBuf, Identity)>,
 }
@@ -114,7 +116,7 @@ impl Files {
         let main = [known(directory.to_owned())?, known(directory.join(DATABASE))?];
         let has_content = std::fs::metadata(&main[1].0)?.len() > 0;
         let mut files =
-            Self { directory: directory.to_owned(), main, has_content, is_lost: false, beside: Vec::new() };
+            Self { directory: directory.to_owned(), main, has_content, lost_to: None, beside: Vec::new() };
         files.handle_opened();
         Ok(files)
     }
@@ -131,8 +133,8 @@ impl Files {
     /// A database that somebody writes over in place stays the same file: of that only its emptying is seen here.
     pub(crate) fn check_main(&self) -> Result<(), Displaced> {
         let [_, (database, _)] = &self.main;
-        if self.is_lost {
-            return Err(Displaced::Overwritten(database.clone()));
+        if let Some(log) = &self.lost_to {
+            return Err(Displaced::Overwritten { database: database.clone(), log: log.clone() });
         }
         self.main.iter().try_for_each(check)?;
         if self.has_content && std::fs::metadata(database).is_ok_and(|metadata| metadata.len() == 0) {
@@ -160,15 +162,25 @@ impl Files {
     /// The database has been written over. Its log goes out of the way: with whatever is there now it must not be mixed,
     /// today or at the next start.
     pub(crate) fn handle_overwritten(&mut self) -> Displaced {
-        self.is_lost = true;
-        let log = self.directory.join(LOG);
-        if let Err(error) = std::fs::rename(&log, self.directory.join(OLD_LOG))
-            && error.kind() != io::ErrorKind::NotFound
-        {
-            warn!(%error, "{} can't be moved away: remove it before the next start", log.display());
-        }
+        let (Ok(to) | Err(to)) = self.move_log_away();
+        self.lost_to = Some(to.clone());
         let [_, (database, _)] = &self.main;
-        Displaced::Overwritten(database.clone())
+        Displaced::Overwritten { database: database.clone(), log: to }
+    }
+
+    /// Returns where the log is now, beside those that were moved away before; as an error if it can't be moved.
+    fn move_log_away(&self) -> Result<PathBuf, PathBuf> {
+        let log = self.directory.join(LOG);
+        let names = || old_logs().map(|name| self.directory.join(name));
+        let free = names().find(|path| !path.exists()).or_else(|| names().last());
+        let Some(to) = free else { return Err(log) };
+        match std::fs::rename(&log, &to) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                warn!(%error, "{} can't be moved away: remove it before the next start", log.display());
+                Err(log)
+            }
+            Ok(()) | Err(_) => Ok(to),
+        }
     }
 
     /// The database at its path turns out to be another one.
@@ -186,11 +198,20 @@ impl Files {
     }
 }
 
+/// The names for logs that were moved out of the way.
+fn old_logs() -> impl Iterator<Item = String> {
+    let more = (2..=OLD_LOGS_MAX).map(|number| format!("{OLD_LOG}.{number}"));
+    std::iter::once(OLD_LOG.to_owned()).chain(more)
+}
+
 /// Why a store must not be begun in this directory although there is no database, or an empty one: a log says that there was
 /// one. SQLite would delete it.
 pub(crate) fn forsaken_log(directory: &Path) -> Option<String> {
     let length = |name: &str| std::fs::metadata(directory.join(name)).map_or(0, |metadata| metadata.len());
-    let log = [LOG, OLD_LOG].into_iter().find(|name| length(name) > 0).filter(|_| length(DATABASE) == 0)?;
+    if length(DATABASE) > 0 {
+        return None;
+    }
+    let log = std::iter::once(LOG.to_owned()).chain(old_logs()).find(|name| length(name) > 0)?;
     Some(format!(
         "its {DATABASE} is empty or gone, but not {log} beside it: put a backup in place of the database and move the log \
          away, or move the folder away to begin with an empty store"

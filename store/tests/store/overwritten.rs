@@ -94,6 +94,21 @@ fn an_older_copy_of_the_same_store_over_the_database_stops_receipts_whatever_the
 }
 
 #[test]
+fn each_log_that_is_moved_out_of_the_way_is_kept() {
+    let parent = tempfile::tempdir().unwrap();
+    let (directory, database) = names(parent.path());
+    for other in ["one", "two"] {
+        let other = parent.path().join(other);
+        drop(store(&other, 5).0);
+        let (mut driver, session) = store(&directory, 3);
+        std::fs::copy(other.join("pulsegate.db"), &database).unwrap();
+        stops_for_good(&mut driver, session, 4);
+    }
+    let length = |name| std::fs::metadata(directory.join(name)).unwrap().len();
+    assert!(length("pulsegate.db-wal.old") > 0 && length("pulsegate.db-wal.old.2") > 0);
+}
+
+#[test]
 fn a_database_that_is_damaged_in_place_stops_receipts() {
     let parent = tempfile::tempdir().unwrap();
     let (directory, database) = names(parent.path());
