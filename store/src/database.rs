@@ -22,6 +22,8 @@ const BUSY: Duration = Duration::from_secs(1);
 const FRAME_BYTES: u64 = 24;
 /// Files up to this size are checked in full after a fault, in bytes; others only by their cursors.
 const CHECKED_BYTES_MAX: u64 = 256 * 1024 * 1024;
+/// How a database is opened that is only looked at.
+const INSPECTING: OpenFlags = OpenFlags::SQLITE_OPEN_READ_ONLY.union(OpenFlags::SQLITE_OPEN_NO_MUTEX);
 /// How many of the newest messages are held against their sessions' cursors.
 const VERIFIED_MESSAGES: u32 = 10_000;
 
@@ -209,23 +211,21 @@ impl Database {
         checkpoint.query_row([], |row| Ok(row.get::<_, i64>(1)? == row.get::<_, i64>(2)?))
     }
 
-    /// What another connection finds at a path: which store it is, and its last batch. In the file alone, without the log;
-    /// and in both together, which have to be whole.
+    /// What another connection finds in the file at a path alone, without its log: which store it is, and its last batch.
+    pub(crate) fn inspect_alone(path: &Path) -> rusqlite::Result<(Incarnation, u64)> {
+        last_batch(&Connection::open_with_flags(immutable(path), INSPECTING | OpenFlags::SQLITE_OPEN_URI)?)
+    }
+
+    /// The same; and what it finds in file and log together, which have to be whole.
     pub(crate) fn inspect(path: &Path) -> Result<[(Incarnation, u64); 2], DatabaseError> {
-        let row = |connection: &Connection| {
-            let select = "SELECT incarnation, batch FROM identity, totals";
-            connection.query_row(select, [], |row| Ok((row.get(0)?, row.get(1)?)))
-        };
-        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let alone = Connection::open_with_flags(immutable(path), flags | OpenFlags::SQLITE_OPEN_URI)?;
-        let alone = row(&alone)?;
-        let whole = Connection::open_with_flags(path, flags)?;
+        let alone = Self::inspect_alone(path)?;
+        let whole = Connection::open_with_flags(path, INSPECTING)?;
         whole.busy_timeout(BUSY)?;
         let count = |pragma: &str| whole.query_row(pragma, [], |row| row.get::<_, u64>(0));
         if count("PRAGMA page_count")? * count("PRAGMA page_size")? <= CHECKED_BYTES_MAX {
             quick_check(&whole)?;
         }
-        Ok([alone, row(&whole)?])
+        Ok([alone, last_batch(&whole)?])
     }
 
     /// Moves all of the log into the database and empties it. Whether no reader was in the way.
@@ -243,6 +243,11 @@ impl Database {
         let pages: u64 = self.connection.query_row("PRAGMA page_count", [], |row| row.get(0))?;
         Ok(pages * self.page_bytes)
     }
+}
+
+fn last_batch(connection: &Connection) -> rusqlite::Result<(Incarnation, u64)> {
+    let select = "SELECT incarnation, batch FROM identity, totals";
+    connection.query_row(select, [], |row| Ok((row.get(0)?, row.get(1)?)))
 }
 
 /// Whether the file is whole.

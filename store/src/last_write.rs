@@ -33,9 +33,11 @@ pub(crate) struct LastWrite {
 }
 
 impl LastWrite {
-    /// The file at a path, of which nothing is known yet.
-    pub(crate) const fn new(path: PathBuf) -> Self {
-        Self { path, stamp: None, batch: 0 }
+    /// The file at a path, as it is now; at least this batch is in it.
+    pub(crate) fn new(path: PathBuf, batch: u64) -> Self {
+        let mut last_write = Self { path, stamp: None, batch };
+        last_write.stamp = last_write.look();
+        last_write
     }
 
     /// How it looks now; `None` if it can't be seen.

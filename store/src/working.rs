@@ -48,7 +48,10 @@ impl Working {
             database.checkpoint()?;
             database.connection.execute("UPDATE totals SET id = id", [])?;
         }
-        let last_write = LastWrite::new(directory.join(files::DATABASE));
+        let path = directory.join(files::DATABASE);
+        // A file that has nothing yet can't be read alone.
+        let batch = Database::inspect_alone(&path).map_or(0, |(_, batch)| batch);
+        let last_write = LastWrite::new(path, batch);
         let mut working = Self::new(database, config, now, last_write)?;
         if after_fault {
             working.checkpoint()?;

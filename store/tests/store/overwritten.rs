@@ -94,6 +94,31 @@ fn an_older_copy_of_the_same_store_over_the_database_stops_receipts_whatever_the
 }
 
 #[test]
+fn an_older_copy_is_noticed_though_a_reader_keeps_the_first_log_from_being_moved() {
+    let parent = tempfile::tempdir().unwrap();
+    let ((directory, database), backup) = (names(parent.path()), parent.path().join("backup"));
+    let (driver, session) = store(&directory, 3);
+    drop(driver);
+    std::fs::copy(&database, &backup).unwrap();
+    let attach = |driver: &mut Driver, shown| {
+        let attach = crate::driver::returner("a", session, shown, shown + 1, driver.now);
+        driver.attach(attach).unwrap();
+    };
+    let mut driver = Driver::open_with(&directory, config());
+    attach(&mut driver, 1);
+    driver.ask([message(session, 2, 4, b"x")]);
+    drop(driver);
+    let reader = rusqlite::Connection::open(&database).unwrap();
+    reader.execute_batch("BEGIN").unwrap();
+    reader.query_row("SELECT count(*) FROM messages", [], |_| Ok(())).unwrap();
+    let mut driver = Driver::open_with(&directory, config());
+    attach(&mut driver, 2);
+    driver.ask([message(session, 3, 5, b"x")]);
+    std::fs::copy(&backup, &database).unwrap();
+    stops_for_good(&mut driver, session, 6);
+}
+
+#[test]
 fn each_log_that_is_moved_out_of_the_way_is_kept() {
     let parent = tempfile::tempdir().unwrap();
     let (directory, database) = names(parent.path());
