@@ -6,6 +6,7 @@ use crate::database::{self, Database, DatabaseError};
 use crate::files;
 use crate::last_write::LastWrite;
 use crate::tickets::Tickets;
+use crate::warnings::Lasting;
 use pulsegate_sessions::{Figures, Moment};
 use std::path::Path;
 use std::time::Duration;
@@ -29,6 +30,8 @@ pub(crate) struct Working {
     pub(crate) database: Database,
     pub(crate) state: State,
     last_write: LastWrite,
+    /// Why the database can't be looked at, which somebody has touched.
+    unseen_database: Lasting,
     /// At which size of the log a warning is due, in bytes.
     warn_bytes: u64,
 }
@@ -85,7 +88,8 @@ impl Working {
         last_write: LastWrite,
     ) -> Result<Self, DatabaseError> {
         let state = State::load(&database.connection, config, now)?;
-        Ok(Self { database, state, last_write, warn_bytes: WARN_LOGS * config.wal_bytes })
+        let warn_bytes = WARN_LOGS * config.wal_bytes;
+        Ok(Self { database, state, last_write, unseen_database: Lasting::default(), warn_bytes })
     }
 
     /// Moves as much of the log as readers allow into the database.
@@ -113,10 +117,13 @@ impl Working {
                         && whole == (incarnation, self.state.batch) =>
                 {
                     last_write.accept(stamp);
+                    self.unseen_database.end();
                     return true;
                 }
                 Err(error) if !error.is_of_content() => {
-                    warn!(%error, "something has touched pulsegate.db, and it can't be looked at");
+                    if self.unseen_database.is_news(&error) {
+                        warn!(%error, "something has touched pulsegate.db, and it can't be looked at");
+                    }
                     return true;
                 }
                 Ok(_) | Err(_) => {}
