@@ -11,6 +11,7 @@ use crate::config::StoreConfig;
 use crate::database::{self, DatabaseError, Incarnation};
 use crate::files::{Displaced, Files};
 use crate::lock::Lock;
+use crate::log_file::Used;
 use crate::queue::Queue;
 use crate::room::Room;
 use crate::tickets::Tickets;
@@ -233,13 +234,14 @@ impl Committer {
             false => Err(files.handle_overwritten()),
         });
         let found = found.and_then(|is_restored| {
-            files.check_log(working.database.log_bytes().unwrap_or(0)).map(|()| is_restored)
+            files.check_log(working.database.log_used().map_or(0, Used::bytes))?;
+            if working.has_its_log() { Ok(is_restored) } else { Err(files.handle_other_log()) }
         });
         match found {
             Ok(false) => {}
             Ok(true) => warn!("pulsegate.lock had been removed; it is there again"),
             // What is left of it turns out when it is opened anew.
-            Err(short @ Displaced::CutShort(_)) => self.stop(&short, None),
+            Err(lost @ (Displaced::CutShort(_) | Displaced::OtherLog { .. })) => self.stop(&lost, None),
             Err(displaced) => {
                 let fault = Phase::Faulted { retry_at_ms: 0, delay_ms: 0, displaced: None };
                 if let Phase::Working(working) = std::mem::replace(&mut self.phase, fault) {

@@ -1,6 +1,7 @@
 //! The file: opening it, trusting it, moving the write-ahead log into it. Knows no requests.
 
 use crate::files::{self, Displaced};
+use crate::log_file::Used;
 use crate::migration::{self, SchemaError};
 use crate::schema::SCHEMA_VERSION;
 use pulsegate_core::frame::Durability;
@@ -18,8 +19,6 @@ use std::time::Duration;
 const SQLITE_VERSION_MIN: i32 = 3_051_003;
 /// How long somebody else's transaction is waited for.
 const BUSY: Duration = Duration::from_secs(1);
-/// What one frame of the log has beside its page, in bytes.
-const FRAME_BYTES: u64 = 24;
 /// Files up to this size are checked in full after a fault, in bytes; others only by their cursors.
 const CHECKED_BYTES_MAX: u64 = 256 * 1024 * 1024;
 /// How a database is opened that is only looked at.
@@ -193,15 +192,20 @@ impl Database {
         }
     }
 
-    /// How much of the log is in use, in bytes.
-    pub(crate) fn log_bytes(&self) -> rusqlite::Result<u64> {
+    /// How much of the log is in use.
+    pub(crate) fn log_used(&self) -> rusqlite::Result<Used> {
         // As SQL it would be parsed anew each time: SQLite uses no statement of a pragma twice.
         let frames = match self.connection.wal_checkpoint_v2(Some(MAIN_DB), CheckpointMode::NOOP) {
             Ok((frames, _)) => u64::try_from(frames).unwrap_or(0),
             Err(error) if is_busy(&error) => 0,
             Err(error) => return Err(error),
         };
-        Ok(frames * (self.page_bytes + FRAME_BYTES))
+        Ok(Used { frames, page_bytes: self.page_bytes })
+    }
+
+    /// What changes whenever another connection has changed anything, or has moved the log.
+    pub(crate) fn data_version(&self) -> rusqlite::Result<u64> {
+        self.connection.query_row("PRAGMA data_version", [], |row| row.get(0))
     }
 
     /// Moves as much of the log as readers allow into the database. The next commit begins the log anew if that

@@ -87,6 +87,12 @@ pub(crate) enum Displaced {
         .database.display(), .log.display()
     )]
     Overwritten { database: PathBuf, log: PathBuf },
+    #[error(
+        "{} has been written over under the running gateway: what only it had is lost; what is there now has been moved \
+         to {}",
+        .log.display(), .to.display()
+    )]
+    OtherLog { log: PathBuf, to: PathBuf },
     #[error("{} has been cut short under the running gateway: what only it had is lost", .0.display())]
     CutShort(PathBuf),
     #[error("another program holds {}, which had been removed: end that program", .0.display())]
@@ -166,6 +172,19 @@ impl Files {
         self.lost_to = Some(to.clone());
         let [_, (database, _)] = &self.main;
         Displaced::Overwritten { database: database.clone(), log: to }
+    }
+
+    /// The log has been written over, and the database has not. What is in its place now goes out of the way.
+    pub(crate) fn handle_other_log(&mut self) -> Displaced {
+        match self.move_log_away() {
+            Ok(to) => Displaced::OtherLog { log: self.directory.join(LOG), to },
+            // Opened anew, the database would be mixed with it.
+            Err(to) => {
+                self.lost_to = Some(to.clone());
+                let [_, (database, _)] = &self.main;
+                Displaced::Overwritten { database: database.clone(), log: to }
+            }
+        }
     }
 
     /// Returns where the log is now, beside those that were moved away before; as an error if it can't be moved.

@@ -19,7 +19,8 @@
 //! files only, or lost.
 //!
 //! Modules, each using only those after it: `store`, `committer`, `working`, `queue`, `batch`, `rows`,
-//! `tickets`, `reader`, `database`, `migration`, `schema`, `lock`, `room`, `last_write`, `files`, `warnings`, `config`.
+//! `tickets`, `reader`, `database`, `migration`, `schema`, `lock`, `room`, `last_write`, `log_file`, `files`, `warnings`,
+//! `config`.
 
 mod batch;
 mod committer;
@@ -28,6 +29,7 @@ mod database;
 mod files;
 mod last_write;
 mod lock;
+mod log_file;
 mod migration;
 mod queue;
 mod reader;

@@ -5,9 +5,12 @@ use crate::config::StoreConfig;
 use crate::database::{self, Database, DatabaseError};
 use crate::files;
 use crate::last_write::LastWrite;
+use crate::log_file::LogFile;
 use crate::tickets::Tickets;
 use crate::warnings::Lasting;
-use pulsegate_sessions::{Figures, Moment};
+use pulsegate_sessions::Figures;
+use pulsegate_sessions::Moment;
+use std::io::ErrorKind;
 use std::path::Path;
 use std::time::Duration;
 use tracing::warn;
@@ -30,8 +33,10 @@ pub(crate) struct Working {
     pub(crate) database: Database,
     pub(crate) state: State,
     last_write: LastWrite,
-    /// Why the database can't be looked at, which somebody has touched.
+    log: LogFile,
+    /// Why the database can't be looked at, which somebody has touched; and why the log can't.
     unseen_database: Lasting,
+    unseen_log: Lasting,
     /// At which size of the log a warning is due, in bytes.
     warn_bytes: u64,
 }
@@ -54,8 +59,16 @@ impl Working {
         let path = directory.join(files::DATABASE);
         // A file that has nothing yet can't be read alone.
         let batch = Database::inspect_alone(&path).map_or(0, |(_, batch)| batch);
-        let last_write = LastWrite::new(path, batch);
-        let mut working = Self::new(database, config, now, last_write)?;
+        let state = State::load(&database.connection, config, now)?;
+        let mut working = Self {
+            database,
+            state,
+            last_write: LastWrite::new(path, batch),
+            log: LogFile::new(directory.join(files::LOG)),
+            unseen_database: Lasting::default(),
+            unseen_log: Lasting::default(),
+            warn_bytes: WARN_LOGS * config.wal_bytes,
+        };
         if after_fault {
             working.checkpoint()?;
         }
@@ -72,24 +85,13 @@ impl Working {
         let mut after = 0;
         while let Some(to) = piece.query_row((after, STARTED_MAX), |row| row.get::<_, Option<u64>>(0))? {
             update.execute((now.uptime_ms, after, to))?;
-            if self.database.log_bytes()? >= STARTED_LOG_BYTES {
+            if self.database.log_used()?.bytes() >= STARTED_LOG_BYTES {
                 self.database.checkpoint()?;
             }
             after = to;
         }
         drop((piece, update));
         self.checkpoint()
-    }
-
-    fn new(
-        database: Database,
-        config: &StoreConfig,
-        now: Moment,
-        last_write: LastWrite,
-    ) -> Result<Self, DatabaseError> {
-        let state = State::load(&database.connection, config, now)?;
-        let warn_bytes = WARN_LOGS * config.wal_bytes;
-        Ok(Self { database, state, last_write, unseen_database: Lasting::default(), warn_bytes })
     }
 
     /// Moves as much of the log as readers allow into the database.
@@ -132,14 +134,43 @@ impl Working {
         false
     }
 
+    /// Whether the log's file still has what the store has written into it. While it can't be read nothing is known.
+    pub(crate) fn has_its_log(&mut self) -> bool {
+        for look in 0..LOOKS {
+            // Another program may just be moving it.
+            if look > 0 {
+                std::thread::sleep(LOOK_EVERY);
+            }
+            let database = &self.database;
+            let now = database.data_version().and_then(|version| Ok((database.log_used()?, version)));
+            let Ok((used, data_version)) = now else { return true };
+            match self.log.is_intact(used, data_version) {
+                Ok(true) => {
+                    self.unseen_log.end();
+                    return true;
+                }
+                Ok(false) => {}
+                // One that is gone or cut short is noticed as such.
+                Err(error) => {
+                    let is_short = matches!(error.kind(), ErrorKind::NotFound | ErrorKind::UnexpectedEof);
+                    if !is_short && self.unseen_log.is_news(&error) {
+                        warn!(%error, "pulsegate.db-wal can't be looked at");
+                    }
+                    return true;
+                }
+            }
+        }
+        false
+    }
+
     /// Moves the log into the database if it has grown to so many bytes.
     pub(crate) fn move_log(&mut self, wal_bytes: u64) -> rusqlite::Result<()> {
-        let bytes = self.database.log_bytes()?;
+        let bytes = self.database.log_used()?.bytes();
         if bytes < wal_bytes {
             return Ok(());
         }
-        if self.last_write.change().is_some() {
-            // Not into another one: the next tick finds out.
+        if self.last_write.change().is_some() || !self.has_its_log() {
+            // Not into another one, and nothing of another one: the next tick finds out.
             return Ok(());
         }
         if bytes >= self.warn_bytes {

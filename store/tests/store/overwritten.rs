@@ -118,6 +118,38 @@ fn an_older_copy_is_noticed_though_a_reader_keeps_the_first_log_from_being_moved
     stops_for_good(&mut driver, session, 6);
 }
 
+/// Writes another store's log over that of this one, in place, so that it becomes no shorter.
+fn write_over_log(directory: &Path, other: &Path) {
+    let from = std::fs::read(other.join("pulsegate.db-wal")).unwrap();
+    let log = OpenOptions::new().write(true).open(directory.join("pulsegate.db-wal")).unwrap();
+    assert!(from.len() as u64 >= log.metadata().unwrap().len());
+    std::os::unix::fs::FileExt::write_all_at(&log, &from, 0).unwrap();
+}
+
+#[test]
+fn a_log_that_is_written_over_by_a_longer_one_is_noticed_and_not_mixed_with_the_database() {
+    let parent = tempfile::tempdir().unwrap();
+    let ((directory, _), other) = (names(parent.path()), parent.path().join("other"));
+    drop(store(&directory, 3));
+    let (other_driver, _) = store(&other, 20);
+    let mut driver = Driver::open_with(&directory, config());
+    let now = driver.now;
+    let session = driver.attach(crate::driver::returner("a", 1, 1, 2, now)).unwrap().session();
+    driver.ask([message(session, 2, 4, b"x")]);
+    assert_eq!(driver.pass(Duration::from_secs(1)), []);
+    write_over_log(&directory, &other);
+    drop(other_driver);
+    tick(&mut driver);
+    let Reply::Stopped { why } = driver.reply() else { panic!("it stops") };
+    assert!(why.contains("pulsegate.db-wal has been") && why.contains("pulsegate.db-wal.old"), "{why}");
+    tick(&mut driver);
+    // Its connection is of what is lost.
+    assert!(matches!(driver.reply(), Reply::Orphaned { seat } if (seat.session(), seat.epoch()) == (1, 2)));
+    assert_eq!(driver.stored().len(), 3);
+    drop(driver);
+    assert!(is_whole(&directory));
+}
+
 #[test]
 fn each_log_that_is_moved_out_of_the_way_is_kept() {
     let parent = tempfile::tempdir().unwrap();
