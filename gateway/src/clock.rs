@@ -1,4 +1,4 @@
-//! The one clock of a gateway: monotonic, counted from its start; and the wall's, for people.
+//! The one clock of a gateway: monotonic, counted from its start; and the wall clock, for people.
 
 use nix::time::{ClockId, clock_gettime};
 use pulsegate_core::time::Instant;
@@ -36,8 +36,8 @@ impl Clock {
     }
 }
 
-/// The system's monotonic clock, in nanoseconds. A shard reads it after each read of a socket, and the standard library,
-/// which reads the same clock, takes four times as many instructions for an instant of ours.
+/// The system's monotonic clock, in nanoseconds. A shard reads it after each read of a socket, and the standard
+/// library, which reads the same clock, takes four times as many instructions for an instant of ours.
 fn monotonic_nanos() -> u64 {
     // For this clock it doesn't fail.
     clock_gettime(ClockId::CLOCK_MONOTONIC)

@@ -1,5 +1,5 @@
-//! The thread of a shard: waits for sockets, commands and deadlines, and runs turns. It carries and asks
-//! the clock; what is decided is decided in [`Shard`].
+//! The thread of a shard: waits for sockets, commands and deadlines, and runs turns. It owns the poller and the clock;
+//! all decisions are made in [`Shard`].
 
 use crate::clock::Clock;
 use crate::gathering::Gathering;
@@ -27,12 +27,12 @@ pub(crate) struct EventLoop {
     clock: Clock,
     shard: Shard<Sockets>,
     gathering: Gathering,
-    /// The poller has told of everything that came until then.
+    /// The poller has reported everything that arrived until then.
     heard: Instant,
 }
 
 impl EventLoop {
-    /// A loop around this shard. `poll` is the one that tells of its waker and its sockets; input may gather for up to
+    /// A loop around this shard. `poll` is the poller of its waker and its sockets; input may gather for up to
     /// `gather`.
     ///
     /// # Errors
@@ -63,7 +63,7 @@ impl EventLoop {
         Ok(self.shard.take_leftover())
     }
 
-    /// Sleeps for so long, or until there is something to do by itself.
+    /// Sleeps for this time, or until a deadline.
     fn gather(&mut self, span: Duration) {
         let span = self.shard.sleep().map_or(span, |wake| self.clock.until(wake).min(span));
         if span >= GATHER_MIN {
@@ -71,20 +71,20 @@ impl EventLoop {
         }
     }
 
-    /// Asks the poller, at some time after `asked`.
+    /// Waits on the poller. The present is `asked` or a little later.
     fn wait(&mut self, events: &mut Events, asked: Instant) -> io::Result<()> {
         let wake = self.shard.sleep();
         let timeout = self.alarm.set(&self.clock, wake)?;
         match self.poll.poll(events, timeout) {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {
-                // It may have told of nothing though something was there: no more is known than before.
+                // It may have reported nothing although something was there: no more is known than before.
                 events.clear();
                 return Ok(());
             }
             outcome => outcome?,
         }
         if events.iter().count() < EVENTS_PER_TURN {
-            // It looked when it was asked, and again when the alarm rang, if that is what it tells of.
+            // It looked when it was asked, and again when the alarm rang, if it reports that.
             let rang =
                 events.iter().any(|event| event.token() == TIMER).then_some(self.alarm.rings).flatten();
             self.heard = rang.map_or(asked, |rang| asked.max(rang));

@@ -42,7 +42,7 @@ pub enum StartError {
     /// The store can't be opened.
     #[error(transparent)]
     Store(#[from] OpenError),
-    /// An application's committer can't be made.
+    /// An application's committer could not be made.
     #[error("can't make the committer {name}: {error}")]
     Committer {
         /// The name under which it was given.
@@ -50,8 +50,8 @@ pub enum StartError {
         /// What it said.
         error: CommitterError,
     },
-    /// The kernel gave no poller, timer or thread.
-    #[error("the kernel denies what a shard needs{}", kernel_mend(.0))]
+    /// The kernel refused a poller, timer or thread.
+    #[error("the kernel refused what a shard needs{}", kernel_mend(.0))]
     Kernel(#[from] io::Error),
 }
 
@@ -94,14 +94,14 @@ pub enum RunError {
     Store,
     /// The store could not write when the gateway ended; the log says why.
     #[error(
-        "the store could not write at the end: nothing was acknowledged since, and what its files have lost is lost; \
-         the log says why"
+        "the store could not write at the end: nothing was acknowledged since, and what its files lost is lost; the \
+         log says why"
     )]
     StoreStopped,
     /// Not everything could be handed over in time.
-    #[error("{} lost: sinks or stores could not take what was theirs in time", counted(*messages, "message"))]
+    #[error("{} lost: sinks or stores did not take them in time", counted(*messages, "message"))]
     GivenUp {
-        /// How many; those are not counted that their clients still keep.
+        /// How many messages. Those that their clients still keep are not counted.
         messages: u64,
     },
 }
@@ -116,7 +116,7 @@ pub struct Builder {
 }
 
 impl Builder {
-    /// Takes all settings. Listeners added by [`listener`](Self::listener) replace those of the settings.
+    /// Sets all settings. Listeners added by [`listener`](Self::listener) replace the listeners in them.
     #[must_use]
     pub fn config(mut self, config: Config) -> Self {
         self.config = config;
@@ -137,10 +137,10 @@ impl Builder {
         self
     }
 
-    /// Adds a committer, to which listeners refer as to a sink, by this name: it keeps the sessions of their clients, commits
-    /// what these send, and says so, by which a receipt leaves. What raw clients send there comes as
-    /// [`Request::Append`](crate::Request::Append). If a listener has this name, `make` is called when the gateway starts;
-    /// [`Replies`] is the way of the answers.
+    /// Adds a committer. Listeners name it like a sink. It keeps the sessions of their clients, commits the clients'
+    /// messages, and replies, upon which receipts are sent. Messages of raw clients come as
+    /// [`Request::Append`](crate::Request::Append). `make` is called when the gateway starts, if a listener has this
+    /// name; the committer sends its replies through [`Replies`].
     #[must_use]
     pub fn committer<C: Committer + 'static>(
         mut self,
@@ -182,7 +182,7 @@ fn print_sink(format: PrintFormat) -> Box<dyn Sink> {
     Box::new(Print::new(out, format, is_terminal))
 }
 
-/// A running gateway. Dropping it stops it at once; [`wait`](Self::wait) waits for its end.
+/// A running gateway. Dropping it stops it at once; [`wait`](Self::wait) waits until it has been stopped.
 #[derive(Debug)]
 pub struct Gateway {
     control: Control,
@@ -205,7 +205,7 @@ struct SinkThread {
     ended: Receiver<()>,
 }
 
-/// The way to a running gateway from any thread.
+/// Controls a running gateway, from any thread. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Control {
     mailboxes: Arc<[Arc<Mailbox>]>,
@@ -217,7 +217,7 @@ pub struct Control {
     deadline: Arc<Deadline>,
 }
 
-/// A message to a client was not taken; what becomes of one that was taken says its [`PushOutcome`].
+/// Why a message to a client was not taken. What becomes of one that was taken, its [`PushOutcome`] says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SendError {
     /// No listener keeps sessions, or the gateway has stopped.
@@ -229,14 +229,15 @@ pub enum SendError {
 }
 
 impl Control {
-    /// Sends a message to a client of the pulse protocol, whether it is connected or not: the newest session of its
-    /// id, or the session that is named. It is kept, as durably as the clients' own messages, until the client has
+    /// Sends a message to a client of the pulse protocol, whether it is connected or not: the newest session of its id,
+    /// or the session that is named. It is kept, as durably as the clients' own messages, until the client has
     /// committed it or its session has expired. `on_outcome` is called once, on the store's thread, and must not block
-    /// there. If the store ends before it could answer, the outcome is [`PushRefusal::Unknown`](crate::PushRefusal::Unknown).
+    /// there. If the store ends before it could answer, the outcome is
+    /// [`PushRefusal::Unknown`](crate::PushRefusal::Unknown).
     ///
-    /// Where there are several stores (the one on disk, one in memory for each other sink, and those of the application),
-    /// they are asked in turn until one knows the client; [`send_by`](Self::send_by) asks the one that is meant. A number of
-    /// a session means something to its own store only.
+    /// If there are several stores (the one on disk, one in memory for each other sink, and those of the application),
+    /// they are asked in turn until one knows the client; [`send_by`](Self::send_by) asks a certain one. The number of
+    /// a session has a meaning in its own store only.
     ///
     /// # Errors
     /// See [`SendError`]; `on_outcome` is not called then.
@@ -249,7 +250,7 @@ impl Control {
         self.submit(None, to, payload.into(), on_outcome)
     }
 
-    /// The same by that store alone which keeps the sessions of the listeners with this sink.
+    /// The same, asking only the store that keeps the sessions of the listeners with this sink.
     ///
     /// # Errors
     /// See [`SendError`]; `on_outcome` is not called then.
@@ -278,13 +279,13 @@ impl Control {
         })
     }
 
-    /// What was counted since the start, as of the shards' last turns.
+    /// The counters since the start, as of each shard's last turn.
     #[must_use]
     pub fn counts(&self) -> Counts {
         Published::sum(&self.published)
     }
 
-    /// The same for each listener, in the order of the configuration. All together are [`counts`](Self::counts).
+    /// The counters of each listener, in the order of the configuration. Their sum is [`counts`](Self::counts).
     #[must_use]
     pub fn counts_of_listeners(&self) -> Vec<Counts> {
         Published::sums_of_listeners(&self.published)
@@ -299,7 +300,7 @@ impl Control {
 }
 
 impl Gateway {
-    /// Starts putting a gateway together.
+    /// Returns a builder with the default settings.
     #[must_use]
     pub fn builder() -> Builder {
         Builder::default()
@@ -317,13 +318,13 @@ impl Gateway {
         self.max_connections
     }
 
-    /// What of this machine is too small for the settings, each with the mend.
+    /// What on this machine is too small for the settings, each with what to do about it.
     #[must_use]
     pub fn warnings(&self) -> &[String] {
         &self.warnings
     }
 
-    /// The way to it from any thread.
+    /// Returns its control.
     #[must_use]
     pub fn control(&self) -> Control {
         self.control.clone()
@@ -332,8 +333,7 @@ impl Gateway {
     /// Waits until it has been drained or stopped, and everything was handed to the sinks and stores, or given up.
     ///
     /// # Errors
-    /// The first failure of a part; the other parts have been stopped then. What was counted says
-    /// [`Control::counts`] all the same.
+    /// The first failure of a part; the other parts have been stopped then. [`Control::counts`] still has the counters.
     pub fn wait(mut self) -> Result<Counts, RunError> {
         let failure = self.end();
         failure.map_or_else(|| Ok(self.control.counts()), Err)

@@ -1,14 +1,14 @@
-//! Letting input gather: where much of it comes, a shard that wakes for each message spends most of its time on
-//! waking. So it sleeps for a moment before it looks again, if it expects to find more than one then. Knows no socket.
+//! Letting input gather: where much arrives, a shard that wakes for each message spends most of its time on waking. So
+//! it sleeps for a moment before it polls again, if it expects more than one message by then. Must not know: sockets.
 
 use pulsegate_core::time::Instant;
 use std::time::Duration;
 
-/// It pays only if so many events are expected meanwhile.
+/// It pays only if at least this many events are expected meanwhile.
 const EVENTS_WORTH: u32 = 2;
 /// The weight of what was before in the mean gap, against one of the present.
 const MEMORY: u32 = 7;
-/// No gap counts for more: after a pause it takes a while to believe in a rush.
+/// No gap counts for more, so that after a pause the mean soon follows what comes.
 const GAP_MAX: Duration = Duration::from_millis(100);
 
 /// What a shard knows of how fast input comes.
@@ -27,7 +27,7 @@ impl Gathering {
         Self { longest, last: now, gap: GAP_MAX }
     }
 
-    /// A turn that began at `began` has dealt with so many events. Returns how long to let input gather now; the time
+    /// A turn that began at `began` has handled this many events. Returns how long to let input gather now; the time
     /// that the turn itself took counts as such.
     pub(crate) fn handle_turn(&mut self, began: Instant, now: Instant, events: u32) -> Option<Duration> {
         if self.longest.is_zero() || events == 0 {
@@ -48,7 +48,7 @@ mod tests {
 
     const MS: Duration = Duration::from_millis(1);
 
-    /// Events that come one by one, so far apart; returns what the last turn led to.
+    /// Events that come one by one at this distance; returns the outcome of the last turn.
     fn after(gathering: &mut Gathering, turns: u32, gap: Duration) -> Option<Duration> {
         let mut span = None;
         for _ in 0..turns {

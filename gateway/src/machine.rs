@@ -1,5 +1,5 @@
-//! What this machine allows: the limit of descriptors, and the settings that are too small for the work.
-//! Says the command that mends each.
+//! What this machine allows: the limit of descriptors, and kernel settings that are too small. Names the command that
+//! raises each.
 
 use crate::config::check::SHARDS_MAX;
 use crate::config::{self, Config};
@@ -11,12 +11,12 @@ const RESERVE: usize = 64;
 const RESERVE_OWN: usize = 16;
 /// Poller, waker, timer and spare descriptor of a shard, and a few for the unforeseen.
 const RESERVE_PER_SHARD: usize = 8;
-/// So much of the connections that are wanted may come to a shard beyond its even share.
+/// One part in this many of the wanted connections may come to a shard beyond its even share.
 const SPREAD_PART: usize = 20;
 /// A smaller queue of connections waiting to be accepted loses some when very many come at once.
 const BACKLOG_WANTED: u32 = 4096;
 
-/// How many connections the machine lets us hold, in how many shards, and what is to be said about it.
+/// How many connections the machine lets us hold, in how many shards, and the warnings about it.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Allowance {
     pub(crate) shards: usize,

@@ -8,7 +8,7 @@ use pulsegate_shard::{End, Handle, Message, Sink, SinkError, TryAgain};
 use std::io::{self, ErrorKind, Write};
 use std::time::SystemTime;
 
-/// From how many bytes on lines are written without waiting for a flush.
+/// From this many bytes on, lines are written without waiting for a flush.
 const BUFFER_BYTES: usize = 64 * 1024;
 /// An input or output error, for which there is no [`ErrorKind`].
 const EIO: i32 = 5;
@@ -25,7 +25,7 @@ pub(crate) struct Print<W: Write> {
     /// Something has been written since the last flush.
     moved: bool,
     failure: Option<io::Error>,
-    /// It has been said that the writer has no room.
+    /// It has been logged that the writer has no room.
     is_late: bool,
     /// A terminal that is gone never comes back.
     is_terminal: bool,
@@ -231,7 +231,7 @@ mod tests {
         assert!(line.ends_with("#0-0-1  ended: heartbeat timeout, after 23.001 s and 10 messages"), "{line}");
     }
 
-    /// Has so many bytes of room, and fails so without.
+    /// Has this many bytes of room, and then fails like this.
     #[derive(Clone)]
     struct Disk(Arc<Mutex<(usize, ErrorKind, Vec<u8>)>>);
 

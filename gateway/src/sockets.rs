@@ -17,13 +17,12 @@ use std::time::Duration;
 pub(crate) struct Sockets {
     registry: Registry,
     clock: Clock,
-    /// Kept so that, when no descriptor is left, it can be given up for as long as it takes to answer a newcomer. Any will
-    /// do.
+    /// A descriptor to give up when no other is left, for as long as it takes to answer a newcomer.
     spare: Option<File>,
 }
 
 impl Sockets {
-    /// No socket yet; what happens to those that come is told by this poller.
+    /// No socket yet; this poller reports what happens to those that come.
     pub(crate) const fn new(registry: Registry, clock: Clock) -> Self {
         Self { registry, clock, spare: None }
     }
@@ -33,7 +32,8 @@ impl Sockets {
 #[cfg(not(debug_assertions))]
 const _: () = assert!(size_of::<TcpStream>() == size_of::<std::os::fd::OwnedFd>());
 
-/// What the poller tells of each connection: that there is something to read, and urgent data, at whose mark a read stops.
+/// What the poller tells of each connection: that there is something to read, and urgent data, at whose mark a read
+/// stops.
 const INPUT: Interest = Interest::READABLE.add(Interest::PRIORITY);
 
 /// The upper half of the tokens that are not connections'; no table grows that far.
@@ -45,12 +45,12 @@ pub(crate) const WAKER: Token = Token(OTHERS + 1);
 /// The token of the listener with the number 0; the others follow.
 const LISTENERS: usize = OTHERS + 2;
 
-/// The poller's name for a connection.
+/// The poller's token of a connection.
 const fn token(id: ConnectionId) -> Token {
     Token(id.to_bits() as usize)
 }
 
-/// What the poller tells of a socket.
+/// What the poller says about a socket.
 pub(crate) fn ready(event: &Event) -> Ready {
     let Token(token) = event.token();
     if token >= LISTENERS {
@@ -126,7 +126,7 @@ impl Io for Sockets {
     }
 
     fn peek(&mut self, stream: &TcpStream, buffer: &mut [u8]) -> usize {
-        // Of an error the next read tells.
+        // The next read reports an error.
         stream.peek(buffer).unwrap_or(0)
     }
 

@@ -18,8 +18,8 @@ use std::time::Duration;
 /// How often a store is told the time: sessions expire and old messages go to the second.
 const TICK: Duration = Duration::from_secs(1);
 
-/// The way of a committer's replies to those who asked. It goes with the committer's thread: dropping it says that nothing
-/// is answered any more.
+/// Delivers a committer's replies. The committer's thread owns it: dropping it says that nothing will be answered any
+/// more.
 #[derive(Debug)]
 pub struct Replies {
     post: Post,
@@ -27,8 +27,7 @@ pub struct Replies {
 }
 
 impl Replies {
-    /// Hands over what a batch has come to, now that it is committed; its replies in the order in which they are due. Takes
-    /// no longer than it takes to sort them.
+    /// Delivers the replies of a batch, in order, now that it is committed. Never blocks.
     pub fn deliver(&self, replies: Vec<Reply>) {
         self.last_word.deliver(&self.post, replies);
     }
@@ -118,7 +117,7 @@ impl Drop for Ticker {
         *self.ended.0.lock() = true;
         self.ended.1.notify_one();
         if let Some(thread) = self.thread.take() {
-            // It can't have panicked but by a fault of the store, of which its own thread tells.
+            // It can only have panicked by a fault of the store, which the store's thread reports.
             let _ = thread.join();
         }
     }

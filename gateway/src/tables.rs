@@ -16,8 +16,8 @@
 //! - Sinks, callbacks and names to be looked up are never run or resolved on a shard's thread.
 //! - A line of the log is handed to whatever `tracing` subscriber there is, on the shard's thread. The program's
 //!   passes it to a thread of its own. One that writes to a file or a socket at once would write to a client's
-//!   socket: so an embedding program has to ask for tables of their own
-//!   ([`DescriptorTables::PerShard`](crate::config::DescriptorTables::PerShard) says what for).
+//!   socket: so an embedding program has to ask for separate tables
+//!   ([`DescriptorTables::PerShard`](crate::config::DescriptorTables::PerShard) says what it has to heed).
 //! - Random numbers come from a system call, without a descriptor, on each Linux that has `unshare` and pollers.
 
 use nix::errno::Errno;
@@ -35,7 +35,7 @@ const STANDARD: std::ops::RangeInclusive<RawFd> = 0..=2;
 const FAULTS: [Signal; 6] =
     [Signal::SIGSEGV, Signal::SIGBUS, Signal::SIGILL, Signal::SIGFPE, Signal::SIGTRAP, Signal::SIGSYS];
 
-/// What keeps a thread from having a table of its own, if anything does. Found out by a thread that tries.
+/// What keeps a thread from having a table of its own, if anything does. A thread tries it.
 pub(crate) fn obstacle() -> Option<&'static str> {
     let attempt = || {
         block_signals();
@@ -64,9 +64,9 @@ fn open_here() -> io::Result<Vec<RawFd>> {
     Ok(folder.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok()).collect())
 }
 
-/// Gives the calling thread a table of its own, with a copy of what was open: of that only the standard streams,
-/// these stay. A copy of a socket or a file would keep it open when its owner closes it.
-/// From then on the thread takes no signals.
+/// Gives the calling thread a descriptor table of its own, in which only the standard streams and `kept` stay open: a
+/// copy of any other socket or file would keep it open when its owner closes it. From then on the thread takes no
+/// signals.
 ///
 /// # Errors
 /// What the kernel said.

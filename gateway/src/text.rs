@@ -1,5 +1,5 @@
-//! What strangers sent, made harmless for a terminal, and moments and durations as text. Knows nothing of where it came from or is
-//! shown.
+//! Makes what strangers sent harmless for a terminal, and writes moments and durations as text. Must not know: where it
+//! comes from, or where it is shown.
 
 use std::fmt::{self, Display, Write};
 use std::time::{Duration, SystemTime};
@@ -54,8 +54,8 @@ pub fn counted(count: u64, noun: &str) -> String {
     format!("{count} {noun}{}", if count == 1 { "" } else { "s" })
 }
 
-/// A JSON value in one line that drives no terminal: what is not plain text is escaped in JSON's own way, so that
-/// whoever reads it as JSON gets it as it was.
+/// A JSON value in one line that can't drive a terminal: what is not plain text is escaped in JSON's own way, so that a
+/// JSON reader gets it unchanged.
 #[must_use]
 pub fn json_line(value: &serde_json::Value) -> String {
     let json = value.to_string();
@@ -113,8 +113,8 @@ impl Display for Utc {
     }
 }
 
-/// A duration as it is written in a configuration: `250ms`, `1m 30s`, `24h`, `7days`, `10years`. Hours are counted up to
-/// two days, and years are named only where they are whole.
+/// A duration as it is written in a configuration: `250ms`, `1m 30s`, `24h`, `7days`, `10years`. Hours are counted up
+/// to two days, and years are named only where they are whole.
 #[must_use]
 pub fn duration(span: Duration) -> String {
     let (seconds, nanos) = (span.as_secs(), u64::from(span.subsec_nanos()));

@@ -22,7 +22,7 @@ impl Waker {
         Ok(Self(Arc::new(EventFd::from_flags(flags)?)))
     }
 
-    /// From now on wakes whoever waits on this poller.
+    /// Makes it wake this poller from now on.
     ///
     /// # Errors
     /// When the kernel has no memory for it.
@@ -32,7 +32,7 @@ impl Waker {
 
     /// Wakes it. The poller tells each write once, so nobody has to read what was written.
     pub(crate) fn wake(&self) {
-        // It fails only when it was woken 2^64 times.
+        // It fails only after 2^64 wakes.
         let _ = self.0.write(1);
     }
 

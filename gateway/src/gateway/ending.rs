@@ -1,5 +1,5 @@
 //! The end of a gateway: what its parts still hold is handed over, within a time. What can't be is given up, counted
-//! and said. A thread that hangs by then is left to itself.
+//! and logged. A thread that still hangs then is abandoned.
 
 use super::{Control, Gateway, RunError, SinkThread};
 use parking_lot::Mutex;
@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 pub(super) const HANDOVER: Duration = Duration::from_secs(5);
 /// The same after a stop while it drains.
 const HANDOVER_FORCED: Duration = Duration::from_secs(2);
-/// What of this the sinks have for themselves, after the stores.
+/// The part of this time that the sinks have for themselves, after the stores.
 const FOR_SINKS: Duration = Duration::from_secs(1);
 /// How long a sink that tries again may take to see that it is given up.
 const GIVING_UP: Duration = Duration::from_millis(100);
@@ -29,7 +29,7 @@ impl Deadline {
         *deadline = deadline.or_else(|| Instant::now().checked_add(within)?.checked_add(HANDOVER));
     }
 
-    /// All is to end at once; the more so if it is ending already.
+    /// Everything is to end at once; even sooner if it is ending already.
     pub(super) fn stop(&self) {
         let now = Instant::now();
         let mut deadline = self.0.lock();
@@ -93,7 +93,7 @@ impl Gateway {
             }
         }
         let has_dead_store = self.close_stores(&mut losses);
-        // Only now nothing more comes before them.
+        // Only now can nothing more come before them.
         for ((shard, lane), batch) in ends {
             if let Some(sink) = self.sinks.get(lane) {
                 sink.queue.push(shard, batch);
@@ -110,8 +110,8 @@ impl Gateway {
         losses.failure
     }
 
-    /// Commits what was submitted, as far as it can be, and forwards what goes to sinks. Whether a store had ended before
-    /// its time.
+    /// Commits what was submitted, as far as it can be, and forwards what goes to sinks. Whether a store had ended
+    /// before its time.
     fn close_stores(&mut self, losses: &mut Losses) -> bool {
         self.ticker = None;
         let deadline = Arc::clone(&self.control.deadline);
@@ -170,14 +170,14 @@ impl Drop for Gateway {
 }
 
 impl Control {
-    /// Stops gracefully: accepts nobody any more, ends the connections spread over `within`. What the sinks and stores
-    /// could not take 5 seconds after that is given up.
+    /// Stops gracefully: accepts no more connections, and closes those that are open evenly over `within`. What the
+    /// sinks and stores have not taken 5 seconds after that is given up.
     pub fn drain(&self, within: Duration) {
         self.deadline.drain(within);
         self.tell_all(|| Command::Drain(within));
     }
 
-    /// Ends everything now. Sinks and stores have 5 seconds to take what is left; 2 if it was ending already.
+    /// Closes everything now. Sinks and stores have 5 seconds to take what is left; 2 if a drain had begun.
     pub fn stop(&self) {
         self.deadline.stop();
         self.tell_all(|| Command::Stop);

@@ -1,5 +1,5 @@
-//! Where each listener's messages go, and what commits those of its clients that have sessions: the names in the settings
-//! become places.
+//! Where each listener's messages go, and what commits the messages of its sessions: resolves the names in the
+//! settings.
 
 use super::StartError;
 use crate::clock::Clock;
@@ -18,15 +18,15 @@ pub type CommitterError = Box<dyn std::error::Error + Send + Sync>;
 /// Makes the committer of an application.
 pub(super) type Make = Box<dyn FnOnce(Replies) -> Result<Arc<dyn Committer>, CommitterError> + Send>;
 
-/// The way of a listener's messages.
+/// Where a listener's messages go.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Route {
     pub(super) delivery: Delivery,
     committer: Option<Kind>,
 }
 
-/// What keeps the sessions of a listener. Each sink that has a thread has a store in memory of its own, so that one that
-/// takes nothing holds up nobody else's clients.
+/// What keeps the sessions of a listener. Each sink that has a thread has a store in memory of its own, so that one
+/// that takes nothing holds up nobody else's clients.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Kind {
     /// The store on disk.

@@ -1,7 +1,7 @@
 //! Puts the parts of a gateway together and starts its threads.
 //!
-//! Each shard's thread opens its own sockets, last of all: where descriptor tables part, what is opened before is in
-//! every table and what is opened after is in one. So all wakers are made first, and no socket is
+//! Each shard's thread opens its own sockets, last of all: with separate descriptor tables, what is opened before the
+//! tables part is in all of them, and what is opened after is in one. So all wakers are made first, and no socket is
 //! ([`tables`] says what else that means).
 
 use super::routing::{self, Committing, Make, Route};
@@ -198,7 +198,7 @@ impl Launch {
             Ok(event_loop) => (Ok(()), Some(event_loop)),
             Err(error) => (Err(error), None),
         };
-        // Whoever started us has given up if nobody listens; then it has told us to stop.
+        // If nobody receives it, the start was given up, and we have been told to stop.
         let _ = report.send(outcome);
         drop(report);
         event_loop.map_or_else(|| Ok(Leftover::default()), |event_loop| all_or_none.run(event_loop))
@@ -263,8 +263,8 @@ impl Need {
     }
 }
 
-/// Ends the gateway when the last listener has lost its sink or its store: one that refuses everybody for ever is worse
-/// than none, which is started anew.
+/// Ends the gateway when the last listener has lost its sink or its store: a gateway that refuses everybody for ever is
+/// worse than one that has ended, which is started again.
 struct Survival {
     needs: Box<[Need]>,
     queues: Box<[Arc<SinkQueue>]>,

@@ -42,8 +42,8 @@ pub(crate) struct Awaited {
 }
 
 impl Awaited {
-    /// Asks one store to keep a message, or the first, and the others in turn until one knows the client. `told` hears what
-    /// has become of it, on a store's thread.
+    /// Asks one store to keep a message, or the first, and the others in turn until one knows the client. `told` hears
+    /// what has become of it, on a store's thread.
     ///
     /// # Errors
     /// If it was not taken; `told` is not called then.
@@ -85,8 +85,8 @@ impl Awaited {
         self.withdraw(ticket, store.submit(request))
     }
 
-    /// What a store has not taken is asked of it no more. If the store has ended since it was asked, its end has been told
-    /// already: then it counts as taken, so that nobody hears it twice.
+    /// What a store has not taken is asked of it no more. If the store has ended since it was asked, its end has been
+    /// told already: then it counts as taken, so that nobody hears it twice.
     fn withdraw(
         &self,
         ticket: Ticket,
@@ -122,10 +122,10 @@ impl Awaited {
     }
 }
 
-/// A panic of the application is its own: the store, and who else waits for it, go on.
+/// A panic of the application must not stop the store, nor others who wait for it.
 fn tell(told: Told, outcome: PushOutcome) {
     if catch_unwind(AssertUnwindSafe(|| told(outcome))).is_err() {
-        tracing::error!("an application has panicked when it was told what became of a message to a client");
+        tracing::error!("the application panicked in the callback of a message to a client");
     }
 }
 
