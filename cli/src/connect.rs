@@ -35,7 +35,7 @@ Examples:
       Ten messages, 24 s of silence, and the same again. A gateway with a
       heartbeat timeout of 5 s closes the connection 5 s after the tenth.
 
-Exit codes (with --id the same as those of clients/python/pulsegate.py):
+Exit codes (with --id the same as those of the Python client):
   0    everything was sent; with --id: every message was committed
   1    no connection; with --id: the server doesn't speak the pulse protocol,
        or the input or the outbox can't be used

@@ -17,9 +17,9 @@ fn both(arguments: &[&str]) -> Vec<Command> {
     let mut commands = vec![pulsegate(&[&["connect"], arguments].concat())];
     if let Some(interpreter) = interpreter() {
         let mut python = Command::new(interpreter);
-        python.env("PYTHONDONTWRITEBYTECODE", "1");
-        python.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("../clients/python/pulsegate.py"));
-        python.args(arguments);
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../clients/python");
+        python.env("PYTHONDONTWRITEBYTECODE", "1").env("PYTHONPATH", folder);
+        python.args(["-m", "pulsegate"]).args(arguments);
         commands.push(python);
     }
     commands

@@ -14,6 +14,7 @@ import sys
 import threading
 
 import pulsegate
+from pulsegate import reconnecting
 
 
 class Quick:
@@ -37,7 +38,7 @@ def on_event(kind, detail):
 def main():
     host, port, name = sys.argv[1:4]
     outbox = sys.argv[4] if len(sys.argv) > 4 else None
-    pulsegate.random = Quick
+    reconnecting.random = Quick
     client = pulsegate.Client(host, int(port), name, outbox=outbox, outbox_bytes_max=1 << 16, on_event=on_event)
     pending = collections.deque()
     more = threading.Condition()
@@ -56,7 +57,7 @@ def main():
     for line in sys.stdin.buffer:
         payload = line.rstrip(b"\n")
         count = payload.split()[1].decode()
-        ticket = client.send_nowait(payload, None)
+        ticket = client.submit(payload, None)
         say("accepted", count)
         with more:
             pending.append((count, ticket))
