@@ -13,8 +13,8 @@ file all of this outlives the process, however it ends. What goes wrong meanwhil
 the logger "pulsegate". Times are in seconds, sizes in bytes. Numbers in brackets, here and in all comments, are
 sections of PROTOCOL.md.
 
-Read on in this order:
-client.py (what a program calls), session.py and connection.py (the rules), outbox.py (what is stored),
+For asyncio there is `pulsegate.aio.AsyncClient`, with the same methods and promises. Read on in this order:
+client.py or aio.py (what a program calls), session.py and connection.py (the rules), outbox.py (what is stored),
 frames.py (what is on the wire).
 """
 

@@ -1,4 +1,4 @@
-"""The client for programs with threads: its calls wait."""
+"""The client for programs with threads: its calls wait. See aio.py for the one for asyncio."""
 
 from __future__ import annotations
 

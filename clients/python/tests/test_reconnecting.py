@@ -77,6 +77,7 @@ class NoGateway(Base):
             ]
             with (
                 mock.patch("pulsegate.client.PATIENCE", 3.0),
+                mock.patch("pulsegate.aio.PATIENCE", 3.0),
                 mock.patch("socket.getaddrinfo", return_value=addresses),
             ):
                 client = self.client()
