@@ -10,9 +10,7 @@ use crate::rows;
 use crate::tickets::{Present, Tickets};
 use crate::warnings::Losses;
 use pulsegate_core::frame::Durability;
-use pulsegate_sessions::{
-    Committed, Effect, Loss, MESSAGE_BYTES, Moment, Reply, Request, Seat, Sessions, Sums,
-};
+use pulsegate_sessions::{Effect, Loss, MESSAGE_BYTES, Moment, Reply, Request, Seat, Sessions, Sums};
 use rusqlite::{CachedStatement, Connection, Transaction, TransactionBehavior};
 use std::collections::HashMap;
 
@@ -122,8 +120,6 @@ fn sums(connection: &Connection) -> rusqlite::Result<Sums> {
 #[derive(Debug, Default)]
 pub(crate) struct Done {
     pub(crate) replies: Vec<Reply>,
-    /// The places of the requests whose messages go on to somewhere else.
-    pub(crate) forwarded: Vec<usize>,
     /// The places of the messages that can't be judged yet.
     pub(crate) unjudged: Vec<usize>,
     pub(crate) appends_refused: u64,
@@ -133,24 +129,9 @@ pub(crate) struct Done {
 }
 
 impl Done {
-    /// What a batch in memory comes to.
-    pub(crate) fn in_memory(committed: Committed) -> Self {
-        let Committed { replies, messages, held, losses } = committed;
-        let mut done = Self { replies, forwarded: messages, unjudged: held, ..Self::default() };
-        losses.into_iter().for_each(|loss| done.note(loss));
-        done
-    }
-
     fn note(&mut self, loss: Loss) {
-        match loss {
-            Loss::Append => self.appends_refused += 1,
-            Loss::Push => self.losses.refused += 1,
-            Loss::Expired(messages) => {
-                self.losses.expired += 1;
-                self.losses.unknown += messages;
-            }
-            Loss::Acknowledged(messages) => self.losses.note_lost(messages),
-        }
+        self.appends_refused += u64::from(loss == Loss::Append);
+        self.losses.note(loss);
     }
 }
 

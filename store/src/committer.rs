@@ -4,7 +4,7 @@
 //! After any error the transaction is void, nothing of the batch is answered, and the batch is kept. The
 //! database is closed and opened anew, on a schedule, until a commit works again: what an operating system
 //! still shows of a file after a failed sync is not to be believed. If the file then turns out to have the batch, it is
-//! answered and not carried out again. In memory an error can't be mended: it closes the store.
+//! answered and not carried out again.
 
 use crate::batch::{self, Done, Failure};
 use crate::config::StoreConfig;
@@ -12,16 +12,14 @@ use crate::database::{self, DatabaseError, Incarnation};
 use crate::files::{Displaced, Files};
 use crate::lock::Lock;
 use crate::log_file::Used;
-use crate::queue::Queue;
+use crate::parts::Parts;
 use crate::room::Room;
 use crate::tickets::Tickets;
-use crate::warnings::{Losses, Warnings};
+use crate::warnings::Losses;
 use crate::working::Working;
-use parking_lot::Mutex;
-use pulsegate_sessions::{Figures, Forwarded, Memory, Moment, NotForwarded, Reply, Request, Unjudged};
+use pulsegate_sessions::{Figures, Moment, Reply, Request};
 use std::fmt::Display;
 use std::path::PathBuf;
-use std::sync::Arc;
 use tracing::{error, info, warn};
 
 /// How long after a fault the next attempt is made; twice as long after each.
@@ -29,52 +27,44 @@ const RETRY_MS_MIN: u64 = 250;
 /// At most so long.
 const RETRY_MS_MAX: u64 = 8_000;
 
-/// Takes the replies of a batch.
-pub(crate) type Deliver = dyn Fn(Vec<Reply>) + Send + Sync;
-
-/// Takes the messages of a batch.
-pub(crate) type Forward = dyn FnMut(Vec<Forwarded>) -> Result<(), NotForwarded> + Send;
-
 /// Where the store is.
-pub(crate) enum Place {
-    Directory { path: PathBuf, files: Box<Files>, incarnation: Incarnation, room: Box<Room>, lock: Lock },
-    Memory(Box<Forward>),
+pub(crate) struct Place {
+    pub(crate) path: PathBuf,
+    pub(crate) files: Box<Files>,
+    pub(crate) incarnation: Incarnation,
+    pub(crate) room: Box<Room>,
+    pub(crate) lock: Lock,
 }
 
 /// The committer's thread.
 pub(crate) struct Committer {
-    pub(crate) place: Place,
-    pub(crate) config: StoreConfig,
-    pub(crate) queue: Arc<Queue>,
-    pub(crate) figures: Arc<Mutex<Figures>>,
-    pub(crate) deliver: Arc<Deliver>,
-    pub(crate) phase: Phase,
-    pub(crate) tickets: Tickets,
-    pub(crate) unjudged: Unjudged,
+    parts: Parts,
+    place: Place,
+    config: StoreConfig,
+    phase: Phase,
+    tickets: Tickets,
     /// The batch that is being worked on.
-    pub(crate) kept: Vec<Request>,
+    kept: Vec<Request>,
     /// What it counts in the queue.
-    pub(crate) kept_bytes: usize,
+    kept_bytes: usize,
     /// What it comes to if the fault has left it committed.
-    pub(crate) in_doubt: Option<Box<Done>>,
+    in_doubt: Option<Box<Done>>,
     /// The sessions still have the connections and the expiry that the gateway before has left.
-    pub(crate) unstarted: bool,
+    unstarted: bool,
     /// The disk has had no room.
-    pub(crate) is_full: bool,
+    is_full: bool,
     /// The number of the last batch that was answered.
-    pub(crate) batch: u64,
-    pub(crate) now: Moment,
-    pub(crate) warnings: Warnings,
+    batch: u64,
+    now: Moment,
     /// It has been told that commits have stopped, and not yet that they go on; with how long the last pause was.
-    pub(crate) resuming_ms: Option<u64>,
+    resuming_ms: Option<u64>,
     /// Somebody has been told to rest.
-    pub(crate) has_resting: bool,
+    has_resting: bool,
 }
 
 /// Whether commits go on.
-pub(crate) enum Phase {
+enum Phase {
     Working(Box<Working>),
-    InMemory(Box<Memory>),
     Faulted {
         retry_at_ms: u64,
         delay_ms: u64,
@@ -84,6 +74,33 @@ pub(crate) enum Phase {
 }
 
 impl Committer {
+    /// That of a database which is open. If it is `unstarted`, there was no room to begin with it.
+    pub(crate) fn new(
+        parts: Parts,
+        place: Place,
+        config: StoreConfig,
+        working: Working,
+        unstarted: bool,
+        now: Moment,
+    ) -> Self {
+        Self {
+            parts,
+            place,
+            config,
+            batch: working.state.batch,
+            phase: Phase::Working(working.into()),
+            tickets: Tickets::default(),
+            kept: Vec::new(),
+            kept_bytes: 0,
+            in_doubt: None,
+            unstarted,
+            is_full: false,
+            now,
+            resuming_ms: None,
+            has_resting: false,
+        }
+    }
+
     /// The body of the thread.
     pub(crate) fn run(mut self) {
         if self.unstarted {
@@ -93,10 +110,9 @@ impl Committer {
         loop {
             let (takes, at_once) = match &self.phase {
                 Phase::Working(working) => (true, working.state.has_upkeep()),
-                Phase::InMemory(memory) => (true, memory.is_due()),
                 Phase::Faulted { .. } => (false, false),
             };
-            let turn = self.queue.wait(takes, at_once || takes && self.unjudged.is_due());
+            let turn = self.parts.queue.wait(takes, at_once || takes && self.parts.unjudged.is_due());
             if let Some(now) = turn.tick {
                 self.now = now;
             }
@@ -104,13 +120,11 @@ impl Committer {
                 self.look();
             }
             if takes {
-                (self.kept, self.kept_bytes) = (self.unjudged.sort(turn.requests), turn.bytes);
+                (self.kept, self.kept_bytes) = (self.parts.unjudged.sort(turn.requests), turn.bytes);
                 if turn.tick.is_some() {
                     self.handle_tick();
-                    if let Place::Directory { room, .. } = &mut self.place {
-                        room.keep(self.now.uptime_ms);
-                    }
-                    self.unjudged.handle_tick();
+                    self.place.room.keep(self.now.uptime_ms);
+                    self.parts.unjudged.handle_tick();
                 }
                 self.commit(turn.tick.is_some());
             } else {
@@ -124,23 +138,17 @@ impl Committer {
 
     /// Time has passed: what has to go without being asked is looked for with the next batch.
     fn handle_tick(&mut self) {
-        match &mut self.phase {
-            Phase::Working(working) => working.state.handle_tick(self.now),
-            Phase::InMemory(memory) => memory.handle_tick(self.now.uptime_ms),
-            Phase::Faulted { .. } => {}
+        if let Phase::Working(working) = &mut self.phase {
+            working.state.handle_tick(self.now);
         }
     }
 
     /// Commits what is kept, and hands the replies out.
     fn commit(&mut self, is_tick: bool) {
-        let committed = match &mut self.phase {
-            Phase::Working(working) => {
-                let Working { database, state, .. } = &mut **working;
-                batch::commit(&database.connection, &self.config, state, &mut self.tickets, &self.kept)
-            }
-            Phase::InMemory(memory) => Ok(Done::in_memory(memory.commit(&self.kept))),
-            Phase::Faulted { .. } => return,
-        };
+        let Phase::Working(working) = &mut self.phase else { return };
+        let Working { database, state, .. } = &mut **working;
+        let committed =
+            batch::commit(&database.connection, &self.config, state, &mut self.tickets, &self.kept);
         match committed {
             Ok(done) => self.hand_out(done, is_tick),
             Err(Failure { error, in_doubt }) => {
@@ -157,15 +165,12 @@ impl Committer {
     fn hand_out(&mut self, done: Done, is_tick: bool) {
         let has_served = !self.kept.is_empty();
         self.tickets.handle_commit();
-        let figures = match &self.phase {
-            Phase::Working(working) => working.figures(&self.tickets),
-            Phase::InMemory(memory) => figures_in_memory(memory),
-            Phase::Faulted { .. } => return,
-        };
-        let Some(mut replies) = self.answer(done, figures) else { return };
+        let Phase::Working(working) = &self.phase else { return };
+        let figures = working.figures(&self.tickets);
+        let mut replies = self.answer(done, figures);
         // Said when all that has waited is through, or a tick: on a disk that stays full a first batch often finds room.
         let mut moved = Ok(());
-        if self.resuming_ms.is_some() && (is_tick || has_served && self.queue.is_empty()) {
+        if self.resuming_ms.is_some() && (is_tick || has_served && self.parts.queue.is_empty()) {
             moved = self.move_log();
             if moved.is_ok() {
                 info!("the store goes on");
@@ -174,7 +179,7 @@ impl Committer {
             }
         }
         if !replies.is_empty() {
-            (self.deliver)(replies);
+            (self.parts.deliver)(replies);
         }
         if let Err(error) = moved.and_then(|()| self.move_log()) {
             if database::is_full(&error) {
@@ -184,38 +189,25 @@ impl Committer {
         }
     }
 
-    /// What a committed batch is to be answered; the store holds this much with it. `None` if its messages have nowhere
-    /// to go.
-    fn answer(&mut self, done: Done, figures: Figures) -> Option<Vec<Reply>> {
-        let Done { mut replies, forwarded, unjudged, appends_refused, losses, batch } = done;
+    /// What a committed batch is to be answered; the store holds this much with it.
+    fn answer(&mut self, done: Done, figures: Figures) -> Vec<Reply> {
+        let Done { mut replies, unjudged, appends_refused, losses, batch } = done;
         self.batch = self.batch.max(batch);
-        let losses = Losses { unaccepted: self.queue.take_unaccepted(), ..losses };
-        self.warnings.handle_commit(losses, self.now.uptime_ms);
+        let losses = Losses { unaccepted: self.parts.queue.take_unaccepted(), ..losses };
+        self.parts.warnings.handle_commit(losses, self.now.uptime_ms);
         self.has_resting = leaves_resting(&replies).unwrap_or(self.has_resting);
         if appends_refused > 0 {
-            warn!(
-                appends_refused,
-                "messages without a session can't be stored: too long, or a store in memory"
-            );
+            warn!(appends_refused, "messages without a session can't be stored: they are too long");
         }
-        let mut known = self.figures.lock();
+        let mut known = self.parts.figures.lock();
         *known = Figures { appends_refused: known.appends_refused + appends_refused, ..figures };
         drop(known);
-        if let (Place::Memory(forward), false) = (&mut self.place, forwarded.is_empty()) {
-            let kept = &mut self.kept;
-            let messages =
-                forwarded.into_iter().filter_map(|place| Forwarded::take_from(&mut kept[place])).collect();
-            if let Err(error) = forward(messages) {
-                self.fail(error);
-                return None;
-            }
-        }
-        self.unjudged.handle_commit(std::mem::take(&mut self.kept), &unjudged);
-        replies.append(&mut self.unjudged.take_ended());
-        if self.queue.release(std::mem::take(&mut self.kept_bytes)) {
+        self.parts.unjudged.handle_commit(std::mem::take(&mut self.kept), &unjudged);
+        replies.append(&mut self.parts.unjudged.take_ended());
+        if self.parts.queue.release(std::mem::take(&mut self.kept_bytes)) {
             replies.push(Reply::Ready);
         }
-        Some(replies)
+        replies
     }
 
     /// Moves the log into the database if it has grown enough, now that nobody waits for a reply.
@@ -227,7 +219,7 @@ impl Committer {
     /// Finds out whether the files are still where they were. If not, nothing more is acknowledged: it would be lost
     /// with the last who has them open.
     fn look(&mut self) {
-        let Place::Directory { files, lock, .. } = &mut self.place else { return };
+        let Place { files, lock, .. } = &mut self.place;
         let Phase::Working(working) = &mut self.phase else { return };
         let found = files.check().and_then(|()| match working.is_intact() {
             true => lock.restore(),
@@ -268,27 +260,13 @@ impl Committer {
         let is_news = self.resuming_ms.is_none();
         let delay_ms = self.resuming_ms.map_or(RETRY_MS_MIN, |last| (2 * last).min(RETRY_MS_MAX));
         self.phase = Phase::Faulted { retry_at_ms: self.now.uptime_ms + delay_ms, delay_ms, displaced };
-        self.figures.lock().stopped = true;
-        // Before anybody is told, so that who is told finds it closed.
-        if matches!(self.place, Place::Memory(_)) {
-            self.queue.close();
-        }
+        self.parts.figures.lock().stopped = true;
         if is_news {
             error!(%error, "the store can't write: nothing is acknowledged until it can");
-            (self.deliver)(vec![Reply::Stopped { why: format!("the store can't write: {error}") }]);
+            (self.parts.deliver)(vec![Reply::Stopped { why: format!("the store can't write: {error}") }]);
         } else {
             warn!(%error, "the store still can't write");
         }
-    }
-
-    /// Messages that were judged have nowhere to go. None of the batch is answered, and nothing that comes after.
-    fn fail(&mut self, error: NotForwarded) {
-        self.phase = Phase::Faulted { retry_at_ms: u64::MAX, delay_ms: RETRY_MS_MAX, displaced: None };
-        self.figures.lock().stopped = true;
-        // As above.
-        self.queue.close();
-        error!(%error, "the store can't hand messages on: nothing more is acknowledged");
-        (self.deliver)(vec![Reply::Stopped { why: error.to_string() }]);
     }
 
     /// Tries again if it is time to.
@@ -311,7 +289,7 @@ impl Committer {
                 let is_answered = has_waited && self.kept.is_empty();
                 match self.in_doubt.take() {
                     Some(done) => self.hand_out(*done, false),
-                    None => self.commit(is_answered && self.queue.is_empty()),
+                    None => self.commit(is_answered && self.parts.queue.is_empty()),
                 }
             }
             Err(error) => {
@@ -329,7 +307,7 @@ impl Committer {
     /// Whether the files are those that were open. If the log of a database that is still open has gone, all that it has
     /// is moved into the database.
     fn find_files(&self, displaced: Option<&Working>) -> Result<(), DatabaseError> {
-        let Place::Directory { files, .. } = &self.place else { return Ok(()) };
+        let files = &self.place.files;
         files.check_main()?;
         if let (Some(working), Err(error)) = (displaced, files.check()) {
             if !files.has_no_other_log() || !working.database.settle()? {
@@ -342,9 +320,7 @@ impl Committer {
 
     /// Opens the database anew, and makes what is in memory follow what is there: the batch in doubt, and tickets.
     fn reopen(&mut self) -> Result<Working, DatabaseError> {
-        let Place::Directory { path, files, incarnation, .. } = &mut self.place else {
-            return Err(DatabaseError::Memory);
-        };
+        let Place { path, files, incarnation, .. } = &mut self.place;
         let mut working = Working::open(path, &self.config, self.now, true)?;
         let names_resting = |done: &Done| leaves_resting(&done.replies) == Some(true);
         if self.has_resting || self.in_doubt.as_deref().is_some_and(names_resting) {
@@ -376,14 +352,15 @@ impl Committer {
                 connections = gone.len(),
                 "the store does not know the sessions of connections any more, or not these connections; they are ended"
             );
-            (self.deliver)(gone);
+            (self.parts.deliver)(gone);
         }
         if self.is_full {
             // Before anything else is committed: the file tells of its last batch only.
             if let Some(done) = self.in_doubt.take() {
                 let figures = Figures { stopped: true, ..working.figures(&self.tickets) };
-                if let Some(replies) = self.answer(*done, figures).filter(|replies| !replies.is_empty()) {
-                    (self.deliver)(replies);
+                let replies = self.answer(*done, figures);
+                if !replies.is_empty() {
+                    (self.parts.deliver)(replies);
                 }
             }
             self.make_room(&mut working)?;
@@ -398,16 +375,13 @@ impl Committer {
     /// The disk has no room.
     fn handle_full(&mut self) {
         self.is_full = true;
-        if let Place::Directory { room, .. } = &mut self.place {
-            room.give_up(self.now.uptime_ms);
-        }
+        self.place.room.give_up(self.now.uptime_ms);
     }
 
     /// Deletes what may go, before anything else is written: it needs little room, and leaves pages to be used again. If
     /// it is the messages that fill the disk, fewer are kept from now on.
     fn make_room(&mut self, working: &mut Working) -> rusqlite::Result<()> {
-        let Place::Directory { room, .. } = &self.place else { return Ok(()) };
-        room.lower_retention(&mut self.config, working.state.totals.message_bytes);
+        self.place.room.lower_retention(&mut self.config, working.state.totals.message_bytes);
         working.state.handle_tick(self.now);
         if self.unstarted {
             working.state.defer_expiry();
@@ -423,10 +397,10 @@ impl Committer {
             let done = done.map_err(|failure| failure.error)?;
             self.tickets.handle_commit();
             self.batch = self.batch.max(done.batch);
-            self.warnings.handle_commit(done.losses, self.now.uptime_ms);
+            self.parts.warnings.handle_commit(done.losses, self.now.uptime_ms);
             self.has_resting = leaves_resting(&done.replies).unwrap_or(self.has_resting);
             if !done.replies.is_empty() {
-                (self.deliver)(done.replies);
+                (self.parts.deliver)(done.replies);
             }
             working.checkpoint()?;
         }
@@ -436,7 +410,8 @@ impl Committer {
 
     /// Whether nothing more will be tried: all is committed, or it can't be.
     fn is_done(&self) -> bool {
-        matches!(self.phase, Phase::Faulted { .. }) || self.queue.is_empty() && !self.unjudged.is_due()
+        matches!(self.phase, Phase::Faulted { .. })
+            || self.parts.queue.is_empty() && !self.parts.unjudged.is_due()
     }
 
     /// The last act.
@@ -444,33 +419,23 @@ impl Committer {
         // What hints have left in memory is written as well.
         self.handle_tick();
         self.commit(false);
-        self.warnings.handle_end();
-        match (&self.phase, &self.place) {
-            (Phase::Faulted { displaced: Some(_), .. }, _) => error!(
+        self.parts.warnings.handle_end();
+        match &self.phase {
+            Phase::Working(_) => {}
+            Phase::Faulted { displaced: Some(_), .. } => error!(
                 "the store ends while its files are not as they were: what was acknowledged is lost with what was removed"
             ),
-            (Phase::Faulted { .. }, Place::Directory { .. }) => {
+            Phase::Faulted { displaced: None, .. } => {
                 error!(
                     "the store ends while it can't write: what has come since is not stored, and not acknowledged"
                 );
             }
-            _ => {}
         }
         if let Phase::Working(working) = self.phase
             && let Err(error) = working.database.close()
         {
             warn!(%error, "the store's log stays; the next gateway moves it into the database");
         }
-    }
-}
-
-/// What a store in memory holds.
-pub(crate) fn figures_in_memory(memory: &Memory) -> Figures {
-    Figures {
-        sessions: memory.count(),
-        attached: memory.attached() as u64,
-        outgoing_bytes: memory.outgoing_bytes(),
-        ..Figures::default()
     }
 }
 

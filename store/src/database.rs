@@ -37,8 +37,6 @@ pub(crate) enum DatabaseError {
     Schema(#[from] SchemaError),
     #[error(transparent)]
     Displaced(#[from] Displaced),
-    #[error("a store in memory is not opened again")]
-    Memory,
     #[error("it is damaged: {0}")]
     Damaged(String),
     #[error("SQLite {0} has a fault that can damage the store; 3.51.3 is needed")]
@@ -54,9 +52,7 @@ impl DatabaseError {
         match self {
             Self::Io(error) => error.kind() == io::ErrorKind::StorageFull,
             Self::Sqlite(error) | Self::Schema(SchemaError::Sqlite(error)) => is_full(error),
-            Self::Schema(_) | Self::Displaced(_) | Self::Memory | Self::Damaged(_) | Self::OldSqlite(_) => {
-                false
-            }
+            Self::Schema(_) | Self::Displaced(_) | Self::Damaged(_) | Self::OldSqlite(_) => false,
         }
     }
 }
@@ -81,7 +77,7 @@ impl DatabaseError {
                 error.sqlite_error_code(),
                 Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase)
             ),
-            Self::Io(_) | Self::Schema(_) | Self::Displaced(_) | Self::Memory | Self::OldSqlite(_) => false,
+            Self::Io(_) | Self::Schema(_) | Self::Displaced(_) | Self::OldSqlite(_) => false,
         }
     }
 }

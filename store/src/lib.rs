@@ -18,27 +18,48 @@
 //! not, or if somebody has written over them in place: what was acknowledged since the tick before may then be in removed
 //! files only, or lost.
 //!
-//! Modules, each using only those after it: `store`, `committer`, `working`, `queue`, `batch`, `rows`,
-//! `tickets`, `reader`, `database`, `migration`, `schema`, `lock`, `room`, `last_write`, `log_file`, `files`, `warnings`,
-//! `config`.
+//! All but the store in memory is there with the feature `sqlite`.
+//!
+//! Modules, each using only those after it: `opening`, `store`, `in_memory`, `committer`, `working`, `parts`, `queue`, `batch`, `rows`,
+//! `tickets`, `reader`, `database`, `migration`, `schema`, `lock`, `room`, `last_write`, `log_file`, `files`, `lasting`, `warnings`, `config`.
 
+#[cfg(feature = "sqlite")]
 mod batch;
+#[cfg(feature = "sqlite")]
 mod committer;
 mod config;
+#[cfg(feature = "sqlite")]
 mod database;
+#[cfg(feature = "sqlite")]
 mod files;
+mod in_memory;
+#[cfg(feature = "sqlite")]
 mod last_write;
+#[cfg(feature = "sqlite")]
+mod lasting;
+#[cfg(feature = "sqlite")]
 mod lock;
+#[cfg(feature = "sqlite")]
 mod log_file;
+#[cfg(feature = "sqlite")]
 mod migration;
+#[cfg(feature = "sqlite")]
+mod opening;
+mod parts;
 mod queue;
+#[cfg(feature = "sqlite")]
 mod reader;
+#[cfg(feature = "sqlite")]
 mod room;
+#[cfg(feature = "sqlite")]
 mod rows;
+#[cfg(feature = "sqlite")]
 mod schema;
 mod store;
+#[cfg(feature = "sqlite")]
 mod tickets;
 mod warnings;
+#[cfg(feature = "sqlite")]
 mod working;
 
 pub use config::{ConfigError, Quota, StoreConfig};
@@ -49,6 +70,8 @@ pub use pulsegate_sessions::{
     Limits, Moment, NotForwarded, Outcome, Outgoing, PushRefusal, Recipient, Refusal, RefusalCode, Reply,
     Request, Resume, Seat, Source, SubmitError, Ticket, Token,
 };
+#[cfg(feature = "sqlite")]
 pub use reader::{ReadError, Reader, StoredMessage};
+#[cfg(feature = "sqlite")]
 pub use schema::{SCHEMA, SCHEMA_VERSION};
 pub use store::{OpenError, Store};

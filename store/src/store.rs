@@ -1,24 +1,18 @@
-//! The store as its user sees it: opened, asked, told the time, closed. Knows no SQL but that of a start.
+//! The store as its user sees it: made in memory, asked, told the time, closed. Knows no database.
 
-use crate::committer::{self, Committer, Deliver, Phase, Place};
 use crate::config::{ConfigError, StoreConfig};
-use crate::database::{self, Database, DatabaseError};
-use crate::files::{self, Files};
-use crate::lock::{Lock, LockError};
+use crate::in_memory::{self, InMemory};
+use crate::parts::{Deliver, Parts};
 use crate::queue::Queue;
-use crate::room::Room;
-use crate::tickets::Tickets;
 use crate::warnings::Warnings;
-use crate::working::Working;
 use parking_lot::{Condvar, Mutex};
 use pulsegate_core::frame::Durability;
 use pulsegate_sessions::{
     Figures, Forwarded, Limits, Memory, Moment, NotForwarded, Reply, Request, SubmitError, Unjudged,
 };
 use std::hash::{BuildHasher, RandomState};
-use std::io::ErrorKind;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::thread::JoinHandle;
@@ -63,60 +57,6 @@ pub struct Store {
 }
 
 impl Store {
-    /// Opens the store in a directory, which is made if there is none. All sessions are without a connection then, and
-    /// their times to live begin anew.
-    ///
-    /// `deliver` gets the replies of each batch on the committer's thread, which commits nothing meanwhile: it has
-    /// to hand them over and return. It must not own the store.
-    ///
-    /// # Errors
-    /// If the settings can't be kept, another gateway has the directory, or it can't be used.
-    pub fn open(
-        directory: &Path,
-        mut config: StoreConfig,
-        now: Moment,
-        deliver: impl Fn(Vec<Reply>) + Send + Sync + 'static,
-    ) -> Result<Self, OpenError> {
-        config.check()?;
-        if !matches!(config.durability, Durability::Os | Durability::Synced) {
-            return Err(ConfigError::Directory.into());
-        }
-        let unusable = |why: String| OpenError::Unusable { directory: directory.to_owned(), why };
-        let made = Database::make_directory(directory);
-        if let Some(path) = files::forbidden(directory, files::Use::Write) {
-            let path = path.display();
-            return Err(unusable(format!(
-                "the gateway's user may not read and write {path}: change its owner or mode"
-            )));
-        }
-        made.map_err(|error| {
-            unusable(if error.kind() == ErrorKind::PermissionDenied {
-                "the gateway's user may not make it: make it for that user".to_owned()
-            } else {
-                error.to_string()
-            })
-        })?;
-        let lock = Lock::acquire(directory).map_err(|error| match error {
-            LockError::Held => OpenError::Held(directory.to_owned()),
-            LockError::Io(error) => unusable(error.to_string()),
-        })?;
-        if let Some(why) = files::forsaken_log(directory) {
-            return Err(unusable(why));
-        }
-        let mut room = Box::new(Room::new(directory, config.wal_bytes));
-        let opened = start(directory, &mut config, &mut room, now);
-        let (working, unstarted) = opened.map_err(|error| {
-            let damaged = "; it is damaged: put a copy of the folder back, or move it away to begin with an empty store";
-            unusable(format!("{error}{}", if error.is_damaged() { damaged } else { "" }))
-        })?;
-        let files = Box::new(Files::new(directory).map_err(|error| unusable(error.to_string()))?);
-        let (path, incarnation) = (directory.to_owned(), working.database.incarnation);
-        let place = Place::Directory { path, files, incarnation, room, lock };
-        let figures = Figures { stopped: unstarted, ..working.figures(&Tickets::default()) };
-        let batch = working.state.batch;
-        Self::begin(place, config, Phase::Working(working.into()), batch, figures, now, Arc::new(deliver))
-    }
-
     /// Makes a store in memory, whose sessions end with it. Sessions, cursors, refusals and messages to clients are as in
     /// a directory, with [`Durability::None`]; but clients' messages aren't kept. `forward` gets those of each
     /// batch, in their order, on the committer's thread, after the batch is committed and before any of its replies is
@@ -144,51 +84,35 @@ impl Store {
         // Nobody remembers which numbers the store before this one has given out.
         let above = RandomState::new().hash_one(now) & FIRST_SESSION_MAX;
         let memory = Memory::new(config.rules(), above, now.uptime_ms);
-        let figures = committer::figures_in_memory(&memory);
-        let place = Place::Memory(Box::new(forward));
-        Self::begin(place, config, Phase::InMemory(memory.into()), 0, figures, now, Arc::new(deliver))
+        let figures = in_memory::figures(&memory);
+        let forward = Box::new(forward);
+        let run = move |parts| InMemory { parts, memory, forward, now }.run();
+        Self::begin(&config, figures, Arc::new(deliver), run)
     }
 
-    fn begin(
-        place: Place,
-        config: StoreConfig,
-        phase: Phase,
-        batch: u64,
+    /// Starts the committer's thread, which runs with the parts that each committer has. It holds so much already.
+    pub(crate) fn begin(
+        config: &StoreConfig,
         figures: Figures,
-        now: Moment,
         deliver: Arc<Deliver>,
+        run: impl FnOnce(Parts) + Send + 'static,
     ) -> Result<Self, OpenError> {
-        let StoreConfig { durability, message_bytes_max, queue_bytes_max, .. } = config;
+        let &StoreConfig { durability, message_bytes_max, queue_bytes_max, .. } = config;
         let limits = Limits { durability, message_bytes_max, queue_bytes_max };
-        let unstarted = figures.stopped;
-        let queue = Arc::new(Queue::new(config.queue_bytes_max));
+        let queue = Arc::new(Queue::new(queue_bytes_max));
         let figures = Arc::new(Mutex::new(figures));
-        let unjudged = Unjudged::new(config.unjudged_bytes_max);
-        let committer = Committer {
-            place,
-            config,
+        let parts = Parts {
             queue: Arc::clone(&queue),
             figures: Arc::clone(&figures),
             deliver: Arc::clone(&deliver),
-            phase,
-            tickets: Tickets::default(),
-            unjudged,
-            kept: Vec::new(),
-            kept_bytes: 0,
-            in_doubt: None,
+            unjudged: Unjudged::new(config.unjudged_bytes_max),
             warnings: Warnings::default(),
-            resuming_ms: None,
-            has_resting: false,
-            unstarted,
-            is_full: false,
-            batch,
-            now,
         };
         let closing = Arc::clone(&queue);
         let ended = Arc::<(Mutex<bool>, Condvar)>::default();
         let end = Arc::clone(&ended);
         let thread = std::thread::Builder::new().name("store".to_owned()).spawn(move || {
-            if catch_unwind(AssertUnwindSafe(|| committer.run())).is_err() {
+            if catch_unwind(AssertUnwindSafe(|| run(parts))).is_err() {
                 closing.close();
                 let why = "the store's thread has died; nothing is acknowledged any more".to_owned();
                 tracing::error!("{why}");
@@ -318,30 +242,4 @@ impl Drop for Store {
             let _ = committer.join();
         }
     }
-}
-
-/// Opens the database for a gateway that has no connections yet. Whether it is still to be started, since there is no room
-/// on the disk: that is done as at any fault.
-fn start(
-    directory: &Path,
-    config: &mut StoreConfig,
-    room: &mut Room,
-    now: Moment,
-) -> Result<(Working, bool), DatabaseError> {
-    let mut opened = Working::open(directory, config, now, false);
-    if opened.as_ref().is_err_and(DatabaseError::is_full) {
-        room.give_up(now.uptime_ms);
-        opened = Working::open(directory, config, now, false);
-    }
-    let mut working = opened?;
-    room.lower_retention(config, working.state.totals.message_bytes);
-    let unstarted = match working.start(now) {
-        Ok(()) => false,
-        Err(error) if database::is_full(&error) => true,
-        Err(error) => return Err(error.into()),
-    };
-    if !unstarted {
-        room.keep(now.uptime_ms);
-    }
-    Ok((working, unstarted))
 }

@@ -1,6 +1,6 @@
-//! Warnings that would come with each batch, joined to one a minute; and those that would come with each tick, told once.
+//! Warnings that would come with each batch, joined to one a minute.
 
-use std::fmt::Display;
+use pulsegate_sessions::Loss;
 use tracing::warn;
 
 /// How long one warning stands for what comes after it.
@@ -28,6 +28,19 @@ pub(crate) struct Losses {
 }
 
 impl Losses {
+    /// What somebody has lost by a batch; messages without a session are counted elsewhere.
+    pub(crate) const fn note(&mut self, loss: Loss) {
+        match loss {
+            Loss::Append => {}
+            Loss::Push => self.refused += 1,
+            Loss::Expired(messages) => {
+                self.expired += 1;
+                self.unknown += messages;
+            }
+            Loss::Acknowledged(messages) => self.note_lost(messages),
+        }
+    }
+
     /// A client has receipts for so many messages that are not in the store, which is not known yet.
     pub(crate) const fn note_lost(&mut self, messages: u64) {
         self.bereft += (messages > 0) as u64;
@@ -89,25 +102,6 @@ impl Losses {
     }
 }
 
-/// A fault that lasts: it is told once, and again when it has become another one.
-#[derive(Debug, Default)]
-pub(crate) struct Lasting(Option<String>);
-
-impl Lasting {
-    /// The fault is there. Whether that is news.
-    pub(crate) fn is_news(&mut self, fault: &dyn Display) -> bool {
-        let fault = Some(fault.to_string());
-        let is_news = self.0 != fault;
-        self.0 = fault;
-        is_news
-    }
-
-    /// It is over.
-    pub(crate) fn end(&mut self) {
-        self.0 = None;
-    }
-}
-
 /// What has been told, and what has yet to be.
 #[derive(Debug, Default)]
 pub(crate) struct Warnings {
@@ -142,16 +136,6 @@ impl Warnings {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_fault_that_lasts_is_told_once_until_it_is_another_one_or_comes_back() {
-        let mut fault = Lasting::default();
-        let told: Vec<_> =
-            ["no room", "no room", "no rights", "no rights"].iter().map(|text| fault.is_news(text)).collect();
-        assert_eq!(told, [true, false, true, false]);
-        fault.end();
-        assert!(fault.is_news(&"no rights"));
-    }
 
     #[test]
     fn however_many_come_one_warning_a_minute_counts_them() {
