@@ -55,6 +55,11 @@
 //! [`Gateway::control`] gives a [`Control`], which is cheap to clone. [`Control::send`] sends a message to a client of
 //! the pulse protocol, connected or not, and says what became of it. [`Control::counts`] has the counters.
 //!
+//! # Features
+//!
+//! `sqlite`, on by default, is the sink `store`. Without it the library is built on fewer crates and without any C; a
+//! listener with that sink keeps the gateway from starting.
+//!
 //! # A commit point of your own
 //!
 //! A sink gets messages, but the gateway's store decides when they count as committed. Where your own database or log

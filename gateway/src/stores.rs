@@ -10,7 +10,6 @@ use pulsegate_core::frame::Durability;
 use pulsegate_sessions::{Committer, Moment, Reply};
 use pulsegate_shard::{Mailbox, Opened, Origins, Post, SinkQueue};
 use pulsegate_store::{OpenError, Store, StoreConfig};
-use std::path::Path;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -48,10 +47,11 @@ impl Destination {
     }
 
     /// Opens the store in a directory, as the `ledger`-th.
+    #[cfg(feature = "sqlite")]
     pub(crate) fn open(
         &self,
         ledger: usize,
-        directory: &Path,
+        directory: &std::path::Path,
         config: StoreConfig,
         clock: Clock,
     ) -> Result<Opened, OpenError> {

@@ -94,7 +94,10 @@ pub(super) fn open(
     for (place, kind) in wanted.iter().enumerate() {
         let settings = config.store_config();
         committing.opened.push(match *kind {
+            #[cfg(feature = "sqlite")]
             Kind::Disk => destination.open(place, &config.data_dir, settings, clock)?,
+            #[cfg(not(feature = "sqlite"))]
+            Kind::Disk => return Err(no_database(routes).into()),
             Kind::Memory(lane) => {
                 let queue = lane.map(|lane| Arc::clone(&queues[lane]));
                 destination.open_in_memory(place, settings, clock, queue)?
@@ -117,6 +120,17 @@ pub(super) fn open(
     Ok(committing)
 }
 
+/// A listener keeps its messages in a database, without which this program was built.
+#[cfg(not(feature = "sqlite"))]
+fn no_database(routes: &[Route]) -> ConfigFault {
+    ConfigFault {
+        listener: routes.iter().position(|route| route.committer == Some(Kind::Disk)),
+        field: "sink",
+        problem: format!("{STORE:?} keeps messages in SQLite, without which this program was built"),
+        mend: "build it with pulsegate's feature sqlite, or choose another sink".to_owned(),
+    }
+}
+
 /// What raw clients send is never refused, so that it must not be too long.
 fn check_message(opened: &Opened, number: usize, listener: &ListenerConfig) -> Result<(), ConfigFault> {
     let (has, needs) = (opened.committer.limits().message_bytes_max, listener.policy.message_bytes_max);
@@ -135,6 +149,21 @@ fn check_message(opened: &Opened, number: usize, listener: &ListenerConfig) -> R
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[cfg(not(feature = "sqlite"))]
+    #[test]
+    fn who_wants_a_store_on_disk_is_told_what_it_takes() {
+        let doors = ["discard", STORE].map(|sink| ListenerConfig {
+            listen: ([127, 0, 0, 1], 0).into(),
+            sink: sink.to_owned(),
+            ..ListenerConfig::default()
+        });
+        let config = Config { listeners: doors.into(), ..Config::default() };
+        let started = crate::gateway::Gateway::builder().config(config).start();
+        let Err(StartError::Config(fault)) = started else { panic!("{started:?}") };
+        assert_eq!((fault.listener, fault.field), (Some(1), "sink"));
+        assert!(fault.problem.contains("SQLite") && fault.mend.contains("feature sqlite"), "{fault}");
+    }
 
     #[test]
     fn what_the_application_has_given_goes_before_what_there_is_anyway() {

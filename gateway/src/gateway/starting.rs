@@ -330,9 +330,7 @@ fn start_sink(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::gateway::RunError;
     use std::net::Ipv4Addr;
-    use std::num::NonZeroUsize;
 
     fn listener(protocol: Protocol, sink: &str) -> ListenerConfig {
         let listen = (Ipv4Addr::LOCALHOST, 0).into();
@@ -341,18 +339,20 @@ mod tests {
         config
     }
 
+    #[cfg(feature = "sqlite")]
     #[test]
     fn a_gateway_without_a_store_that_works_ends_if_no_listener_can_do_without() {
         let directory = tempfile::tempdir().expect("there is a disk");
         let listeners = vec![listener(Protocol::Auto, "store"), listener(Protocol::Pulse, "discard")];
         let data_dir = directory.path().join("store");
-        let config = Config { listeners, data_dir, shards: NonZeroUsize::new(1), ..Config::default() };
+        let config =
+            Config { listeners, data_dir, shards: std::num::NonZeroUsize::new(1), ..Config::default() };
         let gateway = Gateway::builder().config(config).start().expect("it starts");
         for opened in &gateway.stores {
             assert!(opened.committer.close(Duration::from_secs(60)).is_ok());
         }
         let outcome = gateway.wait();
-        assert!(matches!(outcome, Err(RunError::Store)), "{outcome:?}");
+        assert!(matches!(outcome, Err(crate::gateway::RunError::Store)), "{outcome:?}");
     }
 
     #[test]

@@ -240,6 +240,26 @@ fn each_crate_depends_only_on_what_it_may_know() {
     assert_tidy("ARCHITECTURE.md says who may know what", &Graph::read().faults(&RULES));
 }
 
+/// Over how many crates a program may be built on the library, with the features that it has without a word, and without
+/// any.
+const CRATES_MAX: [(&[&str], usize); 2] = [(&[], 45), (&["--no-default-features"], 35)];
+
+#[test]
+fn the_library_is_built_on_few_crates_and_without_a_database_if_it_is_not_wanted() {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let tree = "tree --locked --offline --edges normal --package pulsegate --prefix none --no-dedupe";
+    for (features, most) in CRATES_MAX {
+        let mut command = Command::new(&cargo);
+        command.args(tree.split(' ')).args(features).current_dir(root());
+        let output = command.output().expect("cargo runs");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let text = String::from_utf8(output.stdout).expect("UTF-8");
+        let crates: BTreeSet<&str> = text.lines().filter_map(|line| line.split(' ').next()).collect();
+        assert!(crates.contains("pulsegate-shard") && crates.len() <= most, "{features:?}: {crates:?}");
+        assert_eq!(crates.contains("rusqlite"), features.is_empty(), "{features:?}");
+    }
+}
+
 /// A graph in which `lower` is built on `outer` over `inner`, and `upper` on `lower`; `tried` is asked for besides.
 fn graph(tried: &[(&str, &str, bool)]) -> Graph {
     let links = [("lower", "inner", false), ("inner", "outer", false), ("upper", "lower", false)];
