@@ -1,5 +1,8 @@
 //! What is refused, and why.
 
+use std::error::Error;
+use std::fmt::{self, Display, Formatter};
+
 /// A message that was not accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Refusal {
@@ -69,3 +72,42 @@ pub enum AttachRefusal {
     /// A cursor is beyond what a session can reach, or the client's id is longer than 128 bytes.
     Impossible,
 }
+
+impl Display for PushRefusal {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::NoSession => "there is no such session",
+            Self::TooLarge => "the message is longer than the store or the client takes",
+            Self::Full => "too much waits for this client",
+            Self::StoreFull => "too much waits for all clients, or for those of one address",
+            Self::Unknown => "the store ended before it answered: the message may or may not be stored",
+        })
+    }
+}
+
+impl Error for PushRefusal {}
+
+impl Display for EndReason {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Gap => "a message before this one is missing",
+            Self::Unconfirmed => "too much waits for the client to confirm refusals",
+        })
+    }
+}
+
+impl Error for EndReason {}
+
+impl Display for AttachRefusal {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::BadToken => "the token is not this session's",
+            Self::OtherClient => "the session belongs to another client",
+            Self::InUse => "the client has another connection",
+            Self::SessionLimit => "there are as many sessions as there may be",
+            Self::Impossible => "a cursor or the client's id is out of range",
+        })
+    }
+}
+
+impl Error for AttachRefusal {}
