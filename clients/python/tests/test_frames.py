@@ -27,7 +27,7 @@ def fields(frame: Any) -> dict[str, str]:
             value = value.hex() or "-"
         elif isinstance(value, tuple):
             value = " ".join(f"{number}:{code}" for number, code in value) or "-"
-        written["in" if name == "within" else name] = str(value)
+        written[name] = str(value)
     return written
 
 

@@ -96,7 +96,7 @@ fn fields(frame: &Frame<'_>) -> Vec<(&'static str, String)> {
         Frame::Notice { code, in_ms, text } => vec![
             ("frame", "NOTICE".into()),
             ("code", code.to_string()),
-            ("in", in_ms.to_string()),
+            ("within", in_ms.to_string()),
             ("text", quoted(text)),
         ],
     }
