@@ -74,7 +74,7 @@ class Connection:
         self.is_mute = True  # nothing has come yet
         self.is_announced = False  # the gateway said that this connection will end
         self.said_bye = False  # the gateway did
-        self.has_settled = False  # a receipt has settled something here
+        self.has_settled = False  # a receipt or WELCOME has settled a message here
         self.is_astray = False  # its WELCOME was for what HELLO did not ask for
 
         self._reader = FrameReader(self.hello.message_max)
@@ -307,7 +307,6 @@ class Connection:
         elif isinstance(frame, Message):
             self._handle_message(frame)
         elif isinstance(frame, Receipt) and self._receipted <= frame.committed <= self._written:
-            self.has_settled = self.has_settled or frame.committed > self._receipted
             self._receipted = frame.committed
         elif isinstance(frame, Refuse) and self._may_be_refused(frame.number):
             self._refusals[frame.number] = frame
@@ -426,6 +425,7 @@ class Connection:
             refuse = self._refusals.get(number)
             ends.append((entry, Outcome("not accepted", refuse.code, refuse.text) if refuse else committed))
         while ends:
+            self.has_settled = True
             is_first = self.session.outbox.state.settled <= self._confirmed
             few = len(self.session.outbox.few([entry for entry, _ in ends]))
             part, ends = ends[:few], ends[few:]

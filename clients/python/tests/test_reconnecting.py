@@ -202,6 +202,25 @@ class Backoff(Base):
         peer.send(Receipt(2), Bye(51, 2, 0, 2, "replaced"))
         self.assertAlmostEqual(self.n(), 1)
 
+    def test_a_welcome_that_settles_begins_anew(self) -> None:
+        client = self.client(backoff_first=0.02)
+        peer = self.accept()
+        peer.welcome()
+        client.submit(b"x")
+        peer.expect(Message(1, b"x"))
+        peer.cut()
+        self.assertAlmostEqual(self.n(), 1)
+        peer = self.accept()
+        peer.welcome()  # which settles nothing
+        peer.expect(Message(1, b"x"))
+        peer.cut()
+        self.assertAlmostEqual(self.n(), 2)
+        peer = self.accept()
+        peer.welcome(committed=1)
+        peer.expect(Confirm(1))
+        peer.cut()
+        self.assertAlmostEqual(self.n(), 0)
+
     def test_no_attempt_comes_sooner_than_the_first_wait(self) -> None:
         with mock.patch("random.uniform", return_value=0.0):
             self.client()
