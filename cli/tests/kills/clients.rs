@@ -2,7 +2,7 @@
 //! accepted arrives once, in order; what it was only fed may be missing.
 
 use crate::books::{Books, Row};
-use crate::commands::{connect, python};
+use crate::commands::{Python, connect, python};
 use crate::common::program::{Ended, Program};
 use crate::victim::{Start, Victim};
 use crate::{PATIENCE, assert_only_waited, payload, random_millis, seed};
@@ -32,14 +32,15 @@ const START_FACTOR: u32 = 10;
 enum Kind {
     /// `pulsegate connect --id --outbox`.
     Connect,
-    Python,
+    Python(Python),
 }
 
-const CLIENTS: [(&str, Kind, bool); 4] = [
+const CLIENTS: [(&str, Kind, bool); 5] = [
     ("connect", Kind::Connect, false),
     ("connect-in-a-small-window", Kind::Connect, true),
-    ("python", Kind::Python, false),
-    ("python-in-a-small-window", Kind::Python, true),
+    ("python", Kind::Python(Python::Threads), false),
+    ("python-in-a-small-window", Kind::Python(Python::Threads), true),
+    ("asyncio", Kind::Python(Python::Asyncio), false),
 ];
 
 /// A client over all its lives.
@@ -64,7 +65,7 @@ impl Kind {
     fn command(self, address: SocketAddr, id: &str, outbox: &Path) -> Option<Command> {
         match self {
             Self::Connect => Some(connect(address, id, outbox)),
-            Self::Python => python(address, id, Some(outbox)),
+            Self::Python(which) => python(which, address, id, Some(outbox)),
         }
     }
 
@@ -72,7 +73,7 @@ impl Kind {
     fn is_let_in(self, line: &str) -> bool {
         match self {
             Self::Connect => line.contains(" connected: "),
-            Self::Python => line.starts_with("event new session ") || line.starts_with("event resumed "),
+            Self::Python(_) => line.starts_with("event new session ") || line.starts_with("event resumed "),
         }
     }
 
@@ -80,7 +81,7 @@ impl Kind {
     fn is_at_work(self, line: &str) -> bool {
         match self {
             Self::Connect => line.ends_with(" sent"),
-            Self::Python => line.starts_with("accepted "),
+            Self::Python(_) => line.starts_with("accepted "),
         }
     }
 }
@@ -155,7 +156,7 @@ impl Lives {
         );
         match self.kind {
             Kind::Connect => self.check_connect(rows),
-            Kind::Python => self.check_python(rows),
+            Kind::Python(_) => self.check_python(rows),
         }
     }
 
@@ -170,7 +171,7 @@ impl Lives {
                 let words: Vec<&str> = line.split(' ').skip(1).collect();
                 let id = |word: usize| words[word].parse::<u64>().unwrap();
                 match words[..] {
-                    ["message", _, "goes", "on", ..] => drop(restored.insert(id(1))),
+                    ["message", _, "continues", ..] => drop(restored.insert(id(1))),
                     [_, "sent"] | [_, "received", ..] => {
                         let id = id(0);
                         highest = highest.max(id);

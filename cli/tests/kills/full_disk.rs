@@ -2,7 +2,7 @@
 //! it goes on.
 
 use crate::books::Books;
-use crate::commands::python;
+use crate::commands::{Python, python};
 use crate::common::program::Program;
 use crate::rust_client::quick;
 use crate::victim::{Start, Victim};
@@ -96,7 +96,7 @@ fn receipts_stop_while_nothing_can_be_written_and_then_go_on() {
         eprintln!("SKIPPED: there is no prlimit here");
         return;
     }
-    let python = python(victim.addresses[0], "python", None).map(Program::start_fed);
+    let python = python(Python::Threads, victim.addresses[0], "python", None).map(Program::start_fed);
     runtime().block_on(async {
         let client = Client::start(victim.addresses[0], quick("rust")).await.unwrap();
         let mut crowd = Crowd { client, python, random: Rng::with_seed(seed), sent: 0, fed: 0 };

@@ -1,7 +1,7 @@
 //! The gateway is killed again and again under the load of clients in Rust and Python.
 
 use crate::books::{Books, Row};
-use crate::commands::python;
+use crate::commands::{Python, python};
 use crate::common::program::{Ended, Program};
 use crate::rust_client::{Habit, Sender, Told};
 use crate::victim::{Start, Victim};
@@ -27,7 +27,12 @@ const SENDERS: [(&str, Habit, usize, bool); 6] = [
 ];
 
 /// Clients in Python: whether their outbox is on disk, and their window small.
-const PYTHONS: [(&str, bool, bool); 2] = [("python", false, false), ("python-on-disk", true, true)];
+const PYTHONS: [(&str, Python, bool, bool); 4] = [
+    ("python", Python::Threads, false, false),
+    ("python-on-disk", Python::Threads, true, true),
+    ("asyncio", Python::Asyncio, false, true),
+    ("asyncio-on-disk", Python::Asyncio, true, false),
+];
 
 /// Feeds a client in Python until it is told to stop; returns how much it was fed, and how it ended.
 fn feed(mut program: Program, id: &'static str, mut random: Rng, stop: &AtomicBool) -> (u64, Ended) {
@@ -45,10 +50,10 @@ fn feed(mut program: Program, id: &'static str, mut random: Rng, stop: &AtomicBo
 type Fed = (&'static str, JoinHandle<(u64, Ended)>);
 
 fn start_pythons(victim: &Victim, directory: &Path, random: &mut Rng, stop: &Arc<AtomicBool>) -> Vec<Fed> {
-    let start = |(id, on_disk, small): (&'static str, bool, bool)| {
+    let start = |(id, which, on_disk, small): (&'static str, Python, bool, bool)| {
         let outbox = directory.join(id);
         let address = victim.addresses[usize::from(small)];
-        let program = Program::start_fed(python(address, id, on_disk.then_some(outbox.as_path()))?);
+        let program = Program::start_fed(python(which, address, id, on_disk.then_some(outbox.as_path()))?);
         let (random, stop) = (random.fork(), Arc::clone(stop));
         Some((id, thread::spawn(move || feed(program, id, random, &stop))))
     };
