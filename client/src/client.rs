@@ -251,7 +251,8 @@ impl Client {
     /// Ends the client for good: takes no more messages, waits until all have their outcome and the gateway knows that
     /// the client knows, says BYE, and forgets the session. Gives up after [`Options::close_timeout`], with the reason
     /// [`Reason::CloseTimeout`](crate::Reason). Messages from the gateway that the application has not judged by then
-    /// are not waited for.
+    /// are not waited for. A gateway that is about to let the client back into its session is waited for,
+    /// up to [`Options::opening_timeout`], even if nothing else is: only then it can be told that the session is over.
     pub async fn close(&self) -> Closed {
         self.shared.room.close();
         // If the task has ended, its end is known.

@@ -7,6 +7,7 @@ use pulsegate_client::{Client, Event, Options, Reason, SendError};
 use pulsegate_client_peer::{Peer, Script};
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
@@ -68,6 +69,17 @@ async fn a_gateway_that_does_not_let_in_is_given_up() {
     assert!(matches!(told, Event::Disconnected(closed) if closed.reason == Reason::OpeningTimeout));
     peer.script(|script| script.is_mute = false);
     within(client.send("x")).await.unwrap();
+}
+
+#[tokio::test]
+async fn close_waits_for_no_session_that_nobody_has() {
+    let peer = Peer::with(Script { is_mute: true, ..Script::default() }).await;
+    let for_ever = Duration::from_secs(1_000);
+    let options = Options { opening_timeout: for_ever, close_timeout: for_ever, ..quick() };
+    let client = Client::start(peer.address(), options).await.unwrap();
+    peer.until("a greeting", |world| !world.hellos.is_empty()).await;
+    assert_eq!(within(client.close()).await.reason, Reason::Done);
+    peer.until("a goodbye", |world| world.byes == [0]).await;
 }
 
 #[tokio::test]

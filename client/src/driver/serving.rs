@@ -114,7 +114,9 @@ impl Driver {
         }
         self.session.transmit(pulse, instant, OUTPUT_BYTES, &mut link.output);
         link.handle_output();
-        if is_closing && pulse.is_attached() && self.session.is_done(pulse) {
+        // Where there is no session yet, nothing is known to the gateway that would have to be settled.
+        let is_let_in = pulse.is_attached() || self.session.number() == 0;
+        if is_closing && is_let_in && self.session.is_done(pulse) {
             return Err(Closed::last(Reason::Done, ""));
         }
         Ok(())

@@ -248,7 +248,8 @@ class AsyncClient:
 
         With `done` it waits until every message has ended, and tells the gateway that it is done for good.
         Without, or after `timeout` seconds, it says that it means to come back. A connect that is under way
-        may hold this up for 10 s.
+        may hold this up for 10 s, and with `done` so may a gateway that is about to let the client back into its
+        session: only then it can be told that the session is over.
         """
         check_timeout(timeout)
         session = self._session

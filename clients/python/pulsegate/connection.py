@@ -152,7 +152,8 @@ class Connection:
             return None
         leaving = self.session.is_leaving
         if self.welcome is None:
-            if leaving and self.session.means_to_return:
+            # Where there is no session yet, nothing is known to the gateway that would have to be settled.
+            if leaving and (self.session.means_to_return or not self.hello.session):
                 self._say_goodbye(now)
             return None
         if self._answer_due:

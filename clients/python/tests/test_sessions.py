@@ -133,6 +133,12 @@ class Sessions(Base):
         self.assertEqual(self.kind_of(ticket), "committed")
         self.assertEqual(self.end_of(client).code, 12)
 
+    def test_close_waits_for_no_session_that_nobody_has(self) -> None:
+        client = self.client()
+        peer = self.accept()
+        self.closing(client)
+        peer.goodbye()
+
     def test_close_without_gateway(self) -> None:
         self.listener.close()
         client = self.client()
