@@ -62,7 +62,8 @@ pub struct Pulse<P> {
     message_bytes_max: u32,
     /// The longest payload that the peer takes.
     peer_message_bytes_max: u32,
-    /// The sizes of messages that have come and are not committed, oldest first.
+    /// The sizes of messages that have come and are not committed, oldest first. Not that of one that has come alone: most
+    /// do, and nothing is allocated for them.
     uncommitted: SparseQueue<u32>,
     /// Their sum: within the window, or that of a single one.
     uncommitted_bytes: u32,
@@ -143,7 +144,11 @@ impl<P: AsRef<[u8]>> Pulse<P> {
     /// Whether messages have come whose receipts are still owed.
     #[must_use]
     pub fn owes_receipts(&self) -> bool {
-        !self.uncommitted.is_empty() || self.is_receipt_due
+        self.has_uncommitted() || self.is_receipt_due
+    }
+
+    const fn has_uncommitted(&self) -> bool {
+        self.receiving.committed() < self.receiving.received()
     }
 
     /// Whether a frame has begun to come that is not whole yet.
@@ -248,7 +253,7 @@ impl<P: AsRef<[u8]>> Pulse<P> {
         if self.receiving.handle_committed(committed) {
             self.is_receipt_due = true;
             for _ in before..self.receiving.committed() {
-                let bytes = self.uncommitted.pop_front().unwrap_or(0);
+                let bytes = self.uncommitted.pop_front().unwrap_or(self.uncommitted_bytes);
                 self.uncommitted_bytes -= bytes;
             }
         }

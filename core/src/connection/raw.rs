@@ -11,6 +11,7 @@ use crate::lines::Lines;
 use crate::policy::{Framing, Heartbeat, Policy, Protocol};
 use crate::time::Now;
 use crate::timer::Timer;
+use memchr::memchr;
 
 /// What stands for the number of the message in a reply.
 const NUMBER: &str = "{n}";
@@ -86,9 +87,44 @@ impl Connection {
         let number = self.totals.messages;
         output.handle_event(Event::Message { number, payload });
         if let Some(reply) = &policy.reply {
-            append_line(output.transmit(), &reply.replace(NUMBER, &number.to_string()));
+            append_reply(output.transmit(), reply, number);
         }
     }
+}
+
+/// Appends the reply to the message with this number, and a line end.
+fn append_reply(transmit: &mut Vec<u8>, reply: &str, number: u64) {
+    let mut rest = reply.as_bytes();
+    while let Some(place) = memchr(NUMBER.as_bytes()[0], rest) {
+        let (before, found) = rest.split_at(place);
+        transmit.extend_from_slice(before);
+        rest = match found.strip_prefix(NUMBER.as_bytes()) {
+            Some(behind) => {
+                append_number(transmit, number);
+                behind
+            }
+            None => {
+                transmit.push(found[0]);
+                &found[1..]
+            }
+        };
+    }
+    transmit.extend_from_slice(rest);
+    transmit.push(b'\n');
+}
+
+fn append_number(transmit: &mut Vec<u8>, mut number: u64) {
+    let mut digits = [0; NUMBER_DIGITS_MAX];
+    let mut first = digits.len();
+    loop {
+        first -= 1;
+        digits[first] = b'0' + (number % 10) as u8;
+        number /= 10;
+        if number == 0 {
+            break;
+        }
+    }
+    transmit.extend_from_slice(&digits[first..]);
 }
 
 /// The longest that a reply can become, with its line end.
@@ -113,4 +149,22 @@ pub fn farewell_line(farewell: &str, reason: CloseReason, retry: Retry) -> Strin
 fn append_line(transmit: &mut Vec<u8>, line: &str) {
     transmit.extend_from_slice(line.as_bytes());
     transmit.push(b'\n');
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reply_has_the_number_of_its_message_wherever_it_is_wanted() {
+        for reply in ["", "OK", "{n}", "OK {n}.", "{n}{n}", "{", "{{n}", "{n", "{n} of {m} }{"] {
+            for number in [1, 10, 907, u64::MAX] {
+                let mut transmit = b"before".to_vec();
+                append_reply(&mut transmit, reply, number);
+                let expected = format!("before{}\n", reply.replace(NUMBER, &number.to_string()));
+                assert_eq!(String::from_utf8_lossy(&transmit), expected);
+                assert!(expected.len() <= "before".len() + reply_bytes_max(reply));
+            }
+        }
+    }
 }

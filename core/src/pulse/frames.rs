@@ -83,15 +83,20 @@ impl<P: AsRef<[u8]>> Pulse<P> {
     ) -> Result<(), Violation> {
         match frame {
             Frame::Message { number, payload } => {
-                let bytes = payload.len() as u32;
+                let (bytes, before) = (payload.len() as u32, self.uncommitted_bytes);
+                let is_alone = !self.has_uncommitted();
                 self.receiving.handle_message(number, self.window.messages)?;
                 // A single message is within its own limit, and may be as large as the whole window.
-                let sum = u64::from(self.uncommitted_bytes) + u64::from(bytes);
-                if sum > u64::from(self.window.bytes) && !self.uncommitted.is_empty() {
+                if !is_alone && u64::from(before) + u64::from(bytes) > u64::from(self.window.bytes) {
                     return Err(Violation::WindowExceeded);
                 }
                 self.uncommitted_bytes += bytes;
-                self.uncommitted.push_back(bytes);
+                if !is_alone {
+                    if self.uncommitted.is_empty() {
+                        self.uncommitted.push_back(before);
+                    }
+                    self.uncommitted.push_back(bytes);
+                }
                 on_event(PulseEvent::Message { number, payload });
             }
             Frame::Receipt { committed } => {
