@@ -132,12 +132,12 @@ mod tests {
     #[test]
     fn a_short_listener_in_a_sentence() {
         check(
-            |door| {
-                door.policy.protocol = Protocol::Raw;
-                door.policy.lifetime = LifetimePolicy::Short { deadline: Duration::from_secs(90) };
-                door.policy.framing = Framing::Lines;
-                door.sink = "echo".to_owned();
-                door.name = Some("visitors".to_owned());
+            |listener| {
+                listener.policy.protocol = Protocol::Raw;
+                listener.policy.lifetime = LifetimePolicy::Short { deadline: Duration::from_secs(90) };
+                listener.policy.framing = Framing::Lines;
+                listener.sink = "echo".to_owned();
+                listener.name = Some("visitors".to_owned());
             },
             "127.0.0.1:7373 (visitors) short, raw: first message within 10s, closed after 1m 30s, lines to echo",
         );
@@ -147,23 +147,23 @@ mod tests {
     fn what_is_spoken_in_a_sentence() {
         let long_wish = Some(Duration::from_secs(300));
         check(
-            |door| {
-                door.policy.protocol = Protocol::Pulse;
-                door.policy.pulse.heartbeat_timeout_max = long_wish;
+            |listener| {
+                listener.policy.protocol = Protocol::Pulse;
+                listener.policy.pulse.heartbeat_timeout_max = long_wish;
             },
             "127.0.0.1:7373 long, pulse: first message within 10s, heartbeat timeout 5s, up to 5m on request, \
              maximum age 24h, any frame is a heartbeat, messages to print",
         );
         check(
-            |door| door.policy.protocol = Protocol::Auto,
+            |listener| listener.policy.protocol = Protocol::Auto,
             "127.0.0.1:7373 long, raw or pulse: first message within 10s, heartbeat timeout 5s, \
              maximum age 24h, any bytes are a heartbeat, raw chunks and pulse messages to print",
         );
         check(
-            |door| {
-                door.policy.protocol = Protocol::Auto;
-                door.policy.framing = Framing::Lines;
-                door.policy.heartbeat = Heartbeat::Line(b"PING"[..].into());
+            |listener| {
+                listener.policy.protocol = Protocol::Auto;
+                listener.policy.framing = Framing::Lines;
+                listener.policy.heartbeat = Heartbeat::Line(b"PING"[..].into());
             },
             "127.0.0.1:7373 long, raw or pulse: first message within 10s, heartbeat timeout 5s, \
              maximum age 24h, only the line \"PING\" or a pulse frame is a heartbeat, \
@@ -174,17 +174,17 @@ mod tests {
     #[test]
     fn what_is_off_by_default_is_named_when_it_is_on() {
         check(
-            |door| {
-                door.policy.protocol = Protocol::Raw;
-                door.policy.heartbeat = Heartbeat::Line(b"PING"[..].into());
-                door.policy.framing = Framing::Lines;
-                door.policy.minimum_rate =
+            |listener| {
+                listener.policy.protocol = Protocol::Raw;
+                listener.policy.heartbeat = Heartbeat::Line(b"PING"[..].into());
+                listener.policy.framing = Framing::Lines;
+                listener.policy.minimum_rate =
                     Some(MinimumRate { bytes_per_second: 100, grace: Duration::from_secs(10) });
-                door.policy.reply = Some("OK {n}".into());
-                door.policy.farewell = Some("BYE {reason}".into());
-                door.max_connections = Some(1000);
-                door.max_per_address = Some(100);
-                door.max_newcomers = Some(10);
+                listener.policy.reply = Some("OK {n}".into());
+                listener.policy.farewell = Some("BYE {reason}".into());
+                listener.max_connections = Some(1000);
+                listener.max_per_address = Some(100);
+                listener.max_newcomers = Some(10);
             },
             "127.0.0.1:7373 long, raw: first message within 10s, heartbeat timeout 5s, maximum age 24h, \
              only the line \"PING\" is a heartbeat, at least 100 bytes per second with a grace of 10s, \

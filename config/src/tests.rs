@@ -303,8 +303,11 @@ fn defaults_follow_a_brief_lifetime() {
          [[listener]]\nlisten = \"[::1]:2\"\nlifetime = \"short\"\ndeadline = \"3s\"\n",
     );
     let seconds = Duration::from_secs;
-    let lifetimes: Vec<_> =
-        config.listeners.iter().map(|door| (door.policy.lifetime, door.policy.first_message)).collect();
+    let lifetimes: Vec<_> = config
+        .listeners
+        .iter()
+        .map(|listener| (listener.policy.lifetime, listener.policy.first_message))
+        .collect();
     assert_eq!(
         lifetimes,
         [

@@ -58,7 +58,7 @@ pub enum LogFormat {
 /// All settings of a gateway.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
-    /// The doors; at least one.
+    /// The listeners; at least one.
     pub listeners: Vec<ListenerConfig>,
     /// Threads that hold connections; `None`: one per core, or more where the descriptors for
     /// [`max_connections`](Self::max_connections) ask for it.
@@ -142,7 +142,7 @@ impl Default for Config {
     }
 }
 
-/// One door: an address with a policy, limits and a sink.
+/// One listener: an address with a policy, limits and a sink.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ListenerConfig {
     /// What the log calls it, 1 to 64 letters, digits and `-_.:[]`; no other listener is called so. `None`: its address.
@@ -154,7 +154,7 @@ pub struct ListenerConfig {
     /// Where messages go: `print`, `echo`, `discard`, `store`, or a name under which an embedding program gave
     /// a sink.
     pub sink: String,
-    /// The most connections through this door; `None`: no fewer than the gateway holds in all.
+    /// The most connections through this listener; `None`: no fewer than the gateway holds in all.
     pub max_connections: Option<usize>,
     /// The most connections from one source address (IPv6: from one /64); `None`: no limit of its own. See
     /// [`kept_places`](Self::kept_places) too.

@@ -48,8 +48,8 @@ impl Setting {
         Self { gateway, recorder }
     }
 
-    fn connect(&self, door: usize) -> TcpStream {
-        connect(self.gateway.addresses()[door])
+    fn connect(&self, listener: usize) -> TcpStream {
+        connect(self.gateway.addresses()[listener])
     }
 
     fn ended(&self, reason: CloseReason) -> u64 {

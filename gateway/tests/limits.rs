@@ -106,8 +106,8 @@ fn the_listeners_limit_is_apart_from_the_gateways() {
     let config = Config { listeners: vec![small, large], max_connections: Some(3), ..Config::default() };
     let gateway = Running::start_with(config);
     let addresses = gateway.gateway.addresses().to_vec();
-    let come = |door: usize| {
-        let address = addresses[door];
+    let come = |listener: usize| {
+        let address = addresses[listener];
         move || connect(address)
     };
     let first = enter(&gateway, come(0));

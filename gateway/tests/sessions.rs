@@ -183,14 +183,14 @@ fn an_echo_longer_than_the_client_takes_is_left_out_and_the_rest_goes_on() {
 #[test]
 fn what_was_sent_once_can_be_sent_again_at_a_listener_that_takes_less() {
     let directory = tempfile::tempdir().unwrap();
-    let door = |message_bytes_max| {
+    let limited = |message_bytes_max| {
         listener(|listener| {
             listener.sink = "store".to_owned();
             listener.policy.protocol = Protocol::Auto;
             listener.policy.message_bytes_max = message_bytes_max;
         })
     };
-    let listeners = vec![door(64 * 1024), door(1_000)];
+    let listeners = vec![limited(64 * 1024), limited(1_000)];
     let data_dir = directory.path().to_owned();
     let gateway =
         Gateway::builder().config(Config { listeners, data_dir, ..Config::default() }).start().unwrap();

@@ -415,30 +415,33 @@ mod tests {
     fn settings_of_a_listener_are_named_with_its_index() {
         let of_second = |change: fn(&mut ListenerConfig)| refused(|config| change(&mut config.listeners[1]));
         for (field, change) in [
-            ("listen", (|door| door.listen = ListenerConfig::default().listen) as fn(&mut ListenerConfig)),
-            ("name", |door| door.name = Some(String::new())),
-            ("name", |door| door.name = Some("a".repeat(65))),
-            ("name", |door| door.name = Some("all devices".to_owned())),
-            ("name", |door| door.name = Some("gerät".to_owned())),
-            ("name", |door| door.name = Some("127.0.0.1:7373".to_owned())),
-            ("linger", |door| door.policy.linger = Duration::ZERO),
-            ("sink", |door| door.sink = "strore".to_owned()),
-            ("max_connections", |door| door.max_connections = Some(0)),
-            ("max_per_address", |door| door.max_per_address = Some(0)),
-            ("max_newcomers", |door| door.max_newcomers = Some(0)),
-            ("accept_rate", |door| door.accept_rate = 0),
-            ("user_timeout", |door| door.user_timeout = Duration::from_millis(999)),
-            ("user_timeout", |door| door.user_timeout = Duration::from_secs(25 * 86_400)),
-            ("keepalive", |door| door.keepalive = Duration::ZERO),
-            ("window_messages", |door| {
-                door.policy.protocol = Protocol::Auto;
-                door.policy.pulse.window.messages = 1_000_001;
+            (
+                "listen",
+                (|listener| listener.listen = ListenerConfig::default().listen) as fn(&mut ListenerConfig),
+            ),
+            ("name", |listener| listener.name = Some(String::new())),
+            ("name", |listener| listener.name = Some("a".repeat(65))),
+            ("name", |listener| listener.name = Some("all devices".to_owned())),
+            ("name", |listener| listener.name = Some("gerät".to_owned())),
+            ("name", |listener| listener.name = Some("127.0.0.1:7373".to_owned())),
+            ("linger", |listener| listener.policy.linger = Duration::ZERO),
+            ("sink", |listener| listener.sink = "strore".to_owned()),
+            ("max_connections", |listener| listener.max_connections = Some(0)),
+            ("max_per_address", |listener| listener.max_per_address = Some(0)),
+            ("max_newcomers", |listener| listener.max_newcomers = Some(0)),
+            ("accept_rate", |listener| listener.accept_rate = 0),
+            ("user_timeout", |listener| listener.user_timeout = Duration::from_millis(999)),
+            ("user_timeout", |listener| listener.user_timeout = Duration::from_secs(25 * 86_400)),
+            ("keepalive", |listener| listener.keepalive = Duration::ZERO),
+            ("window_messages", |listener| {
+                listener.policy.protocol = Protocol::Auto;
+                listener.policy.pulse.window.messages = 1_000_001;
             }),
-            ("window_bytes", |door| {
-                door.policy.protocol = Protocol::Pulse;
-                door.policy.pulse.window.bytes = 64 * 1024 * 1024 + 1;
+            ("window_bytes", |listener| {
+                listener.policy.protocol = Protocol::Pulse;
+                listener.policy.pulse.window.bytes = 64 * 1024 * 1024 + 1;
             }),
-            ("keepalive", |door| door.keepalive = Duration::from_secs(32_768)),
+            ("keepalive", |listener| listener.keepalive = Duration::from_secs(32_768)),
         ] {
             assert_eq!(of_second(change), (Some(1), field));
         }
@@ -447,10 +450,13 @@ mod tests {
     #[test]
     fn a_pulse_listener_has_no_rules_for_raw_clients() {
         for (field, change) in [
-            ("heartbeat", (|door| door.heartbeat = Heartbeat::Line(b"PING"[..].into())) as fn(&mut Policy)),
-            ("framing", |door| door.framing = Framing::Lines),
-            ("reply", |door| door.reply = Some("OK".into())),
-            ("farewell", |door| door.farewell = Some("BYE".into())),
+            (
+                "heartbeat",
+                (|policy| policy.heartbeat = Heartbeat::Line(b"PING"[..].into())) as fn(&mut Policy),
+            ),
+            ("framing", |policy| policy.framing = Framing::Lines),
+            ("reply", |policy| policy.reply = Some("OK".into())),
+            ("farewell", |policy| policy.farewell = Some("BYE".into())),
         ] {
             let mut config = Config::default();
             let policy = &mut config.listeners[0].policy;

@@ -148,7 +148,7 @@ impl<I: Io> Served<'_, I> {
     /// The client wants a session: the store decides.
     pub(crate) fn ask_for_session(&mut self, now: Now, mut attach: Box<Attach>) {
         let Some(ledger) = self.outlet().ledger() else { return };
-        // At the door nobody knew yet that it would want a session.
+        // When it was accepted nobody knew yet that it would want a session.
         let sink_stall = self.listener.policy.sink_stall;
         if let Some(reason) = self.outlets.ledgers[ledger].obstacle_of_newcomers(now.own(), sink_stall) {
             return self.end(now, reason);
