@@ -236,8 +236,14 @@ impl Connection {
 
     /// The cause of a pause is gone.
     pub fn resume(&mut self, now: Now, policy: &Policy, why: Pause) {
-        if self.lifetime.phase() == Phase::Open {
-            self.lifetime.resume(now, policy, why);
+        if self.lifetime.phase() != Phase::Open {
+            return;
+        }
+        let before = self.lifetime.heard();
+        self.lifetime.resume(now, policy, why);
+        let heard = self.lifetime.heard();
+        if let Some(dialogue) = self.dialogue_mut() {
+            dialogue.handle_heard_anew(before, heard);
         }
     }
 

@@ -3,7 +3,7 @@
 
 use super::event::{Admission, Attachment, Event};
 use crate::exchange::Window;
-use crate::frame::{LifetimeKind, Welcome};
+use crate::frame::{Beat, LifetimeKind, Welcome};
 use crate::lifetime::{Lifetime, Silence};
 use crate::policy::{LifetimePolicy, Policy};
 use crate::pulse::Pulse;
@@ -123,6 +123,20 @@ impl Dialogue {
     pub(super) fn awaits_word(&self, heard: OwnInstant, now: OwnInstant) -> bool {
         let interval = u64::from(self.interval_ms.max(1)) * 1_000_000;
         heard.as_nanos() / interval != now.as_nanos() / interval
+    }
+
+    /// Whether messages of the client are on their way in, so that a question of its own would wait behind them.
+    pub(super) fn is_receiving(&self) -> bool {
+        self.pulse.is_attached() && (self.pulse.is_inside_frame() || self.pulse.owes_receipts())
+    }
+
+    /// Its silence counts anew from `now` and not from `before`, since we did not read meanwhile: a word of ours that has
+    /// become due by then must not be forgotten for that. It leaves with what is said next.
+    pub(super) fn handle_heard_anew(&mut self, before: OwnInstant, now: OwnInstant) {
+        let has_words = self.is_full || self.pulse.urgent_bytes() > 0;
+        if self.is_receiving() && self.awaits_word(before, now) && !has_words {
+            self.pulse.beat(Beat::Beat);
+        }
     }
 
     /// Keeps a message if it is the next one: it may have come in both ways, pushed and loaded.

@@ -28,9 +28,7 @@ impl Connection {
         let Some(Speech::Pulse(dialogue)) = speech.as_deref_mut() else { return };
         let is_attached = dialogue.attachment().is_some();
         // Its question would wait behind what it sends (PROTOCOL.md section 6).
-        let is_receiving =
-            is_attached && (dialogue.pulse.is_inside_frame() || dialogue.pulse.owes_receipts());
-        let heard = is_receiving.then(|| lifetime.heard());
+        let heard = dialogue.is_receiving().then(|| lifetime.heard());
         let mut is_message = false;
         let Dialogue { pulse, asked, goodbye, interval_ms, timeout_ms, token_used, .. } = dialogue;
         let outcome = pulse.handle_input(now.instant, input, |event| {

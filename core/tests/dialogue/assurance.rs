@@ -108,6 +108,19 @@ fn while_reading_rests_it_hears_of_us_in_each_interval() {
 }
 
 #[test]
+fn who_sends_a_large_message_hears_of_us_though_reading_rests_again_and_again() {
+    let frame = message(1, &[5; 60_000]);
+    let (mut driver, mut beats) = (Driver::attached(pulse()), Vec::new());
+    for part in frame.chunks(1_460) {
+        driver.pass_to(driver.elapsed() + ms(200)).pause(Pause::Sink);
+        driver.pass_to(driver.elapsed() + ms(200)).resume(Pause::Sink);
+        driver.receive(part);
+        beats.extend(driver.said().iter().map(|said| (*said == BEAT).then(|| driver.elapsed())));
+    }
+    assert_eq!(beats, [4, 8, 12, 16].map(|second| Some(s(second))));
+}
+
+#[test]
 fn a_stall_of_ours_puts_the_word_off() {
     let mut driver = Driver::attached(pulse());
     driver.pause(Pause::Sink);
