@@ -150,6 +150,23 @@ impl Memory {
         Some(lost)
     }
 
+    /// Loses the last messages of a session, and which connection it has, as an older copy of a disk does: nobody is told.
+    /// Returns what it was before, if it has lost anything. For tests.
+    pub fn set_back(&mut self, number: u64, messages: u64) -> Option<Session> {
+        let before = self.session(number).filter(|session| session.cursor.committed > 0 && messages > 0)?;
+        let mut older = before.clone();
+        older.cursor.committed = older.cursor.committed.saturating_sub(messages);
+        older.floor = older.floor.min(older.cursor.committed);
+        older.refusals.retain(|refusal| refusal.number <= older.cursor.committed);
+        (older.lost, older.connection) = (None, None);
+        older.expires_ms = older.expires_ms.or(Some(u64::MAX));
+        self.sessions.drop_row(number);
+        self.found.remove(number, &before);
+        self.found.insert(number, &older);
+        self.kept.insert(number, Packed::new(&older));
+        Some(before)
+    }
+
     fn apply(&mut self, requests: &[Request], committed: &mut Committed) {
         let mut effects = std::mem::take(&mut self.effects);
         for effect in effects.drain(..) {

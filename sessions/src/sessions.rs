@@ -214,6 +214,11 @@ impl Sessions {
         self.shares.trim();
     }
 
+    /// A session is in use no longer. Between batches.
+    pub(crate) fn drop_row(&mut self, number: u64) {
+        self.rows.remove(&number);
+    }
+
     /// A session that is in use.
     #[must_use]
     pub fn session(&self, number: u64) -> Option<&Session> {

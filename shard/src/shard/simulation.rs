@@ -20,6 +20,7 @@ mod rush;
 mod shortage;
 mod sinks;
 mod stored;
+mod story;
 mod world;
 
 use crate::counters::{Counts, Published};
@@ -33,7 +34,7 @@ use crate::shard::{Shard, Shared};
 use crate::sink::queue::SinkQueue;
 use crate::time_origin::TimeOrigin;
 use devices::{Devices, host_of};
-use doors::RULES;
+use doors::{RULES, WINDOW, WINDOW_WIDE};
 use fastrand::Rng;
 use flood::Flood;
 use judge::Judge;
@@ -88,8 +89,10 @@ struct Simulation {
     failure: Option<u32>,
     /// During which steps the sink takes nothing.
     rest: std::ops::Range<u32>,
-    /// Since when the store waits for the sink, and whether that was told.
-    waits: Option<(Instant, bool)>,
+    /// Since when the store waits for the sink, and when that was told.
+    waits: Option<(Instant, Option<Instant>)>,
+    /// More time passes than in other runs.
+    is_slow: bool,
     disk: Disk,
     flood: Option<Flood>,
 }
@@ -111,10 +114,14 @@ impl Simulation {
         let queues: Box<[Arc<SinkQueue>]> = [Arc::clone(&queue)].into();
         let mailboxes: Arc<[Arc<Mailbox>]> = [Arc::clone(&mailbox)].into();
         let origins = Arc::new(Origins::new(0, Some(Arc::clone(&queue)), Arc::clone(&mailboxes)));
+        let mut random = Rng::with_seed(seed);
+        let is_scarce = random.u32(..6) == 0;
+        let (rules, window) =
+            if is_scarce { (judge::RULES_SCARCE, WINDOW_WIDE) } else { (judge::RULES, WINDOW) };
         let post = Post::new(0, Arc::clone(&mailboxes));
-        let judge = Arc::new(Judge::new(post, Some(Arc::clone(&origins)), Durability::None));
+        let judge = Arc::new(Judge::new(post, Some(Arc::clone(&origins)), Durability::None, rules));
         let shared = Shared {
-            listeners: RULES.iter().map(|rule| rule.listener(&total)).collect(),
+            listeners: RULES.iter().map(|rule| rule.listener(&total, window)).collect(),
             queues,
             stores: [].into(),
             shards: 1,
@@ -123,11 +130,11 @@ impl Simulation {
         let mut shard =
             Shard::new(0, io, Arc::new(shared), Arc::clone(&mailbox), Arc::new(Published::new(RULES.len())));
         let committing: Arc<Judge> = Arc::clone(&judge);
-        let mut random = Rng::with_seed(seed);
-        let (disk, ledger) = Disk::new(&world, Post::new(1, mailboxes), &mut random);
+        let (mut disk, ledger) = Disk::new(&world, Post::new(1, mailboxes), rules, &mut random);
         shard.outlets.ledgers = [Ledger::new(committing, Some(origins), 1), ledger].into();
         let model = Model::new(Rc::clone(&world));
-        let devices = Devices::new(Rc::clone(&world), 0..DEVICES, Durability::None);
+        let mut devices = Devices::new(Rc::clone(&world), 0..DEVICES, Durability::None);
+        (devices.talkative, disk.devices.talkative) = (is_scarce, is_scarce);
         let (rush, diligence) = (random.u32(2..40), random.usize(1..4));
         let death = (random.u32(..20) == 0).then(|| random.u32(..STEPS));
         let forgets = random.u32(..8) == 0;
@@ -135,7 +142,8 @@ impl Simulation {
         let shortages = (random.u32(..3) == 0).then(|| random.u32(2..60));
         let failure = (random.u32(..20) == 0).then(|| random.u32(..STEPS));
         let rests_at = if random.u32(..5) == 0 { random.u32(..STEPS) } else { STEPS };
-        let rest = rests_at..rests_at + random.u32(..100);
+        let (is_slow, rest_max) = if random.u32(..4) == 0 { (true, STEPS) } else { (false, 100) };
+        let rest = rests_at..rests_at + random.u32(..rest_max);
         let origin = TimeOrigin::new(std::time::Instant::now());
         let flood = Flood::choose(&mut random);
         Self {
@@ -160,6 +168,7 @@ impl Simulation {
             failure,
             rest,
             waits: None,
+            is_slow,
             disk,
             flood,
         }
@@ -268,6 +277,7 @@ impl Simulation {
     fn serve_judge(&mut self, requests: usize) {
         let must_wait = self.queue.is_full(0) && !self.queue.has_failed();
         self.note_wait(must_wait);
+        self.judge.tell_time(self.now());
         if !must_wait && self.judge.commit(requests) {
             self.model.handle_judge_idle();
         }
@@ -303,10 +313,10 @@ impl Simulation {
             82..86 => self.model.command(&mut self.random),
             86..88 => self.stall(),
             88..92 => (0..8).for_each(|_| self.exchange()),
-            _ => {
-                let span = Duration::from_micros(self.random.u64(1..400_000));
-                self.advance(span);
-            }
+            _ => self.pass(),
+        }
+        if self.is_slow && self.random.bool() {
+            self.pass();
         }
         let batches = self.random.usize(..self.diligence);
         self.serve_sink(batches);
@@ -315,6 +325,18 @@ impl Simulation {
             self.serve_disk(8);
         }
         self.live();
+    }
+
+    /// Time passes, and nothing is left undone then.
+    fn pass(&mut self) {
+        let span = Duration::from_micros(self.random.u64(1..400_000));
+        self.advance(span);
+        self.live();
+        self.advance(Duration::ZERO);
+        self.live();
+        self.check_sink();
+        self.devices.check_spoken_to(&self.model);
+        self.disk.devices.check_spoken_to(&self.model);
     }
 
     /// The shard can't run for a time; what comes meanwhile waits. A short time is not credited as a stall,
@@ -332,6 +354,8 @@ impl Simulation {
         world.now = world.now.after(span);
         drop(world);
         self.model.handle_stall(span);
+        // What was on its way has come.
+        self.live();
     }
 
     fn run(mut self) -> Counts {
@@ -346,7 +370,7 @@ impl Simulation {
             }
             if self.forgets && self.random.u32(..20) == 0 {
                 let session = self.random.u64(..=self.judge.begun());
-                self.judge.forget(session);
+                self.judge.forget(session, self.random.bool());
                 self.model.handle_forgotten();
             }
             self.open_some();

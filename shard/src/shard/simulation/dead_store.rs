@@ -1,7 +1,7 @@
 //! A store whose thread dies with a client's messages: their sink hears of each end nevertheless, and a drain ends.
 
 use super::Simulation;
-use super::judge::Judge;
+use super::judge::{Judge, RULES};
 use crate::mailbox::Command;
 use crate::post::Post;
 use crate::shard::ledger::Ledger;
@@ -120,7 +120,7 @@ fn an_end_that_waits_for_a_store_is_not_told_when_another_one_dies() {
     let (mut simulation, client) = one_under_way();
     let post = Post::new(2, [Arc::clone(&simulation.mailbox)].into());
     let origins = simulation.shard.outlets.ledgers[0].origins.clone().expect("it is in memory");
-    let other = Arc::new(Judge::new(post, Some(origins), Durability::None));
+    let other = Arc::new(Judge::new(post, Some(origins), Durability::None, RULES));
     let mut ledgers = std::mem::take(&mut simulation.shard.outlets.ledgers).into_vec();
     ledgers.push(Ledger::new(Arc::<Judge>::clone(&other), None, 1));
     simulation.shard.outlets.ledgers = ledgers.into();

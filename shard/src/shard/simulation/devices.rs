@@ -3,24 +3,31 @@
 
 use super::judge::Judge;
 use super::model::{Arrived, Model};
+use super::story::Known;
 use super::world::{Link, World};
 use crate::end::End;
 use fastrand::Rng;
 use pulsegate_core::close::CloseReason;
 use pulsegate_core::exchange::{Receiving, Sending, Unsettled, Window};
 use pulsegate_core::frame::{
-    self, Beat, Durability, Frame, FrameReader, Hello, LifetimeKind, PREFACE, Refusals,
+    self, Beat, Durability, Frame, FrameReader, Hello, LifetimeKind, NOTICE_STOPPED, PREFACE, Refusals,
 };
 use pulsegate_core::pulse::{Pulse, PulseEvent};
 use pulsegate_core::time::Instant;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
-use std::ops::Range;
+use std::ops::{Range, RangeInclusive};
 use std::rc::Rc;
 use std::time::Duration;
 
 const WINDOW: Window = Window { messages: 4, bytes: 16 * 1024 };
 const MESSAGE_BYTES_MAX: u32 = 8 * 1024;
+/// How many bytes a slow line takes in a second: each 1,024 of a message prove that its sender lives (PROTOCOL.md section
+/// 3.4). What is short it takes at once.
+const LINE_RATE: u64 = 1_200;
+const LINE_BURST: Duration = Duration::from_millis(100);
+/// In this time everybody who is there hears something of the gateway: its heartbeat's, and some steps of the simulation.
+const SILENCE_MAX: Duration = Duration::from_millis(3_500);
 /// Reasons from this code on are told to nobody.
 const UNTOLD_CODES: u16 = 90;
 
@@ -31,16 +38,9 @@ pub(super) const fn host_of(device: usize) -> u8 {
     10 + device as u8
 }
 
-/// What a device knows of one session.
-#[derive(Clone, Debug, Default)]
-struct Story {
-    session: u64,
-    /// Its own messages, in the order of their numbers.
-    said: Vec<Payload>,
-    /// Up to here they have receipts.
-    settled: u64,
-    /// What it got, in the order of the numbers.
-    got: Vec<Payload>,
+/// Whether what this device sends takes long to get through.
+pub(super) const fn is_slow(device: usize) -> bool {
+    device > 0 && device.is_multiple_of(4)
 }
 
 #[derive(Debug)]
@@ -49,6 +49,17 @@ struct Call {
     pulse: Pulse<Payload>,
     beaten: Instant,
     interval: Duration,
+    /// What waits to be sent on a slow line, and until when it has sent without a rest.
+    line: Vec<u8>,
+    flowed: Instant,
+    /// When it was last silent itself, or has heard something.
+    spoken_to: Instant,
+    /// Since when it has its session.
+    attached: Option<Instant>,
+    /// Since when it waits for the next receipt.
+    owed: Option<Instant>,
+    /// When it was last told that receipts have stopped.
+    stopped: Option<Instant>,
     /// It has said its last word.
     left: bool,
 }
@@ -60,13 +71,15 @@ struct Device {
     durability: Durability,
     /// It reads, beats and answers in time; others do so when they like.
     diligent: bool,
+    /// What it sends takes long to get through.
+    is_slow: bool,
     call: Option<Call>,
     sending: Sending<Payload>,
     receiving: Receiving,
     token: [u8; 16],
     said: u64,
-    story: Story,
-    past: Vec<Story>,
+    story: Known,
+    past: Vec<Known>,
     /// Codes of NOTICE.
     notices: Vec<u16>,
 }
@@ -75,6 +88,8 @@ struct Device {
 pub(super) struct Devices {
     world: Rc<RefCell<World>>,
     devices: Vec<Device>,
+    /// They have much to say.
+    pub(super) talkative: bool,
     /// The session that a connection was told.
     pub(super) sessions: BTreeMap<usize, u64>,
 }
@@ -82,11 +97,21 @@ pub(super) struct Devices {
 /// What has to be done after the peer's frames were taken in.
 #[derive(Default)]
 struct Heard {
-    welcome: Option<(bool, u64, [u8; 16], Duration)>,
-    durability: Option<Durability>,
+    welcome: Option<Entry>,
     messages: Vec<(u64, Payload)>,
     settled: Option<(u64, u64)>,
+    refused: Vec<u64>,
     notices: Vec<u16>,
+}
+
+/// What WELCOME says.
+struct Entry {
+    resumed: bool,
+    session: u64,
+    token: [u8; 16],
+    interval: Duration,
+    durability: Durability,
+    lost: RangeInclusive<u64>,
 }
 
 impl Devices {
@@ -96,16 +121,18 @@ impl Devices {
             name: format!("device {number}"),
             durability,
             diligent: number % 2 == 0,
+            is_slow: is_slow(number),
             call: None,
             sending: Sending::new(WINDOW),
             receiving: Receiving::default(),
             token: [0; 16],
             said: 0,
-            story: Story::default(),
+            story: Known::default(),
             past: Vec::new(),
             notices: Vec::new(),
         };
-        Self { world, devices: numbers.map(device).collect(), sessions: BTreeMap::new() }
+        let devices = numbers.map(device).collect();
+        Self { world, devices, talkative: false, sessions: BTreeMap::new() }
     }
 
     pub(super) fn is_diligent(&self, device: usize) -> bool {
@@ -149,7 +176,19 @@ impl Devices {
         };
         let pulse = Pulse::client(&hello, device.sending.clone(), device.receiving);
         let interval = Duration::from_secs(3600);
-        device.call = Some(Call { client, pulse, beaten: now, interval, left: false });
+        device.call = Some(Call {
+            client,
+            pulse,
+            beaten: now,
+            interval,
+            line: Vec::new(),
+            flowed: now,
+            spoken_to: now,
+            attached: None,
+            owed: None,
+            stopped: None,
+            left: false,
+        });
         device.transmit(now, model);
     }
 
@@ -179,15 +218,22 @@ impl Devices {
         let Some(call) = device.call.as_mut().filter(|call| call.pulse.is_attached() && !call.left) else {
             return;
         };
-        for _ in 0..random.usize(1..6) {
+        let (count, bytes_max) = match (self.talkative, device.is_slow) {
+            (true, _) => (60, 20),
+            (false, true) => (6, 8_000),
+            (false, false) => (6, 600),
+        };
+        for _ in 0..random.usize(1..count) {
             device.said += 1;
             let mut payload = format!("{} says {}", device.name, device.said).into_bytes();
-            payload.resize(payload.len() + random.usize(..600), b'.');
+            let most = call.pulse.peer_message_bytes_max() as usize;
+            payload.resize((payload.len() + random.usize(..bytes_max)).min(most), b'.');
             let payload = Payload::from(payload);
             let number = call.pulse.push(payload.clone());
             device.story.said.push(payload);
             assert_eq!(number, device.story.said.len() as u64);
         }
+        call.owed.get_or_insert(now);
         device.transmit(now, model);
     }
 
@@ -196,7 +242,7 @@ impl Devices {
         self.exchange(device, model);
         let code = u16::from(random.bool());
         let Some(call) = self.devices[device].call.as_mut().filter(|call| !call.left) else { return };
-        let mut out = Vec::new();
+        let mut out = std::mem::take(&mut call.line);
         call.pulse.bye(code, 0, 0, "", &mut out);
         call.left = true;
         model.transmit(call.client, &out);
@@ -223,20 +269,51 @@ impl Devices {
         device.transmit(now, model);
     }
 
+    /// The sink takes nothing, and the gateway has said so then: who is there has heard it. If that is long ago, nobody is
+    /// left who has waited for a receipt ever since.
+    pub(super) fn check_told(&self, model: &Model, then: Instant, is_long_ago: bool) {
+        let world = self.world.borrow();
+        for device in self.devices.iter().filter(|device| device.diligent && !device.is_slow) {
+            let Some(call) = device.call.as_ref().filter(|call| model.is_whole(call.client)) else {
+                continue;
+            };
+            let link = &world.links[&call.client];
+            if call.attached.is_none_or(|attached| attached >= then) || world.is_behind(call.client) {
+                continue;
+            }
+            assert!(call.stopped >= Some(then), "{} was not told that receipts have stopped", device.name);
+            let waits = link.inbound.is_empty() && call.owed.is_some_and(|owed| owed <= then);
+            assert!(
+                !waits || !is_long_ago,
+                "{} waits for receipts of a sink that takes nothing",
+                device.name
+            );
+        }
+    }
+
+    /// Who has long been sending something hears meanwhile that the gateway lives: a question of its own would have to wait.
+    pub(super) fn check_spoken_to(&self, model: &Model) {
+        let world = self.world.borrow();
+        for device in self.devices.iter().filter(|device| device.diligent && device.is_slow) {
+            let Some(call) = device.call.as_ref().filter(|call| model.is_whole(call.client)) else {
+                continue;
+            };
+            let silence = world.now.since(call.spoken_to).saturating_sub(model.stalls_since(call.spoken_to));
+            let is_sending = call.attached.is_some() && !call.line.is_empty();
+            assert!(!is_sending || silence < SILENCE_MAX, "{} hears nothing for {silence:?}", device.name);
+        }
+    }
+
     /// Each device that is connected and diligent has all that was meant for it, and receipts for all it said. With a dead
     /// store there is none.
     pub(super) fn check_quiet(&self, model: &Model, is_dead: bool, judge: &Judge) {
-        for device in self.devices.iter().filter(|device| device.diligent) {
+        for device in self.devices.iter().filter(|device| device.diligent && !device.is_slow) {
             let Some(call) = device.call.as_ref() else { continue };
             if !call.pulse.is_attached() || !model.is_whole(call.client) {
                 continue;
             }
             assert!(!is_dead, "{} is kept, and its store or its sink is dead", device.name);
-            let Story { session, said, settled, got } = &device.story;
-            assert_eq!(*settled, said.len() as u64, "{} waits for receipts", device.name);
-            judge.with_story(*session, |story| {
-                assert_eq!(story.pushed.len(), got.len(), "{} waits for messages", device.name);
-            });
+            judge.with_story(device.story.session, |story| device.story.check_whole(&device.name, story));
         }
     }
 
@@ -244,32 +321,12 @@ impl Devices {
     pub(super) fn check_end(&self, judge: &Judge, arrived: Option<&Arrived>) {
         let is_dead = judge.is_dead();
         for device in &self.devices {
-            for Story { session, said, settled, got } in device.past.iter().chain([&device.story]) {
-                if *session == 0 {
-                    continue;
-                }
-                judge.with_story(*session, |story| {
-                    assert!(
-                        said.starts_with(&story.committed),
-                        "{}: something else is committed",
-                        device.name
-                    );
-                    assert!(
-                        *settled <= story.committed.len() as u64,
-                        "{}: a receipt for nothing",
-                        device.name
-                    );
-                    assert!(story.pushed.starts_with(got), "{} got something else", device.name);
+            for known in device.past.iter().chain([&device.story]).filter(|known| known.session != 0) {
+                judge.with_story(known.session, |story| {
+                    known.check(&device.name, story);
                     let Some(arrived) = arrived else { return };
-                    let nothing = Vec::new();
-                    let arrived = arrived.get(session).unwrap_or(&nothing);
-                    let numbers = arrived.iter().map(|(number, _)| *number);
-                    assert!(numbers.eq(1..=arrived.len() as u64), "{}: once each, in order", device.name);
-                    let payloads: Vec<Payload> = arrived.iter().map(|(_, payload)| payload.clone()).collect();
-                    assert!(*settled <= payloads.len() as u64, "{}: acknowledged, and lost", device.name);
-                    let is_whole = payloads == story.committed;
-                    let has_failed = is_dead && story.committed.starts_with(&payloads);
-                    assert!(is_whole || has_failed, "{}: the sink has got something else", device.name);
+                    let arrived = arrived.get(&known.session).map_or(&[][..], Vec::as_slice);
+                    known.check_arrived(&device.name, story, arrived, is_dead);
                 });
             }
         }
@@ -280,32 +337,42 @@ impl Device {
     /// Takes in what has come.
     fn take_in(&mut self, now: Instant, bytes: &[u8], sessions: &mut BTreeMap<usize, u64>) {
         let Some(call) = self.call.as_mut().filter(|_| !bytes.is_empty()) else { return };
+        call.spoken_to = now;
         let mut heard = Heard::default();
         let outcome = call.pulse.handle_input(now, bytes, |event| heard.note(event));
         assert_eq!(outcome, Ok(()), "the gateway keeps the protocol with {}", self.name);
-        if let Some((resumed, session, token, interval)) = heard.welcome {
-            (self.token, call.interval) = (token, interval);
-            assert_eq!(heard.durability, Some(self.durability), "{}", self.name);
-            sessions.insert(call.client, session);
-            if !resumed {
-                let begun = Story { session, ..Story::default() };
+        if let Some(entry) = heard.welcome {
+            (self.token, call.interval, call.attached) = (entry.token, entry.interval, Some(now));
+            assert_eq!(entry.durability, self.durability, "{}", self.name);
+            sessions.insert(call.client, entry.session);
+            if !entry.resumed {
+                let begun = Known { session: entry.session, ..Known::default() };
                 self.past.push(std::mem::replace(&mut self.story, begun));
-                // What has never left belongs to the new session.
+                // What has never left belongs to the new session, if it takes it.
                 for (_, fate, payload) in
                     call.pulse.take_left_over().into_iter().flat_map(Sending::into_unsettled)
                 {
-                    if fate == Unsettled::NeverSent {
+                    let is_short = payload.len() <= call.pulse.peer_message_bytes_max() as usize;
+                    if fate == Unsettled::NeverSent && is_short {
                         self.story.said.push(payload.clone());
                         call.pulse.push(payload);
                     }
                 }
             }
-            assert_eq!(self.story.session, session);
+            assert_eq!(self.story.session, entry.session);
+            self.story.lost.extend(entry.lost);
+        }
+        if heard.notices.contains(&NOTICE_STOPPED) {
+            call.stopped = Some(now);
         }
         self.notices.append(&mut heard.notices);
+        self.story.refused.extend(heard.refused);
         if let Some((first, last)) = heard.settled {
             assert_eq!(first, self.story.settled + 1, "{}: each is settled once", self.name);
             self.story.settled = last;
+        }
+        if heard.settled.is_some() || call.attached == Some(now) {
+            call.owed = (self.story.settled < self.story.said.len() as u64).then_some(now);
         }
         for (number, payload) in heard.messages {
             self.story.got.push(payload);
@@ -319,8 +386,12 @@ impl Device {
         let Some(call) = self.call.as_mut().filter(|call| !call.left && model.is_whole(call.client)) else {
             return;
         };
-        let mut out = Vec::new();
-        call.pulse.poll_transmit(now, 16 * 1024, &mut out);
+        if call.line.is_empty() {
+            call.pulse.poll_transmit(now, 16 * 1024, &mut call.line);
+            (call.flowed, call.spoken_to) = (now.before(LINE_BURST), now);
+        }
+        let most = if self.is_slow && call.attached.is_some() { call.flow(now) } else { call.line.len() };
+        let out: Vec<u8> = call.line.drain(..most).collect();
         if !out.is_empty() {
             call.beaten = now;
             model.transmit(call.client, &out);
@@ -328,14 +399,30 @@ impl Device {
     }
 }
 
+impl Call {
+    /// How many bytes a slow line has taken by now.
+    fn flow(&mut self, now: Instant) -> usize {
+        const SECOND: u64 = 1_000_000_000;
+        let bytes = now.since(self.flowed).as_nanos() as u64 * LINE_RATE / SECOND;
+        self.flowed = self.flowed.after(Duration::from_nanos(bytes * SECOND / LINE_RATE));
+        self.line.len().min(bytes as usize)
+    }
+}
+
 impl Heard {
     fn note(&mut self, event: PulseEvent<'_>) {
         match event {
             PulseEvent::Welcome(welcome) => {
-                assert_eq!(welcome.lost, (0, 0), "nothing that was acknowledged is lost");
-                let interval = Duration::from_millis(welcome.beat_interval_ms.into());
-                self.durability = Some(welcome.durability);
-                self.welcome = Some((welcome.resumed, welcome.session, welcome.token, interval));
+                let (first, last) = welcome.lost;
+                self.welcome = Some(Entry {
+                    resumed: welcome.resumed,
+                    session: welcome.session,
+                    token: welcome.token,
+                    interval: Duration::from_millis(welcome.beat_interval_ms.into()),
+                    durability: welcome.durability,
+                    // None are the numbers from 0 to 0.
+                    lost: first.max(1)..=last,
+                });
             }
             PulseEvent::Message { number, payload } => self.messages.push((number, payload.into())),
             PulseEvent::Settled { first, last } => {
@@ -345,7 +432,7 @@ impl Heard {
                 });
                 self.settled = Some((first, last));
             }
-            PulseEvent::Refused { number, .. } => panic!("message {number} is refused by nobody"),
+            PulseEvent::Refused { number, .. } => self.refused.push(number),
             PulseEvent::Hello(_) => panic!("a gateway says no HELLO"),
             PulseEvent::Notice { code, .. } => self.notices.push(code),
             PulseEvent::Confirmed { .. } | PulseEvent::Bye(_) | PulseEvent::Alive => {}

@@ -16,6 +16,11 @@ pub(super) const SINK_STALL: Duration = Duration::from_secs(5);
 pub(super) const WRITE_STALL: Duration = Duration::from_secs(2);
 pub(super) const MAX_AGE: Duration = Duration::from_secs(9);
 
+/// How many messages of one session may be under way.
+pub(super) const WINDOW: u32 = 4;
+/// The same in runs in which more are refused than may be.
+pub(super) const WINDOW_WIDE: u32 = 100;
+
 /// How long somebody is kept who can't be kept.
 pub(super) const TURNED_AWAY: Duration = Duration::from_secs(1);
 
@@ -26,8 +31,9 @@ pub(super) struct Rule {
 }
 
 impl Rule {
-    /// The listener of this door; `total` counts the connections of all doors.
-    pub(super) fn listener(&self, total: &Arc<Gauge>) -> Listener {
+    /// The listener of this door; `total` counts the connections of all doors. So many messages of one session may be
+    /// under way.
+    pub(super) fn listener(&self, total: &Arc<Gauge>, window_messages: u32) -> Listener {
         let bounds = Bounds {
             max_connections: None,
             max_newcomers: Some(5),
@@ -35,7 +41,8 @@ impl Rule {
             accept_rate: 50_000,
         };
         let limits = Limits::new("door".into(), Arc::clone(total), bounds);
-        let policy = (self.policy)();
+        let mut policy = (self.policy)();
+        policy.pulse.window.messages = window_messages;
         let in_memory = (policy.protocol != Protocol::Raw).then_some(0);
         let ledger = if self.delivery == Delivery::Commit { Some(1) } else { in_memory };
         Listener::new(policy, limits, self.delivery, ledger)
@@ -51,8 +58,14 @@ pub(super) const AUTO: usize = 5;
 /// The same, where the store on disk takes the messages.
 pub(super) const STORED: usize = 6;
 
-/// The doors: lines to the sink, the two above, an echo, one with everything switched on, and two for all.
-pub(super) const RULES: [Rule; 7] = [
+/// The same as where the pulse protocol is spoken, but for shorter messages; sessions may go from one to the other.
+pub(super) const NARROW: usize = 7;
+
+/// What a message may have there, in bytes.
+pub(super) const NARROW_BYTES: usize = 300;
+
+/// The doors: lines to the sink, the two above, an echo, one with everything switched on, and three for all.
+pub(super) const RULES: [Rule; 8] = [
     Rule { policy: lines, delivery: Delivery::Lane(0) },
     Rule { policy: short, delivery: Delivery::Lane(0) },
     Rule { policy: named, delivery: Delivery::Discard },
@@ -60,6 +73,7 @@ pub(super) const RULES: [Rule; 7] = [
     Rule { policy: demanding, delivery: Delivery::Lane(0) },
     Rule { policy: auto, delivery: Delivery::Lane(0) },
     Rule { policy: stored, delivery: Delivery::Commit },
+    Rule { policy: narrow, delivery: Delivery::Lane(0) },
 ];
 
 fn lines() -> Policy {
@@ -101,8 +115,12 @@ fn stored() -> Policy {
     Policy { farewell: Some("bye {reason}".into()), ..auto() }
 }
 
+fn narrow() -> Policy {
+    Policy { message_bytes_max: NARROW_BYTES, ..auto() }
+}
+
 fn auto() -> Policy {
-    let window = Window { messages: 4, bytes: 64 * 1024 };
+    let window = Window { messages: WINDOW, bytes: 64 * 1024 };
     let pulse = PulsePolicy { window, ..PulsePolicy::default() };
     Policy { protocol: Protocol::Auto, pulse, ..lines() }
 }

@@ -128,7 +128,7 @@ impl Simulation {
         assert!(is_late || leftover.messages == 0 && leftover.ends.is_empty(), "it was given up too early");
         self.judge.go_on();
         self.disk.judge.go_on();
-        self.disk.judge.commit(usize::MAX);
+        while !self.disk.judge.commit(usize::MAX) && !self.disk.judge.is_dead() {}
         while !self.judge.commit(usize::MAX) && !self.judge.is_dead() {}
         let mut batch = Batch::default();
         leftover.ends.iter().for_each(|end| batch.push_closed(end.from, end.end.clone()));

@@ -5,9 +5,10 @@ use crate::origins::Origins;
 use crate::post::Post;
 use parking_lot::Mutex;
 use pulsegate_core::frame::Durability;
+use pulsegate_core::time::Instant;
 use pulsegate_sessions::{
     Attachment, Committed, Committer, Forwarded, Limits, Memory, Moment, PushRefusal, Reply, Request, Rules,
-    Seat, Source, SubmitError, Ticket,
+    Seat, Session, Source, SubmitError, Ticket, Unjudged,
 };
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -20,8 +21,13 @@ pub(super) const LIMITS: Limits =
     Limits { durability: Durability::None, message_bytes_max: usize::MAX, queue_bytes_max: 16 * 1024 * 1024 };
 /// So few bytes of messages to a client come at once: two, if they are short.
 const LOADED_BYTES: u32 = 200;
+/// How much may wait that can't be judged yet: more than windows let through.
+const UNJUDGED_BYTES_MAX: usize = 1 << 20;
+/// A quota that is used up soon, and how long it takes until there is a new one.
+const QUOTA_BYTES: u64 = 1_500;
+const QUOTA_EVERY_MS: u64 = 2_000;
 /// Limits that nobody comes to.
-const RULES: Rules = Rules {
+pub(super) const RULES: Rules = Rules {
     keeps_messages: false,
     sessions_max: u64::MAX,
     sessions_of_source_max: u64::MAX,
@@ -38,11 +44,17 @@ const RULES: Rules = Rules {
     kept_of_source: None,
 };
 
+/// The same, but that clients come to the end of their quota.
+pub(super) const RULES_SCARCE: Rules =
+    Rules { quota_bytes: QUOTA_BYTES, quota_every_ms: QUOTA_EVERY_MS, ..RULES };
+
 /// What has come of a session, also after it was forgotten.
 #[derive(Debug, Default)]
 pub(super) struct Story {
-    /// The client's messages, in the order of their numbers.
-    pub(super) committed: Vec<Box<[u8]>>,
+    /// The client's messages by their numbers: what they say, or nothing if they were refused.
+    pub(super) fates: BTreeMap<u64, Option<Box<[u8]>>>,
+    /// Some of them were lost once.
+    pub(super) was_set_back: bool,
     /// The messages for the client, in the order of their numbers.
     pub(super) pushed: Vec<Box<[u8]>>,
 }
@@ -56,6 +68,7 @@ struct Books {
     stopped: bool,
     dead: bool,
     memory: Memory,
+    unjudged: Unjudged,
     stories: BTreeMap<u64, Story>,
     /// The messages of raw clients, by their addresses.
     appended: BTreeMap<Box<str>, Vec<Box<[u8]>>>,
@@ -70,6 +83,18 @@ pub(super) struct Judge {
     origins: Option<Arc<Origins>>,
     /// What a commit means here.
     durability: Durability,
+}
+
+impl Story {
+    fn note(&mut self, number: u64, fate: Option<Box<[u8]>>) {
+        let before = self.fates.insert(number, fate);
+        assert!(before.is_none(), "message {number} is judged once");
+    }
+
+    /// The messages that are committed, in the order of their numbers.
+    pub(super) fn committed(&self) -> impl Iterator<Item = (u64, &[u8])> {
+        self.fates.iter().filter_map(|(number, fate)| Some((*number, fate.as_deref()?)))
+    }
 }
 
 impl Committer for Judge {
@@ -113,14 +138,20 @@ impl Committer for Judge {
 }
 
 impl Judge {
-    pub(super) fn new(post: Post, origins: Option<Arc<Origins>>, durability: Durability) -> Self {
+    pub(super) fn new(
+        post: Post,
+        origins: Option<Arc<Origins>>,
+        durability: Durability,
+        rules: Rules,
+    ) -> Self {
         let books = Books {
             requests: VecDeque::new(),
             commits: 0,
             awaited: false,
             stopped: false,
             dead: false,
-            memory: Memory::new(RULES, 0, 0),
+            memory: Memory::new(rules, 0, 0),
+            unjudged: Unjudged::new(UNJUDGED_BYTES_MAX),
             stories: BTreeMap::new(),
             appended: BTreeMap::new(),
         };
@@ -141,17 +172,19 @@ impl Judge {
         let count = requests.min(books.requests.len());
         books.commits += u64::from(count > 0);
         let batch: Vec<Request> = books.requests.drain(..count).collect();
+        let batch = books.unjudged.sort(batch);
         let mut batch: Vec<Request> = batch.into_iter().filter_map(|request| books.append(request)).collect();
         batch.iter_mut().for_each(|request| books.look_at(request));
         let Committed { mut replies, messages, held, .. } = books.memory.commit(&batch);
-        assert!(held.is_empty(), "nothing is refused here");
         let forwarded: Vec<Forwarded> = messages.into_iter().map(|place| forwarded(&batch[place])).collect();
         books.tell(&forwarded, &replies);
+        books.unjudged.handle_commit(batch, &held);
+        replies.append(&mut books.unjudged.take_ended());
         if books.awaited && books.requests.len() <= REQUESTS_MAX / 2 {
             books.awaited = false;
             replies.push(Reply::Ready);
         }
-        let idle = books.requests.is_empty();
+        let idle = books.requests.is_empty() && !books.unjudged.is_due();
         drop(books);
         if let Some(origins) = self.origins.as_ref().filter(|_| !forwarded.is_empty())
             && origins.forward(forwarded).is_err()
@@ -161,6 +194,11 @@ impl Judge {
         }
         self.deliver(replies);
         idle
+    }
+
+    /// It is so late now.
+    pub(super) fn tell_time(&self, now: Instant) {
+        self.books.lock().memory.handle_tick(now.as_nanos() / 1_000_000);
     }
 
     /// Nothing is committed until it goes on.
@@ -205,12 +243,32 @@ impl Judge {
         self.books.lock().dead
     }
 
-    /// It has lost what it knew of a session, as after a fault. Those who are attached to it are told then.
-    pub(super) fn forget(&self, number: u64) {
+    /// It has lost what it knew of a session, as after a fault. Those who are attached to it are told then, or when they
+    /// send something.
+    pub(super) fn forget(&self, number: u64, is_noticed: bool) {
         let mut books = self.books.lock();
         let forgotten = if books.dead { None } else { books.memory.lose(number) };
-        if let Some((ticket, session)) = forgotten.and_then(|lost| Some((lost.connection?, lost))) {
+        if let Some(session) = forgotten.filter(|_| is_noticed) {
             drop(books);
+            self.tell_orphan(number, &session);
+        }
+    }
+
+    /// It has lost the last messages of a session, as with an older copy of a disk, and who has a connection.
+    pub(super) fn set_back(&self, number: u64, messages: u64) {
+        let mut books = self.books.lock();
+        let before = if books.dead { None } else { books.memory.set_back(number, messages) };
+        let Some(session) = before else { return };
+        let committed = session.cursor.committed.saturating_sub(messages);
+        let story = books.stories.entry(number).or_default();
+        story.was_set_back = true;
+        story.fates.retain(|number, _| *number <= committed);
+        drop(books);
+        self.tell_orphan(number, &session);
+    }
+
+    fn tell_orphan(&self, number: u64, session: &Session) {
+        if let Some(ticket) = session.connection {
             let seat = Seat::new(ticket, number, session.cursor.epoch);
             self.deliver(vec![Reply::Orphaned { seat }]);
         }
@@ -260,12 +318,17 @@ impl Books {
                 if let Some((resume, session)) = resumed {
                     assert_eq!(*session.client, *attach.client);
                     let is_committed = resume.acknowledged <= session.cursor.committed;
-                    assert!(is_committed, "what has a receipt is committed");
+                    assert!(
+                        is_committed || self.was_set_back(resume.session),
+                        "what has a receipt is committed"
+                    );
                 }
             }
             Request::Confirm { attachment, floor } => {
                 if let Some(session) = present(attachment) {
-                    assert!(*floor <= session.cursor.committed, "nobody confirms what has no receipt");
+                    let is_committed = *floor <= session.cursor.committed;
+                    let was_set_back = self.was_set_back(attachment.session);
+                    assert!(is_committed || was_set_back, "nobody confirms what has no receipt");
                 }
             }
             Request::OutReceipt { attachment, committed } => {
@@ -282,17 +345,23 @@ impl Books {
         }
     }
 
+    fn was_set_back(&self, session: u64) -> bool {
+        self.stories.get(&session).is_some_and(|story| story.was_set_back)
+    }
+
     /// Notes what has come of sessions.
     fn tell(&mut self, forwarded: &[Forwarded], replies: &[Reply]) {
         for message in forwarded {
             let story = self.stories.entry(message.seat.session()).or_default();
-            story.committed.push(message.payload.clone());
+            story.note(message.number, Some(message.payload.clone()));
         }
         for reply in replies {
             if let Reply::Attached(attached) = reply {
                 self.stories.entry(attached.session()).or_default();
             } else if let Reply::Pushed { attachment, payload, .. } = reply {
                 self.stories.entry(attachment.session).or_default().pushed.push(payload.clone());
+            } else if let Reply::Refused { seat, refusal } = reply {
+                self.stories.entry(seat.session()).or_default().note(refusal.number, None);
             }
         }
     }

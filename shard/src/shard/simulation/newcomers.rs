@@ -2,7 +2,7 @@
 
 use super::Simulation;
 use super::devices::host_of;
-use super::doors::{AUTO, RULES, STORED};
+use super::doors::{AUTO, NARROW, RULES, STORED};
 use super::world::Link;
 use crate::mailbox::Command;
 use crate::place::Place;
@@ -95,7 +95,8 @@ impl Simulation {
 
     /// A device comes, or comes back; from an address of its own.
     pub(super) fn call(&mut self, device: usize) {
-        let Some(client) = self.come(AUTO, host_of(device)) else { return };
+        let door = if self.random.u32(..4) == 0 { NARROW } else { AUTO };
+        let Some(client) = self.come(door, host_of(device)) else { return };
         self.model.handle_device(client, device, self.devices.is_diligent(device));
         self.devices.handle_connect(device, client, &mut self.model);
     }

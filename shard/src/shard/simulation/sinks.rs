@@ -21,19 +21,30 @@ impl Simulation {
         let now = self.now();
         let origins = self.shard.outlets.ledgers[0].origins.as_ref().expect("it is in memory");
         match (&mut self.waits, waits) {
-            (None, true) => self.waits = Some((now, false)),
-            (Some((since, told @ false)), true) if now.since(*since) >= STUCK_AFTER => {
-                *told = true;
+            (None, true) => self.waits = Some((now, None)),
+            (Some((since, told @ None)), true) if now.since(*since) >= STUCK_AFTER => {
+                *told = Some(now);
                 origins.tell_stuck(true);
             }
             (Some((_, told)), false) => {
-                if *told {
+                if told.is_some() {
                     origins.tell_stuck(false);
                 }
                 self.waits = None;
             }
             (None, false) | (Some(_), true) => {}
         }
+    }
+
+    /// Nothing is left undone: then nobody is there whose sink has failed, and who waits for receipts knows why, and does
+    /// not wait for too long.
+    pub(super) fn check_sink(&self) {
+        if self.queue.has_failed() {
+            return self.model.check_failed();
+        }
+        let Some((_, Some(told))) = self.waits else { return };
+        let own = self.now().since(told).saturating_sub(self.model.stalls_since(told));
+        self.devices.check_told(&self.model, told, own >= SINK_STALL + TICK);
     }
 
     /// The sink takes up to so many batches.

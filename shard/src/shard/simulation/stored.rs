@@ -12,6 +12,7 @@ use crate::shard::ledger::Ledger;
 use fastrand::Rng;
 use pulsegate_core::close::CloseReason;
 use pulsegate_core::frame::Durability;
+use pulsegate_sessions::Rules;
 use std::cell::RefCell;
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -33,20 +34,27 @@ pub(super) struct Disk {
     pub(super) death: Option<u32>,
     /// It forgets a session now and then.
     forgets: bool,
+    /// It loses the last messages of a session now and then.
+    sets_back: bool,
 }
 
 impl Disk {
     /// The store, and the shard's side of it.
-    pub(super) fn new(world: &Rc<RefCell<World>>, post: Post, random: &mut Rng) -> (Self, Ledger) {
+    pub(super) fn new(
+        world: &Rc<RefCell<World>>,
+        post: Post,
+        rules: Rules,
+        random: &mut Rng,
+    ) -> (Self, Ledger) {
         let durability = if random.bool() { Durability::Os } else { Durability::Synced };
-        let judge = Arc::new(Judge::new(post, None, durability));
+        let judge = Arc::new(Judge::new(post, None, durability, rules));
         let committing: Arc<Judge> = Arc::clone(&judge);
         let mut ledger = Ledger::new(committing, None, 1);
         ledger.backlog_bytes_max = BACKLOG_BYTES_MAX;
         let devices = Devices::new(Rc::clone(world), DEVICES..DEVICES + DEVICES_STORED, durability);
         let death = (random.u32(..20) == 0).then(|| random.u32(..STEPS));
-        let forgets = random.u32(..8) == 0;
-        (Self { judge, devices, death, forgets }, ledger)
+        let (forgets, sets_back) = (random.u32(..8) == 0, random.u32(..8) == 0);
+        (Self { judge, devices, death, forgets, sets_back }, ledger)
     }
 }
 
@@ -54,6 +62,7 @@ impl Simulation {
     /// The store on disk commits.
     pub(super) fn serve_disk(&mut self, requests: usize) {
         let works = self.disk.judge.works();
+        self.disk.judge.tell_time(self.now());
         let is_idle = self.disk.judge.commit(requests);
         if works && (requests > 0 || is_idle) {
             let now = self.now();
@@ -79,13 +88,17 @@ impl Simulation {
     /// What befalls the store on disk.
     pub(super) fn change_disk(&mut self) {
         let now = self.now();
-        let Disk { judge, death, forgets, .. } = &self.disk;
+        let Disk { judge, death, forgets, sets_back, .. } = &self.disk;
         if *death == Some(self.step) {
             judge.die();
             self.model.stored.death = Some(now);
         }
         if *forgets && self.random.u32(..20) == 0 {
-            judge.forget(self.random.u64(..=judge.begun()));
+            judge.forget(self.random.u64(..=judge.begun()), self.random.bool());
+            self.model.stored.forgotten.get_or_insert(now);
+        }
+        if *sets_back && self.random.u32(..20) == 0 {
+            judge.set_back(self.random.u64(..=judge.begun()), self.random.u64(1..8));
             self.model.stored.forgotten.get_or_insert(now);
         }
     }
@@ -140,7 +153,7 @@ impl Simulation {
         let known: Vec<_> = self.disk.devices.sessions.keys().copied().collect();
         let Some(client) = self.random.choice(known) else { return };
         let Some(id) = self.world.borrow().links[&client].id else { return };
-        let bytes = vec![b'a' + self.random.u8(..26); self.random.usize(..5_000)];
+        let bytes = vec![b'a' + self.random.u8(..26); self.random.usize(..10_000)];
         self.mailbox.post(Command::Send(id, bytes.into())).expect("the shard runs");
     }
 }

@@ -2,8 +2,9 @@
 
 use super::{Client, Model};
 use crate::end::End;
+use crate::shard::listener::Delivery;
 use crate::shard::simulation::doors::{
-    DEADLINE, DEMANDING, FIRST_MESSAGE, MAX_AGE, SHORT, TIMEOUT, WRITE_STALL,
+    DEADLINE, DEMANDING, FIRST_MESSAGE, MAX_AGE, NARROW, RULES, SHORT, TIMEOUT, WRITE_STALL,
 };
 use crate::shard::simulation::recorder::Told;
 use pulsegate_core::close::CloseReason;
@@ -11,6 +12,25 @@ use pulsegate_core::connection::Totals;
 use pulsegate_core::time::Instant;
 use pulsegate_core::timer::Timer;
 use std::time::Duration;
+
+impl Model {
+    /// For how long the shard could not run since then, at the most.
+    pub(in crate::shard::simulation) fn stalls_since(&self, since: Instant) -> Duration {
+        let after = self.stopped_for.iter().rev().take_while(|(at, _)| *at >= since);
+        after.map(|(_, span)| *span).sum()
+    }
+
+    /// Nobody is left whose messages go to a sink that has failed.
+    pub(in crate::shard::simulation) fn check_failed(&self) {
+        let world = self.world.borrow();
+        for (client, state) in self.clients.iter().enumerate() {
+            let is_its = matches!(RULES[state.door].delivery, Delivery::Lane(_));
+            let is_let_in = state.accepted && state.refused.is_none();
+            let is_kept = is_let_in && world.links[&client].ended.is_none() && !world.is_behind(client);
+            assert!(!is_its || !is_kept, "client {client} is kept, and its sink has failed");
+        }
+    }
+}
 
 /// What the sink got is what the client sent, in order, without a gap; all of it if the client closed.
 pub(super) fn check_messages(client: usize, state: &Client, told: &Told, ended: &End) {
@@ -59,7 +79,9 @@ pub(super) fn check_reason(client: usize, state: &Client, ended: &End, model: &M
         CloseReason::ShortDeadline => state.door == SHORT && ended.age >= DEADLINE,
         CloseReason::MaxAge => ended.age >= MAX_AGE,
         CloseReason::MinimumRate => state.door == DEMANDING && ended.age >= Duration::from_secs(4),
-        CloseReason::MessageTooLarge => state.door == DEMANDING || state.unfinished.len() > 1000,
+        CloseReason::MessageTooLarge => {
+            matches!(state.door, DEMANDING | NARROW) || state.unfinished.len() > 1000
+        }
         CloseReason::PeerClosed | CloseReason::HalfCloseTimeout => state.hung_up,
         CloseReason::PeerReset => state.reset,
         CloseReason::SinkStalled => model.has_stalled(at),
