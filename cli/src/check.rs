@@ -19,7 +19,7 @@ impl Args {
     /// Prints one line per listener and that the file is valid; or, on stderr, what is wrong and where.
     pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
         let config = match pulsegate_config::read(&self.file, &SINKS) {
-            Ok(config) => config,
+            Ok(settings) => settings.config,
             Err(error) => return Ok(refused(&error)),
         };
         let mut out = std::io::stdout().lock();

@@ -1,25 +1,18 @@
 //! `pulsegate serve`: flags, and a file if there is one, become the settings of a gateway, which then runs.
 
+mod flags;
 mod log;
 mod running;
 mod signals;
 
+use self::flags::Flags;
 use self::running::STOPPED_EARLY;
 use self::signals::Signals;
 use crate::check::refused;
-use pulsegate::config::check::{ConfigFault, STORE_KEYS, without_store};
-use pulsegate::config::{
-    Config, DescriptorTables, Durability, ListenerConfig, LogFormat, PrintFormat, SINKS, defaults,
-};
-use pulsegate_config::units::{parse_address, parse_count, parse_duration};
-use pulsegate_core::policy::{Framing, Heartbeat, LifetimePolicy, Policy, Protocol};
-use std::net::SocketAddr;
-use std::num::NonZeroUsize;
+use pulsegate::config::{Config, DescriptorTables, SINKS};
+use pulsegate_config::Settings;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::Duration;
-
-const LISTENER: &str = "Listener (with --config, say it in the file)";
 
 const EXAMPLES: &str = "\
 Durations have a unit: 250ms, 10s, 1m 30s, 24h.
@@ -54,115 +47,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
     #[command(flatten)]
-    listener: ListenerArgs,
-    #[command(flatten)]
-    gateway: GatewayArgs,
-}
-
-/// What each listener is like; without a file only.
-#[derive(clap::Args, Debug)]
-#[command(next_help_heading = LISTENER)]
-struct ListenerArgs {
-    /// Address to listen on; may be repeated, port 0 takes a free one [default: 127.0.0.1:7373]
-    #[arg(long, value_name = "ADDR", value_parser = parse_address, conflicts_with = "config")]
-    listen: Vec<SocketAddr>,
-    /// What is spoken: raw bytes, the pulse protocol, or what a client begins with [default: auto]
-    #[arg(long, conflicts_with = "config")]
-    protocol: Option<ProtocolArg>,
-    /// Short connections: ended this long after accept, whatever they send
-    #[arg(long, value_name = "DUR", value_parser = parse_duration, conflicts_with_all = ["config", "long"])]
-    short: Option<Duration>,
-    /// Long connections: kept while heartbeats come at least this often [default: 5s]
-    #[arg(long, value_name = "DUR", value_parser = parse_duration, conflicts_with = "config")]
-    long: Option<Duration>,
-    /// From accept to the first complete message [default: 10s, or less if the connection can't live that long]
-    #[arg(long, value_name = "DUR", value_parser = parse_duration, conflicts_with = "config")]
-    first_message: Option<Duration>,
-    /// The longest that a long connection lives, heartbeats or not [default: 24h]
-    #[arg(long, value_name = "DUR", value_parser = parse_duration, conflicts_with_all = ["config", "short"])]
-    max_age: Option<Duration>,
-    /// What proves the peer alive: any bytes, or only this line (needs --framing lines) [default: any]
-    #[arg(long, value_name = "any|TEXT", conflicts_with = "config")]
-    heartbeat: Option<String>,
-    /// How bytes become messages: as they are read, or line by line [default: chunks]
-    #[arg(long, conflicts_with = "config")]
-    framing: Option<FramingArg>,
-    /// Where messages go [default: print]
-    #[arg(long, value_parser = clap::builder::PossibleValuesParser::new(SINKS), conflicts_with = "config")]
-    sink: Option<String>,
-    /// The most connections from one source address (IPv6: from one /64) [default: no limit of its own, but the last
-    /// quarter of the places is kept for addresses that hold few]
-    #[arg(long, value_name = "N", value_parser = parse_count, conflicts_with = "config")]
-    max_per_address: Option<NonZeroUsize>,
-}
-
-/// What the gateway as a whole is like; goes before the file.
-#[derive(clap::Args, Debug)]
-#[command(next_help_heading = "Gateway")]
-struct GatewayArgs {
-    /// How the print sink writes [default: human]
-    #[arg(long)]
-    print: Option<PrintArg>,
-    /// The most connections in all [default: what the limit of descriptors allows, less a reserve]
-    #[arg(long, value_name = "N", value_parser = parse_count)]
-    max_connections: Option<NonZeroUsize>,
-    /// Threads that hold connections, at most 1024 [default: one per core]
-    #[arg(long, value_name = "N", value_parser = parse_count)]
-    shards: Option<NonZeroUsize>,
-    /// Over how long a graceful stop spreads the ends of the connections, at most 1h [default: 3s]
-    #[arg(long, value_name = "DUR", value_parser = parse_duration)]
-    drain_within: Option<Duration>,
-    /// Folder of the store's files [default: data]
-    #[arg(long, value_name = "DIR")]
-    data_dir: Option<PathBuf>,
-    /// What a stored message survives: the end of the gateway, or the loss of power too [default: synced]
-    #[arg(long)]
-    durability: Option<DurabilityArg>,
-    /// How the log is written [default: text]
-    #[arg(long)]
-    log: Option<LogArg>,
-}
-
-#[derive(Clone, Copy, Debug, clap::ValueEnum)]
-enum ProtocolArg {
-    /// Bytes, in chunks or lines
-    Raw,
-    /// The pulse protocol
-    Pulse,
-    /// Pulse for those who begin with its preface, raw for all others
-    Auto,
-}
-
-#[derive(Clone, Copy, Debug, clap::ValueEnum)]
-enum FramingArg {
-    /// Whatever one read returns is a message
-    Chunks,
-    /// A message is a line
-    Lines,
-}
-
-#[derive(Clone, Copy, Debug, clap::ValueEnum)]
-enum DurabilityArg {
-    /// The end of the gateway, not the loss of power
-    Os,
-    /// The loss of power as well
-    Synced,
-}
-
-#[derive(Clone, Copy, Debug, clap::ValueEnum)]
-enum PrintArg {
-    /// One line for people: time, peer, connection, text
-    Human,
-    /// One JSON object per line
-    Json,
-}
-
-#[derive(Clone, Copy, Debug, clap::ValueEnum)]
-enum LogArg {
-    /// One line for people
-    Text,
-    /// One JSON object per line
-    Json,
+    flags: Flags,
 }
 
 impl Args {
@@ -187,129 +72,27 @@ impl Args {
     /// A file that can't be used, and flags that can't be kept or contradict each other.
     fn config(&self) -> anyhow::Result<Config> {
         let mut config = match &self.config {
-            Some(path) => pulsegate_config::read(path, &SINKS)?,
-            None => Config { listeners: self.listener.listeners(), ..Config::default() },
-        };
-        self.gateway.override_in(&mut config);
-        config.descriptor_tables.get_or_insert(DescriptorTables::PerShard);
-        config.check(&SINKS).map_err(|fault| anyhow::anyhow!(in_flags(&fault)))?;
-        let said = [self.gateway.data_dir.is_some(), self.gateway.durability.is_some()];
-        let idle = STORE_KEYS.into_iter().zip(said).find(|(_, is_said)| *is_said);
-        if let (Some((key, _)), false) = (idle, config.has_store()) {
-            let mut fault = without_store(key);
-            if self.config.is_none() {
-                fault.mend = "add --sink store, or take it out".to_owned();
+            Some(path) => {
+                let Settings { config, .. } = pulsegate_config::read(path, &SINKS)?;
+                config
             }
-            anyhow::bail!(in_flags(&fault));
-        }
+            None => Config { listeners: self.flags.listeners(), ..Config::default() },
+        };
+        config.descriptor_tables.get_or_insert(DescriptorTables::PerShard);
+        self.flags.apply_to(&mut config)?;
         Ok(config)
     }
-}
-
-impl ListenerArgs {
-    fn listeners(&self) -> Vec<ListenerConfig> {
-        let default = ListenerConfig::default();
-        let listener = ListenerConfig {
-            policy: self.policy(),
-            sink: self.sink.clone().unwrap_or(default.sink),
-            max_per_address: self.max_per_address.map(NonZeroUsize::get),
-            ..default
-        };
-        if self.listen.is_empty() {
-            return vec![listener];
-        }
-        self.listen.iter().map(|listen| ListenerConfig { listen: *listen, ..listener.clone() }).collect()
-    }
-
-    fn policy(&self) -> Policy {
-        let lifetime = match self.short {
-            Some(deadline) => LifetimePolicy::Short { deadline },
-            None => defaults::long(self.long, self.max_age),
-        };
-        let default = defaults::policy(lifetime);
-        Policy {
-            protocol: match self.protocol {
-                None => default.protocol,
-                Some(ProtocolArg::Raw) => Protocol::Raw,
-                Some(ProtocolArg::Pulse) => Protocol::Pulse,
-                Some(ProtocolArg::Auto) => Protocol::Auto,
-            },
-            first_message: self.first_message.unwrap_or(default.first_message),
-            heartbeat: match self.heartbeat.as_deref() {
-                None => default.heartbeat,
-                Some("any") => Heartbeat::Any,
-                Some(line) => Heartbeat::Line(line.as_bytes().into()),
-            },
-            framing: match self.framing {
-                None => default.framing,
-                Some(FramingArg::Chunks) => Framing::Chunks,
-                Some(FramingArg::Lines) => Framing::Lines,
-            },
-            ..default
-        }
-    }
-}
-
-impl GatewayArgs {
-    fn override_in(&self, config: &mut Config) {
-        match self.print {
-            None => {}
-            Some(PrintArg::Human) => config.print = PrintFormat::Human,
-            Some(PrintArg::Json) => config.print = PrintFormat::Json,
-        }
-        match self.log {
-            None => {}
-            Some(LogArg::Text) => config.log = LogFormat::Text,
-            Some(LogArg::Json) => config.log = LogFormat::Json,
-        }
-        config.shards = self.shards.or(config.shards);
-        config.max_connections = self.max_connections.map(NonZeroUsize::get).or(config.max_connections);
-        config.drain_within = self.drain_within.unwrap_or(config.drain_within);
-        if let Some(folder) = &self.data_dir {
-            config.data_dir.clone_from(folder);
-        }
-        match self.durability {
-            None => {}
-            Some(DurabilityArg::Os) => config.store.durability = Durability::Os,
-            Some(DurabilityArg::Synced) => config.store.durability = Durability::Synced,
-        }
-    }
-}
-
-/// The keys that have a flag, and the flag.
-const FLAGS: [(&str, &str); 15] = [
-    ("listen", "--listen"),
-    ("protocol", "--protocol"),
-    ("deadline", "--short"),
-    ("heartbeat_timeout", "--long"),
-    ("max_age", "--max-age"),
-    ("first_message", "--first-message"),
-    ("heartbeat", "--heartbeat"),
-    ("framing", "--framing"),
-    ("sink", "--sink"),
-    ("max_per_address", "--max-per-address"),
-    ("max_connections", "--max-connections"),
-    ("shards", "--shards"),
-    ("drain_within", "--drain-within"),
-    ("data_dir", "--data-dir"),
-    ("durability", "--durability"),
-];
-
-/// A fault in the words of the command line: keys become the flags that set them.
-fn in_flags(fault: &ConfigFault) -> String {
-    let field = FLAGS.iter().find(|(key, _)| *key == fault.field).map_or(fault.field, |(_, flag)| flag);
-    let mut text = format!("{}; {}", fault.problem, fault.mend);
-    // The other keys are also plain words of English.
-    for (key, flag) in FLAGS.iter().filter(|(key, _)| key.contains('_') || *key == "deadline") {
-        text = text.replace(key, flag);
-    }
-    format!("{field}: {text}")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use clap::{CommandFactory, Parser};
+    use pulsegate::config::{Durability, LogFormat, PrintFormat};
+    use pulsegate_core::policy::{Framing, Heartbeat, LifetimePolicy, Protocol};
+    use std::net::SocketAddr;
+    use std::num::NonZeroUsize;
+    use std::time::Duration;
 
     #[derive(clap::Parser, Debug)]
     struct Line {
@@ -402,54 +185,47 @@ mod tests {
 
     #[test]
     fn contradictions_name_the_flag() {
+        let raw_only =
+            "it is for raw clients, but a pulse listener has none; take it out, or set --protocol to auto";
+        let no_store = "no listener has the sink store, so that nothing is kept on disk; \
+                        set the --sink of a listener to store, or take it out";
+        let too_long = |flag, bound| {
+            format!("--{flag}: 8s is longer than --{bound}, 5s; lower it to 5s or less, or raise --{bound}")
+        };
         for (flags, said) in [
-            (
-                "--short 5s --first-message 8s",
-                "--first-message: 8s is longer than --short, 5s, so it could never come; \
-                 lower --first-message to 5s or less, or raise --short",
-            ),
-            (
-                "--long 8s --max-age 5s",
-                "--long: 8s is longer than --max-age, 5s, so it could never come; \
-                 lower --long to 5s or less, or raise --max-age",
-            ),
-            ("--short 0s", "--short: zero would end every connection at once; give it a value above zero"),
+            ("--short 5s --first-message 8s", too_long("first-message", "short")),
+            ("--long 8s --max-age 5s", too_long("long", "max-age")),
             (
                 "--heartbeat PING",
-                "--heartbeat: a named heartbeat is a line, but the framing is chunks; set the framing to lines",
+                "--heartbeat: a named heartbeat is a line, but the framing is chunks; set --framing to lines".to_owned(),
             ),
-            (
-                "--protocol pulse --framing lines",
-                "--framing: it is for raw clients, but a pulse listener has none; \
-                 take it out, or set the protocol to auto",
-            ),
-            (
-                "--protocol pulse --heartbeat PING",
-                "--heartbeat: it is for raw clients, but a pulse listener has none; \
-                 take it out, or set the protocol to auto",
-            ),
+            ("--protocol pulse --framing lines", format!("--framing: {raw_only}")),
+            ("--protocol pulse --heartbeat PING", format!("--heartbeat: {raw_only}")),
             (
                 "--listen 127.0.0.1:9 --listen 127.0.0.1:9",
-                "--listen: 127.0.0.1:9 is the address of another listener too; \
-                 give each listener an address of its own",
+                "--listen: 127.0.0.1:9 is the address of another listener too; give each listener a port of its own".to_owned(),
             ),
             (
-                "--protocol pulse --data-dir ./data",
-                "--data-dir: no listener has the sink store, so that nothing is kept on disk; \
-                 add --sink store, or take it out",
+                "--listen 0.0.0.0:9 --listen 127.0.0.1:9",
+                "--listen: 0.0.0.0:9 takes 127.0.0.1:9 too, and another listener has that; \
+                 give each listener a port of its own".to_owned(),
+            ),
+            ("--protocol pulse --data-dir ./data", format!("--data-dir: {no_store}")),
+            ("--durability os", format!("--durability: {no_store}")),
+            (
+                "--sink strore",
+                "--sink: there is no sink \"strore\"; known sinks: print, echo, discard, store".to_owned(),
             ),
             (
-                "--durability os",
-                "--durability: no listener has the sink store, so that nothing is kept on disk; \
-                 add --sink store, or take it out",
-            ),
-            ("--drain-within 2h", "--drain-within: 2h is out of range; give it 0s to 1h"),
-            (
-                "--shards 5000",
-                "--shards: more than 1024 threads are no gain; give it at most 1024, or leave it out",
+                "--first-message 25h --durability os --sink strore",
+                format!(
+                    "--durability: {no_store}\n\
+                     --first-message: 25h is longer than --max-age, 24h; lower it to 24h or less, or raise --max-age\n\
+                     --sink: there is no sink \"strore\"; known sinks: print, echo, discard, store"
+                ),
             ),
         ] {
-            check_refused(flags, said);
+            check_refused(flags, &said);
         }
     }
 
@@ -477,9 +253,13 @@ mod tests {
     fn values_say_what_is_expected() {
         check_unparsed("--long 10", "10 has no unit; add a unit, e.g. 10s");
         check_unparsed("--shards 0", "expected a whole number of at least 1");
-        check_unparsed("--listen localhost", "expected an IP address and a port");
-        check_unparsed("--sink kafka", "[possible values: print, echo, discard, store]");
-        check_unparsed("--data-dir=", "a value is required");
+        check_unparsed(
+            "--listen localhost:80",
+            "is a host name; give it the IP address, such as 127.0.0.1:80",
+        );
+        check_unparsed("--shards 5000", "5000 is out of range; give it a whole number from 1 to 1024");
+        check_unparsed("--drain-within 2h", "2h is out of range; give it a duration from 0s to 1h");
+        check_unparsed("--short 0s", "0s is out of range; give it a duration above 0s, up to 365days");
         check_unparsed("--durability none", "[possible values: os, synced]");
         check_unparsed("--protocol http", "[possible values: raw, pulse, auto]");
     }

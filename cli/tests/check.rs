@@ -52,24 +52,31 @@ fn a_contradiction_is_shown_in_its_place() {
         b"[[listener]]\nlisten = \"127.0.0.1:7373\"\nmax_age = \"8s\"\nfirst_message = \"10s\"\n",
         2,
         "",
-        "pulsegate: gate.toml:4:17: first_message: 10s is longer than max_age, 8s, so it could never come\n  \
+        "pulsegate: gate.toml:4:17: first_message: 10s is longer than `max_age`, 8s\n  \
            4 | first_message = \"10s\"\n    \
              |                 ^^^^^\n\
-         help: lower first_message to 8s or less, or raise max_age\n",
+         help: lower it to 8s or less, or raise `max_age`\n",
     );
 }
 
 #[test]
-fn an_unknown_key_is_shown_in_its_place() {
+fn all_faults_are_shown_in_their_places() {
     check(
-        b"drain-within = \"1s\"\n",
+        b"drain-within = \"1s\"\n[[listener]]\nlisten = \"localhost:7373\"\n",
         2,
         "",
         "pulsegate: gate.toml:1:1: unknown key `drain-within`\n  \
            1 | drain-within = \"1s\"\n    \
              | ^^^^^^^^^^^^\n\
-         help: did you mean `drain_within`? known keys of the top level: shards, descriptor_tables, max_connections, gather, drain_within, \
-         summary_every, sink_queue_bytes_max, print, log, store, listener\n",
+         help: did you mean `drain_within`?\n\
+         \n\
+         gate.toml:3:10: listen: \"localhost\" is a host name\n  \
+           3 | listen = \"localhost:7373\"\n    \
+             |          ^^^^^^^^^^^^^^^^\n\
+         help: give it the IP address, such as 127.0.0.1:7373, or 0.0.0.0:7373 for all of\n      \
+               this machine\n\
+         \n\
+         gate.toml: 2 faults\n",
     );
 }
 
@@ -82,7 +89,7 @@ fn a_file_without_a_listener_is_refused() {
         "pulsegate: gate.toml:1:1: listener: there is no listener\n  \
            1 |\n    \
              | ^\n\
-         help: add a [[listener]] table with listen = \"127.0.0.1:7373\"\n",
+         help: add a [[listener]] table with `listen` = \"127.0.0.1:7373\"\n",
     );
 }
 
@@ -122,8 +129,7 @@ fn flags_of_serve_that_contradict_each_other_exit_with_2() {
     for (arguments, said) in [
         (
             ["serve", "--short", "5s", "--first-message", "8s"],
-            "pulsegate: --first-message: 8s is longer than --short, 5s, so it could never come; \
-             lower --first-message to 5s or less, or raise --short\n",
+            "pulsegate: --first-message: 8s is longer than --short, 5s; lower it to 5s or less, or raise --short\n",
         ),
         (
             ["serve", "--config", "absent.toml", "--log", "json"],

@@ -22,7 +22,7 @@ impl Sink for Counter {
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let file = PathBuf::from(std::env::args_os().nth(1).ok_or("give the path of a configuration file")?);
     let sinks: Vec<&str> = SINKS.into_iter().chain(["counter"]).collect();
-    let config = pulsegate_config::read(&file, &sinks)?;
+    let config = pulsegate_config::read(&file, &sinks)?.config;
     let gateway = Gateway::builder().config(config).sink("counter", Counter::default()).start()?;
     gateway.warnings().iter().for_each(|warning| eprintln!("{warning}"));
     for address in gateway.addresses() {

@@ -1,29 +1,21 @@
-//! Durations, sizes, counts and addresses as people write them, each with an error that says what is
-//! expected. For flags (`value_parser = parse_duration`) and for files (the `Written…` types). Knows neither
-//! the keys nor which values make sense for them.
+//! Durations, sizes, counts and addresses as people write them, each with an error that says what is expected: for flags
+//! and, by the kind of a key, for values in files. Knows neither the keys nor which values make sense for them.
 
-use serde::de::{Deserialize, Deserializer, Error, Visitor};
-use std::fmt;
-use std::net::SocketAddr;
+mod address;
+
+pub use address::parse_address;
+
+use pulsegate::config::Misfit;
+use pulsegate::config::keys::{Kind, Value};
 use std::num::NonZeroUsize;
 use std::time::Duration;
-
-/// A written value that isn't what is expected.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{problem}; {mend}")]
-pub struct UnitError {
-    /// What is wrong.
-    pub problem: String,
-    /// What is expected instead; never contains `; `.
-    pub mend: &'static str,
-}
+use toml::de::{DeInteger, DeValue};
 
 const DURATION_EXPECTED: &str = "expected a duration such as 10s, 250ms, 24h or 1m 30s";
 const DURATION_BARE: &str = "add a unit, e.g. 10s";
 const DURATION_BARE_IN_FILE: &str = "add a unit, e.g. \"10s\"";
 const SIZE_EXPECTED: &str = "expected a size such as 64KiB, 1MB or 4096 (bytes)";
 const COUNT_EXPECTED: &str = "expected a whole number of at least 1";
-const ADDRESS_EXPECTED: &str = "expected an IP address and a port such as 127.0.0.1:7373 or [::1]:7373";
 
 /// The most digits in a duration. With more, `humantime` can be led to the last second that a [`Duration`]
 /// holds and panic at the next: twelve digits are needed to get there and four to step over.
@@ -33,29 +25,24 @@ const DURATION_DIGITS_MAX: usize = 15;
 ///
 /// # Errors
 /// What is not a number with a unit, a bare number, and what is too long to be held.
-pub fn parse_duration(text: &str) -> Result<Duration, UnitError> {
+pub fn parse_duration(text: &str) -> Result<Duration, Misfit> {
     let text = text.trim();
     if !text.is_empty() && text.chars().all(|letter| letter.is_ascii_digit() || letter == '.') {
-        return Err(UnitError { problem: format!("{} has no unit", clipped(text)), mend: DURATION_BARE });
+        return Err(Misfit::new(format!("{} has no unit", clipped(text)), DURATION_BARE));
     }
     if text.chars().filter(char::is_ascii_digit).count() > DURATION_DIGITS_MAX {
-        return Err(UnitError {
-            problem: format!("{} has too many digits", quoted(text)),
-            mend: DURATION_EXPECTED,
-        });
+        return Err(Misfit::new(format!("{} has too many digits", quoted(text)), DURATION_EXPECTED));
     }
-    humantime::parse_duration(text).map_err(|_| UnitError {
-        problem: format!("{} is not a duration", quoted(text)),
-        mend: DURATION_EXPECTED,
-    })
+    humantime::parse_duration(text)
+        .map_err(|_| Misfit::new(format!("{} is not a duration", quoted(text)), DURATION_EXPECTED))
 }
 
 /// Reads a size in bytes: `64KiB`, `1MB`, or a plain number.
 ///
 /// # Errors
 /// What is not a number with or without a unit, and what doesn't fit into 64 bits.
-pub fn parse_size(text: &str) -> Result<u64, UnitError> {
-    let refused = |why: &str| UnitError { problem: format!("{} {why}", quoted(text)), mend: SIZE_EXPECTED };
+pub fn parse_size(text: &str) -> Result<u64, Misfit> {
+    let refused = |why: &str| Misfit::new(format!("{} {why}", quoted(text)), SIZE_EXPECTED);
     let size: bytesize::ByteSize = text.trim().parse().map_err(|_| refused("is not a size"))?;
     // The largest number is also what bytesize gives for everything above it.
     if size.0 == u64::MAX { Err(refused("is too large")) } else { Ok(size.0) }
@@ -65,21 +52,69 @@ pub fn parse_size(text: &str) -> Result<u64, UnitError> {
 ///
 /// # Errors
 /// Zero, and what is not a whole number.
-pub fn parse_count(text: &str) -> Result<NonZeroUsize, UnitError> {
-    text.trim()
-        .parse()
-        .map_err(|_| UnitError { problem: format!("{} is not a count", quoted(text)), mend: COUNT_EXPECTED })
+pub fn parse_count(text: &str) -> Result<NonZeroUsize, Misfit> {
+    text.trim().parse().map_err(|_| Misfit::new(format!("{} is not a count", quoted(text)), COUNT_EXPECTED))
 }
 
-/// Reads an IP address with a port.
+/// Reads a value of this kind from the command line.
 ///
 /// # Errors
-/// Anything else, host names too: which of a name's addresses is meant would be a guess.
-pub fn parse_address(text: &str) -> Result<SocketAddr, UnitError> {
-    text.trim().parse().map_err(|_| UnitError {
-        problem: format!("{} is not an address", quoted(text)),
-        mend: ADDRESS_EXPECTED,
-    })
+/// What is written in another way, or out of range.
+pub fn parse(kind: &Kind, text: &str) -> Result<Value, Misfit> {
+    let value = match kind {
+        Kind::Duration(_) => Value::Duration(parse_duration(text)?),
+        Kind::Size(_) => Value::Number(parse_size(text)?),
+        Kind::Count(_) => Value::Number(parse_count(text)?.get() as u64),
+        Kind::Address => Value::Address(parse_address(text)?),
+        Kind::Word(_) | Kind::Line(_) | Kind::Text(..) => Value::Text(text.to_owned()),
+    };
+    kind.check(&value)?;
+    Ok(value)
+}
+
+/// Reads a value of this kind from a file.
+pub(crate) fn read(kind: &Kind, written: &DeValue<'_>) -> Result<Value, Misfit> {
+    let value = match (kind, written) {
+        (Kind::Count(_), DeValue::Integer(number)) => {
+            Value::Number(whole(number, "a count", COUNT_EXPECTED)?)
+        }
+        (Kind::Size(_), DeValue::Integer(number)) => Value::Number(whole(number, "a size", SIZE_EXPECTED)?),
+        (Kind::Duration(_), DeValue::Integer(number)) => return Err(bare(number)),
+        (Kind::Duration(_), DeValue::Float(number)) => return Err(bare(number)),
+        (Kind::Duration(_), DeValue::String(text)) => {
+            Value::Duration(parse_duration(text).map_err(in_quotes)?)
+        }
+        (Kind::Size(_), DeValue::String(text)) => Value::Number(parse_size(text)?),
+        (Kind::Count(_), DeValue::String(text)) => {
+            let problem = format!("{} is in quotes", quoted(text));
+            return Err(Misfit::new(problem, "write the number without quotes"));
+        }
+        (Kind::Address, DeValue::String(text)) => Value::Address(parse_address(text)?),
+        (Kind::Word(_) | Kind::Line(_) | Kind::Text(..), DeValue::String(text)) => {
+            Value::Text(text.to_string())
+        }
+        (kind, written) => {
+            let problem = format!("this is of the type {}", written.type_str());
+            let quotes = if matches!(kind, Kind::Size(_) | Kind::Count(_)) { "" } else { ", in quotes" };
+            return Err(Misfit::new(problem, format!("give it {kind}{quotes}")));
+        }
+    };
+    kind.check(&value)?;
+    Ok(value)
+}
+
+fn whole(number: &DeInteger<'_>, what: &str, expected: &str) -> Result<u64, Misfit> {
+    u64::from_str_radix(number.as_str(), number.radix())
+        .map_err(|_| Misfit::new(format!("{} is not {what}", clipped(&number.to_string())), expected))
+}
+
+fn bare(number: impl std::fmt::Display) -> Misfit {
+    Misfit::new(format!("{} has no unit", clipped(&number.to_string())), DURATION_BARE_IN_FILE)
+}
+
+/// What a flag needs no quotes for.
+fn in_quotes(misfit: Misfit) -> Misfit {
+    if misfit.fix == DURATION_BARE { Misfit::new(misfit.problem, DURATION_BARE_IN_FILE) } else { misfit }
 }
 
 /// Enough of a text to recognize it by, so that an error is never as long as the file.
@@ -94,164 +129,6 @@ fn clipped(text: &str) -> String {
 
 fn quoted(text: &str) -> String {
     format!("{:?}", clipped(text))
-}
-
-/// A duration in a file: a string with units.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct WrittenDuration(pub Duration);
-
-/// A size in bytes in a file: a string with a unit, or a plain number.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct WrittenSize(pub u64);
-
-/// A whole number of at least 1 in a file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct WrittenCount(pub NonZeroUsize);
-
-/// An address in a file: a string.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct WrittenAddress(pub SocketAddr);
-
-struct DurationVisitor;
-
-impl Visitor<'_> for DurationVisitor {
-    type Value = WrittenDuration;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a duration such as \"10s\"")
-    }
-
-    fn visit_str<E: Error>(self, text: &str) -> Result<Self::Value, E> {
-        parse_duration(text).map(WrittenDuration).map_err(E::custom)
-    }
-
-    fn visit_i64<E: Error>(self, number: i64) -> Result<Self::Value, E> {
-        Err(E::custom(bare(number)))
-    }
-
-    fn visit_u64<E: Error>(self, number: u64) -> Result<Self::Value, E> {
-        Err(E::custom(bare(number)))
-    }
-
-    fn visit_i128<E: Error>(self, number: i128) -> Result<Self::Value, E> {
-        Err(E::custom(bare(number)))
-    }
-
-    fn visit_u128<E: Error>(self, number: u128) -> Result<Self::Value, E> {
-        Err(E::custom(bare(number)))
-    }
-
-    fn visit_f64<E: Error>(self, number: f64) -> Result<Self::Value, E> {
-        Err(E::custom(bare(number)))
-    }
-}
-
-fn bare(number: impl fmt::Display) -> UnitError {
-    UnitError { problem: format!("{number} has no unit"), mend: DURATION_BARE_IN_FILE }
-}
-
-struct SizeVisitor;
-
-impl Visitor<'_> for SizeVisitor {
-    type Value = WrittenSize;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a size such as \"64KiB\" or 4096")
-    }
-
-    fn visit_str<E: Error>(self, text: &str) -> Result<Self::Value, E> {
-        parse_size(text).map(WrittenSize).map_err(E::custom)
-    }
-
-    fn visit_i64<E: Error>(self, number: i64) -> Result<Self::Value, E> {
-        u64::try_from(number).map(WrittenSize).map_err(|_| E::custom(no_size(number)))
-    }
-
-    fn visit_u64<E: Error>(self, number: u64) -> Result<Self::Value, E> {
-        Ok(WrittenSize(number))
-    }
-
-    fn visit_i128<E: Error>(self, number: i128) -> Result<Self::Value, E> {
-        Err(E::custom(no_size(number)))
-    }
-
-    fn visit_u128<E: Error>(self, number: u128) -> Result<Self::Value, E> {
-        Err(E::custom(no_size(number)))
-    }
-}
-
-fn no_size(number: impl fmt::Display) -> UnitError {
-    UnitError { problem: format!("{number} is not a size"), mend: SIZE_EXPECTED }
-}
-
-struct CountVisitor;
-
-impl Visitor<'_> for CountVisitor {
-    type Value = WrittenCount;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a whole number of at least 1")
-    }
-
-    fn visit_i64<E: Error>(self, number: i64) -> Result<Self::Value, E> {
-        count(number)
-    }
-
-    fn visit_u64<E: Error>(self, number: u64) -> Result<Self::Value, E> {
-        count(number)
-    }
-
-    fn visit_i128<E: Error>(self, number: i128) -> Result<Self::Value, E> {
-        count(number)
-    }
-
-    fn visit_u128<E: Error>(self, number: u128) -> Result<Self::Value, E> {
-        count(number)
-    }
-}
-
-fn count<E: Error>(number: impl TryInto<usize> + fmt::Display + Copy) -> Result<WrittenCount, E> {
-    number.try_into().ok().and_then(NonZeroUsize::new).map(WrittenCount).ok_or_else(|| {
-        E::custom(UnitError { problem: format!("{number} is not a count"), mend: COUNT_EXPECTED })
-    })
-}
-
-struct AddressVisitor;
-
-impl Visitor<'_> for AddressVisitor {
-    type Value = WrittenAddress;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an address such as \"127.0.0.1:7373\"")
-    }
-
-    fn visit_str<E: Error>(self, text: &str) -> Result<Self::Value, E> {
-        parse_address(text).map(WrittenAddress).map_err(E::custom)
-    }
-}
-
-impl<'de> Deserialize<'de> for WrittenDuration {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(DurationVisitor)
-    }
-}
-
-impl<'de> Deserialize<'de> for WrittenSize {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(SizeVisitor)
-    }
-}
-
-impl<'de> Deserialize<'de> for WrittenCount {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(CountVisitor)
-    }
-}
-
-impl<'de> Deserialize<'de> for WrittenAddress {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(AddressVisitor)
-    }
 }
 
 #[cfg(test)]
@@ -325,15 +202,10 @@ mod tests {
     }
 
     #[test]
-    fn counts_and_addresses_say_what_is_expected() {
+    fn counts_say_what_is_expected() {
         assert_eq!(
             parse_count("0").expect_err("none").to_string(),
             "\"0\" is not a count; expected a whole number of at least 1"
-        );
-        assert_eq!(
-            parse_address("localhost:80").expect_err("a name").to_string(),
-            "\"localhost:80\" is not an address; \
-             expected an IP address and a port such as 127.0.0.1:7373 or [::1]:7373"
         );
     }
 
@@ -343,6 +215,7 @@ mod tests {
         assert!(parse_duration(&long).expect_err("no duration").to_string().len() < 200);
         assert!(parse_duration(&"1".repeat(1 << 20)).expect_err("no unit").to_string().len() < 200);
         assert!(parse_size(&long).expect_err("no size").to_string().len() < 200);
+        assert!(parse_address(&long).expect_err("no address").to_string().len() < 300);
     }
 
     const ALMOST_A_VALUE: &str =

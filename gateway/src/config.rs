@@ -1,9 +1,12 @@
 //! All settings of a gateway, resolved and with their defaults. Where they come from (a file, flags, an
 //! embedding program) is not known here.
 
-pub mod check;
+mod check;
 pub mod defaults;
+mod fault;
+pub mod keys;
 
+pub use fault::{Fault, Faults, Misfit, Place};
 pub use pulsegate_core::frame::Durability;
 pub use pulsegate_shard::KeptPlaces;
 pub use pulsegate_store::{Quota, StoreConfig};
@@ -102,7 +105,7 @@ impl Config {
     /// The settings of the store, with the longest message of the listeners that need it as its own.
     #[must_use]
     pub fn store_config(&self) -> StoreConfig {
-        let message_bytes_max = self.longest_stored().map(|(_, bytes)| bytes);
+        let message_bytes_max = self.longest_stored();
         StoreConfig {
             message_bytes_max: message_bytes_max.unwrap_or(self.store.message_bytes_max),
             ..self.store.clone()
@@ -115,11 +118,10 @@ impl Config {
         self.listeners.iter().any(|listener| listener.sink == STORE)
     }
 
-    /// The longest message that the store has to take, in bytes, and the number of its listener.
-    fn longest_stored(&self) -> Option<(usize, usize)> {
-        let stored = self.listeners.iter().enumerate().filter(|(_, listener)| listener.needs_store());
-        let bytes = stored.map(|(index, listener)| (index, listener.stored_bytes_max()));
-        bytes.max_by_key(|(_, bytes)| *bytes)
+    /// The longest message that the store has to take, in bytes.
+    fn longest_stored(&self) -> Option<usize> {
+        let stored = self.listeners.iter().filter(|listener| listener.needs_store());
+        stored.map(ListenerConfig::stored_bytes_max).max()
     }
 }
 

@@ -4,8 +4,7 @@ mod ending;
 mod routing;
 mod starting;
 
-use crate::config::check::ConfigFault;
-use crate::config::{Config, ListenerConfig, PrintFormat};
+use crate::config::{Config, Faults, ListenerConfig, PrintFormat};
 use crate::print::Print;
 use crate::stores::{Awaited, Committers, Replies, Ticker};
 use crate::text::counted;
@@ -28,9 +27,9 @@ use std::thread::JoinHandle;
 /// Why a gateway can't start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// A setting can't be kept.
+    /// Settings that can't be kept.
     #[error(transparent)]
-    Config(#[from] ConfigFault),
+    Config(#[from] Faults),
     /// An address can't be listened on.
     #[error("can't listen on {address}: {error}{}", listen_mend(.error))]
     Listen {

@@ -1,7 +1,7 @@
 //! What this machine allows: the limit of descriptors, and kernel settings that are too small. Names the command that
 //! raises each.
 
-use crate::config::check::SHARDS_MAX;
+use crate::config::keys::SHARDS_MAX;
 use crate::config::{self, Config};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 

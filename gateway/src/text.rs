@@ -133,6 +133,17 @@ pub fn duration(span: Duration) -> String {
     if parts.is_empty() { "0s".to_owned() } else { parts.join(" ") }
 }
 
+/// A size in bytes as people write it, in the unit that leaves nothing over and the smallest number: `64KiB`, `16MB`, `65B`.
+#[must_use]
+pub fn size(bytes: u64) -> String {
+    let in_units = |base: u64, names: [&'static str; 5]| (1..=5).map(move |power| base.pow(power)).zip(names);
+    let binary = in_units(1024, ["KiB", "MiB", "GiB", "TiB", "PiB"]);
+    let units = binary.chain(in_units(1000, ["kB", "MB", "GB", "TB", "PB"]));
+    let whole = units.filter(|(unit, _)| bytes >= *unit && bytes.is_multiple_of(*unit));
+    let (unit, name) = whole.max_by_key(|(unit, _)| *unit).unwrap_or((1, "B"));
+    format!("{}{name}", bytes / unit)
+}
+
 /// Two digits for each byte.
 #[must_use]
 pub fn hex(payload: &[u8]) -> String {
@@ -192,6 +203,21 @@ mod tests {
             (seconds(365 * DAY), "365days"),
         ] {
             assert_eq!(duration(span), shown);
+        }
+    }
+
+    #[test]
+    fn sizes_are_shown_as_they_are_written() {
+        for (bytes, shown) in [
+            (0, "0B"),
+            (65, "65B"),
+            (1024, "1KiB"),
+            (64 << 20, "64MiB"),
+            (1 << 50, "1PiB"),
+            (16_000_000, "16MB"),
+            (u64::MAX, "18446744073709551615B"),
+        ] {
+            assert_eq!(size(bytes), shown);
         }
     }
 

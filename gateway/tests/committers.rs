@@ -7,6 +7,7 @@ use common::pulse::{PulseClient, Seen};
 use common::recorder::Recorder;
 use common::{PATIENCE, RECORDER, connect, listener, one_shard, wait_until};
 use journal::{Journal, Kept, Messages};
+use pulsegate::config::Place;
 use pulsegate::{Config, Gateway, ListenerConfig, Protocol, PushRefusal, Recipient, SendError, StartError};
 use std::io::Write;
 use std::net::Ipv4Addr;
@@ -100,8 +101,9 @@ fn a_committer_that_cannot_be_made_or_takes_too_little_is_no_start() {
     let error = start(|_| {}, false).unwrap_err();
     assert_eq!(error.to_string(), "can't make the committer journal: no disk");
     match start(|listener| listener.policy.message_bytes_max = (1 << 20) + 1, true) {
-        Err(StartError::Config(fault)) => {
-            assert_eq!((fault.listener, fault.field), (Some(0), "message_bytes_max"));
+        Err(StartError::Config(faults)) => {
+            let [fault] = faults.0.as_slice() else { panic!("{faults}") };
+            assert_eq!((fault.place, fault.key), (Place::Listener(0), "message_bytes_max"));
             assert_eq!(fault.problem, "\"journal\" takes at most 1048576 bytes in a message");
         }
         other => panic!("{other:?}"),

@@ -1,8 +1,8 @@
 //! The keys of a listener that belong to one protocol: what goes together, and where errors point.
 
 use super::{check, check_key, parsed};
-use crate::*;
-use pulsegate_core::policy::SecondConnection;
+use pulsegate_core::policy::{Policy, Protocol, SecondConnection};
+use std::time::Duration;
 
 /// One listener with these lines, which begin in line 3.
 fn listener(lines: &str) -> String {
@@ -27,12 +27,17 @@ fn words_reach_their_settings() {
         let policy = policy_of(&format!("protocol = \"pulse\"\nsecond_connection = \"{written}\""));
         assert_eq!(policy.pulse.second_connection, second);
     }
-    check_key("protocol = \"http\"", 12, "unknown value `http`", "expected one of `raw`, `pulse`, `auto`");
+    check_key(
+        "protocol = \"http\"",
+        12,
+        "protocol: unknown value \"http\"",
+        "give it \"raw\", \"pulse\" or \"auto\"",
+    );
     check_key(
         "second_connection = \"drop\"",
         21,
-        "unknown value `drop`",
-        "expected one of `allow`, `replace`, `refuse`",
+        "second_connection: unknown value \"drop\"",
+        "give it \"allow\", \"replace\" or \"refuse\"",
     );
 }
 
@@ -52,8 +57,8 @@ const OF_RAW: [(&str, &str); 4] =
 #[test]
 fn what_belongs_to_pulse_is_refused_at_a_raw_listener() {
     for (key, value) in OF_PULSE {
-        let problem = format!("{key} belongs to the pulse protocol, but this listener is raw");
-        let help = "take it out, or set protocol = \"pulse\" or \"auto\"";
+        let problem = format!("{key}: it belongs to the pulse protocol, but this listener is raw");
+        let help = "take it out, or set `protocol` to pulse or auto";
         parsed(&listener(&format!("{key} = {value}")));
         let said = listener(&format!("protocol = \"raw\"\n{key} = {value}"));
         check(&said, 4, key.len() + 4, &problem, help);
@@ -68,7 +73,7 @@ fn what_is_for_raw_clients_is_refused_at_a_pulse_listener() {
             4,
             key.len() + 4,
             &format!("{key}: it is for raw clients, but a pulse listener has none"),
-            "take it out, or set the protocol to auto",
+            "take it out, or set `protocol` to auto",
         );
     }
 }
@@ -89,8 +94,8 @@ fn only_long_connections_get_a_longer_heartbeat_timeout() {
         ),
         6,
         25,
-        "heartbeat_timeout_max belongs to lifetime = \"long\", but this listener is short",
-        "take it out, or set lifetime = \"long\"",
+        "heartbeat_timeout_max: it belongs to long connections, but these are short",
+        "take it out, or set `lifetime` to long",
     );
 }
 
@@ -105,53 +110,46 @@ fn the_window_holds_one_of_the_longest_messages() {
         5,
         16,
         "window_bytes: the window has to hold at least one of the longest messages",
-        "raise it to message_bytes_max or more",
+        "raise it to `message_bytes_max` or more",
     );
 }
 
 #[test]
 fn values_out_of_range_are_refused() {
-    for (key, column, problem, help) in [
-        ("window_messages = 0", 19, "0 is not a count", "expected a whole number of at least 1"),
-        ("window_messages = 1000001", 19, "window_messages: 1000001 is out of range", "give it 1 to 1000000"),
-        (
-            "window_messages = 4294967297",
-            19,
-            "window_messages: 4294967297 is out of range",
-            "give it 1 to 1000000",
-        ),
-        (
-            "window_bytes = \"65MiB\"",
-            16,
-            "window_bytes: more than 64 MiB for a single connection is no bound",
-            "give it at most 64 MiB",
-        ),
+    let messages = "give it a whole number from 1 to 1000000";
+    for (key, column, problem, fix) in [
+        ("window_messages = 0", 19, "0 is out of range", messages),
+        ("window_messages = 1000001", 19, "1000001 is out of range", messages),
+        ("window_messages = 4294967297", 19, "4294967297 is out of range", messages),
+        ("window_bytes = \"65MiB\"", 16, "65MiB is out of range", "give it a size from 1B to 64MiB"),
         (
             "message_bytes_max = \"17MB\"",
             21,
-            "message_bytes_max: the pulse protocol carries at most 16,000,000 bytes in a message",
-            "lower it to 16 MB or less, or set the protocol to raw",
+            "the pulse protocol carries at most 16MB in a message",
+            "lower it to 16MB or less, or set `protocol` to raw",
         ),
         (
             "session_ttl = \"366days\"",
             15,
-            "session_ttl: more than a year is no bound",
-            "give it at most 365 days",
+            "366days is out of range",
+            "give it a duration above 0s, up to 365days",
         ),
         (
             "heartbeat_timeout_max = \"25h\"",
             25,
-            "heartbeat_timeout_max: 90000s is longer than max_age, 86400s, so it could never come",
-            "lower heartbeat_timeout_max to 86400s or less, or raise max_age",
+            "25h is longer than `max_age`, 24h",
+            "lower it to 24h or less, or raise `max_age`",
         ),
     ] {
-        check(&listener(&format!("protocol = \"pulse\"\n{key}")), 4, column, problem, help);
+        let name = key.split(' ').next().expect("a key");
+        let text = listener(&format!("protocol = \"pulse\"\n{key}"));
+        check(&text, 4, column, &format!("{name}: {problem}"), fix);
     }
     check(
         &listener("protocol = \"pulse\"\nheartbeat_timeout = \"9s\"\nheartbeat_timeout_max = \"8s\""),
         4,
         21,
-        "heartbeat_timeout: 9s is longer than heartbeat_timeout_max, 8s, so it could never come",
-        "lower heartbeat_timeout to 8s or less, or raise heartbeat_timeout_max",
+        "heartbeat_timeout: 9s is longer than `heartbeat_timeout_max`, 8s",
+        "lower it to 8s or less, or raise `heartbeat_timeout_max`",
     );
 }

@@ -1,8 +1,7 @@
 //! The rules of a listener at which the pulse protocol is spoken.
 
-use super::{LifetimePolicy, Policy, PolicyError, fault, too_long};
+use super::{LifetimePolicy, Policy};
 use crate::exchange::Window;
-use crate::frame::MESSAGE_BYTES_MAX;
 use std::time::Duration;
 
 /// What is spoken at a listener. The default is for rules made by hand; where it isn't said, a gateway's listeners are
@@ -88,44 +87,6 @@ impl Policy {
         let interval = wished.min(timeout / BEATS_IN_TIMEOUT).max(Duration::from_millis(1));
         Beats { interval, timeout }
     }
-
-    pub(super) fn check_pulse(&self) -> Result<(), PolicyError> {
-        if self.protocol == Protocol::Raw {
-            return Ok(());
-        }
-        let Window { messages, bytes } = self.pulse.window;
-        if self.message_bytes_max > MESSAGE_BYTES_MAX as usize {
-            return Err(fault(
-                "message_bytes_max",
-                "the pulse protocol carries at most 16,000,000 bytes in a message",
-                "lower it to 16 MB or less, or set the protocol to raw",
-            ));
-        }
-        if messages == 0 {
-            return Err(fault(
-                "window_messages",
-                "a window of none lets nothing through",
-                "give it at least 1",
-            ));
-        }
-        if (bytes as usize) < self.message_bytes_max {
-            return Err(fault(
-                "window_bytes",
-                "the window has to hold at least one of the longest messages",
-                "raise it to message_bytes_max or more",
-            ));
-        }
-        let LifetimePolicy::Long { heartbeat_timeout, max_age } = self.lifetime else { return Ok(()) };
-        match self.pulse.heartbeat_timeout_max {
-            Some(longest) if longest < heartbeat_timeout => {
-                Err(too_long("heartbeat_timeout", heartbeat_timeout, "heartbeat_timeout_max", longest))
-            }
-            Some(longest) if longest > max_age => {
-                Err(too_long("heartbeat_timeout_max", longest, "max_age", max_age))
-            }
-            Some(_) | None => Ok(()),
-        }
-    }
 }
 
 #[cfg(test)]
@@ -155,22 +116,5 @@ mod tests {
         assert_eq!(beats, Beats { interval: Duration::from_millis(1), timeout: seconds(1) });
         policy.lifetime = LifetimePolicy::Short { deadline: seconds(7) };
         check(&policy, (1, 2), (7, 7));
-    }
-
-    #[test]
-    fn a_pulse_listener_that_contradicts_itself_is_refused() {
-        let pulse = |change: fn(&mut Policy)| {
-            let mut policy = Policy { protocol: Protocol::Auto, ..Policy::default() };
-            change(&mut policy);
-            policy.check().expect_err("the policy contradicts itself").field
-        };
-        assert_eq!(pulse(|policy| policy.message_bytes_max = 20_000_000), "message_bytes_max");
-        assert_eq!(pulse(|policy| policy.pulse.window.messages = 0), "window_messages");
-        assert_eq!(pulse(|policy| policy.pulse.window.bytes = 1024), "window_bytes");
-        assert_eq!(pulse(|policy| policy.pulse.session_ttl = Duration::ZERO), "session_ttl");
-        assert_eq!(
-            pulse(|policy| policy.pulse.heartbeat_timeout_max = Some(Duration::from_secs(1))),
-            "heartbeat_timeout"
-        );
     }
 }

@@ -21,6 +21,24 @@ pub fn long(heartbeat_timeout: Option<Duration>, max_age: Option<Duration>) -> L
     }
 }
 
+/// Lets what is not stated give way to what is: no default is longer than what bounds it, and the default window holds one of
+/// the longest messages.
+pub fn give_way(policy: &mut Policy, is_stated: impl Fn(&str) -> bool) {
+    let age = policy.age_max();
+    if let LifetimePolicy::Long { heartbeat_timeout, .. } = &mut policy.lifetime
+        && !is_stated("heartbeat_timeout")
+    {
+        *heartbeat_timeout = (*heartbeat_timeout).min(age);
+    }
+    if !is_stated("first_message") {
+        policy.first_message = policy.first_message.min(age);
+    }
+    if !is_stated("window_bytes") {
+        let longest = u32::try_from(policy.message_bytes_max).unwrap_or(u32::MAX);
+        policy.pulse.window.bytes = policy.pulse.window.bytes.max(longest);
+    }
+}
+
 /// The default policy of a listener with this lifetime. Its deadline for the first message never exceeds the lifetime.
 #[must_use]
 pub fn policy(lifetime: LifetimePolicy) -> Policy {

@@ -3,8 +3,7 @@
 
 use super::StartError;
 use crate::clock::Clock;
-use crate::config::check::ConfigFault;
-use crate::config::{Config, ListenerConfig, SINKS, STORE};
+use crate::config::{Config, Fault, Faults, ListenerConfig, Place, SINKS, STORE};
 use crate::stores::{Destination, Replies};
 use pulsegate_core::policy::{Framing, Protocol};
 use pulsegate_sessions::Committer;
@@ -38,11 +37,7 @@ enum Kind {
 }
 
 /// Finds out where the messages of each listener go, in a gateway with these sinks and committers of the application.
-pub(super) fn routes(
-    config: &Config,
-    sinks: &[String],
-    committers: &[String],
-) -> Result<Vec<Route>, ConfigFault> {
+pub(super) fn routes(config: &Config, sinks: &[String], committers: &[String]) -> Result<Vec<Route>, Faults> {
     let given = sinks.iter().chain(committers).map(String::as_str);
     config.check(&SINKS.into_iter().chain(given).collect::<Vec<_>>())?;
     let place = |names: &[String], name: &str| names.iter().position(|other| other == name);
@@ -132,18 +127,15 @@ fn no_database(routes: &[Route]) -> ConfigFault {
 }
 
 /// What raw clients send is never refused, so that it must not be too long.
-fn check_message(opened: &Opened, number: usize, listener: &ListenerConfig) -> Result<(), ConfigFault> {
+fn check_message(opened: &Opened, number: usize, listener: &ListenerConfig) -> Result<(), Faults> {
     let (has, needs) = (opened.committer.limits().message_bytes_max, listener.policy.message_bytes_max);
     // The store in memory takes none of these.
     if has >= needs || opened.origins.is_some() {
         return Ok(());
     }
-    Err(ConfigFault {
-        listener: Some(number),
-        field: "message_bytes_max",
-        problem: format!("{:?} takes at most {has} bytes in a message", listener.sink),
-        mend: format!("lower it to {has}"),
-    })
+    let problem = format!("{:?} takes at most {has} bytes in a message", listener.sink);
+    let place = Place::Listener(number);
+    Err(Fault::new(place, "message_bytes_max", problem, format!("lower it to {has}")).into())
 }
 
 #[cfg(test)]
@@ -173,7 +165,7 @@ mod tests {
             let config = Config { listeners: vec![listener], ..Config::default() };
             let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
             let routes = routes(&config, &names(&["a", "echo"]), &names(&["b", "store"]));
-            routes.map(|routes| (routes[0].delivery, routes[0].committer)).map_err(|fault| fault.field)
+            routes.map(|routes| (routes[0].delivery, routes[0].committer)).map_err(|faults| faults.0[0].key)
         };
         let (raw, pulse) = (Protocol::Raw, Protocol::Pulse);
         assert_eq!(route("a", raw), Ok((Delivery::Lane(0), None)));

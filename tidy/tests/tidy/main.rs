@@ -154,43 +154,6 @@ fn the_rules_wait_for_nothing() {
     assert_tidy("core and its tests run in virtual time", &faults(&core, waits));
 }
 
-/// The keys of the configuration file, by table, from the one place in which they are declared.
-fn configuration_keys() -> Vec<(&'static str, String)> {
-    let source = read("config/src/raw.rs");
-    let mut keys = Vec::new();
-    for (name, table) in [("RawFile", ""), ("RawStore", "store"), ("RawListener", "listener")] {
-        let (_, rest) = source.split_once(&format!("raw_table! {{\n    {name},")).expect(name);
-        let (body, _) = rest.split_once("\n}").expect("the end of the table");
-        let key = |line: &str| Some(line.trim().split_once(": ")?.0.to_owned());
-        keys.extend(body.lines().skip(1).filter_map(key).map(|key| (table, key)));
-    }
-    assert!(keys.len() > 30, "raw.rs is written in another way than this test reads it: {keys:?}");
-    keys
-}
-
-#[test]
-fn every_key_of_the_configuration_stands_in_the_example() {
-    let example = read("pulsegate.example.toml");
-    let (gateway, listener) = example.split_once("\n[[listener]]").expect("a listener");
-    let (gateway, store) = gateway.split_once("\n[store]").expect("a store");
-    let shows = |part: &str, key: &str| {
-        part.lines().any(|line| {
-            let line = line.trim_start_matches("# ");
-            line.strip_prefix(key).is_some_and(|rest| rest.starts_with(" = "))
-        })
-    };
-    let missing = configuration_keys().into_iter().filter(|(table, key)| match (*table, key.as_str()) {
-        ("", "listener" | "store") => false,
-        ("", key) => !shows(gateway, key),
-        ("store", key) => !shows(store, key),
-        (_, key) => !shows(listener, key),
-    });
-    let faults: Vec<String> = missing
-        .map(|(table, key)| format!("pulsegate.example.toml: {key} is missing {table}").trim().to_owned())
-        .collect();
-    assert_tidy("each key is shown with its default", &faults);
-}
-
 fn retry_word(retry: Retry) -> String {
     match retry {
         Retry::Never => "never".to_owned(),

@@ -1,10 +1,8 @@
 //! Says what of the settings of a store can't be kept.
 
-use super::{
-    ConfigFault, OUTGOING_BYTES, OUTGOING_MESSAGES_MAX, QUEUE_BYTES, QUOTA_BYTES, QUOTA_EVERY_MAX,
-    RETENTION_AGE_MAX, RETENTION_BYTES, SESSIONS_MAX, STORE_TIME_MIN, WAL_BYTES, fault, numbered, sized,
-    within,
-};
+use super::{Fault, Faults, Place};
+use crate::config::keys::QUEUE_BYTES;
+use crate::text::size;
 use pulsegate_shard::{BACKLOG_BYTES, BACKLOG_PART};
 use pulsegate_store::StoreConfig;
 
@@ -15,61 +13,41 @@ const WAITS_BESIDE_MIN: u64 = *BACKLOG_BYTES.start() as u64;
 /// So large a part of what is kept is left to others at least, whatever one address sends.
 const OTHERS_PARTS: u64 = 8;
 
-pub(super) fn check_store(store: &StoreConfig) -> Result<(), ConfigFault> {
-    numbered("max_sessions", store.sessions_max, 1, SESSIONS_MAX)?;
-    sized("queue_bytes_max", store.queue_bytes_max as u64, QUEUE_BYTES)?;
-    within("retention_age", store.retention_age, STORE_TIME_MIN, RETENTION_AGE_MAX)?;
-    sized("retention_bytes", store.retention_bytes, RETENTION_BYTES)?;
-    sized("quota_bytes", store.quota.bytes, QUOTA_BYTES)?;
-    within("quota_every", store.quota.every, STORE_TIME_MIN, QUOTA_EVERY_MAX)?;
-    numbered("outgoing_messages_max", store.outgoing_messages_max, 1, OUTGOING_MESSAGES_MAX)?;
-    sized("outgoing_bytes_max", store.outgoing_bytes_max, OUTGOING_BYTES)?;
-    sized("wal_bytes", store.wal_bytes, WAL_BYTES)?;
-    check_shares(store)
-}
-
 /// What one session, one address or all together may have. What is left out gives way to what is said.
-fn check_shares(store: &StoreConfig) -> Result<(), ConfigFault> {
-    let sessions = store.sessions_per_source_max.unwrap_or(1);
-    numbered("max_sessions_per_address", sessions, 1, SESSIONS_MAX)?;
-    for (field, bytes) in [
+pub(super) fn check_shares(store: &StoreConfig, faults: &mut Faults) {
+    let mut refuse = |key, bytes, bounds: &str| {
+        let problem = format!("{} is out of range", size(bytes));
+        faults.push(Fault::new(Place::Store, key, problem, format!("give it {bounds}")));
+    };
+    for (key, bytes) in [
         ("outgoing_bytes_in_all", store.outgoing_bytes_in_all),
         ("outgoing_bytes_per_address", store.outgoing_bytes_per_source),
     ] {
-        let Some(bytes) = bytes else { continue };
-        let bounds = store.outgoing_bytes_max..=*RETENTION_BYTES.bounds.end();
-        if !bounds.contains(&bytes) {
-            let problem = format!("{bytes} bytes are out of range");
-            return Err(fault(field, &problem, "give it at least outgoing_bytes_max, at most 1PiB"));
+        if let Some(bytes) = bytes.filter(|bytes| *bytes < store.outgoing_bytes_max) {
+            refuse(key, bytes, "at least `outgoing_bytes_max`");
         }
     }
-    for (field, bytes) in [
+    for (key, bytes) in [
         ("retention_bytes_per_session", store.retention_bytes_per_session),
         ("retention_bytes_per_address", store.retention_bytes_per_source),
     ] {
-        let Some(bytes) = bytes else { continue };
-        if !(store.retention_bytes.div_ceil(1024)..=store.retention_bytes).contains(&bytes) {
-            let problem = format!("{bytes} bytes are out of range");
-            return Err(fault(
-                field,
-                &problem,
-                "give it 1/1024 of retention_bytes at least, all of them at most",
-            ));
+        let bounds = store.retention_bytes.div_ceil(1024)..=store.retention_bytes;
+        if let Some(bytes) = bytes.filter(|bytes| !bounds.contains(bytes)) {
+            refuse(key, bytes, "1/1024 of `retention_bytes` to all of them");
         }
     }
-    Ok(())
 }
 
 /// One address must not push out what others have sent: beside its share, what waits when that is used up is stored as well.
-pub(super) fn check_room_for_others(store: &StoreConfig, shards: usize) -> Result<(), ConfigFault> {
+pub(super) fn check_room_for_others(store: &StoreConfig, shards: usize, faults: &mut Faults) {
     // Who gives nearly all to one address on purpose wants no share.
-    let Some(share) = store.retention_bytes_of_source() else { return Ok(()) };
+    let Some(share) = store.retention_bytes_of_source() else { return };
     let queue = store.queue_bytes_max as u64;
     let beside_min = WAITS_BESIDE_MIN * shards.max(1) as u64;
     let (kept, waits) = (store.retention_bytes, queue + (queue / WAITS_BESIDE).max(beside_min));
     let for_others = kept / OTHERS_PARTS;
     if share + waits + for_others <= kept {
-        return Ok(());
+        return;
     }
     let problem = format!(
         "{} are too few: one address may have {} of them, and the {} that can wait for the store are stored as well, which \
@@ -85,12 +63,12 @@ pub(super) fn check_room_for_others(store: &StoreConfig, shards: usize) -> Resul
     };
     let waits_max = kept.saturating_sub(share + for_others);
     let queue_max = (waits_max / (WAITS_BESIDE + 1) * WAITS_BESIDE).min(waits_max.saturating_sub(beside_min));
-    let mend = if queue_max >= *QUEUE_BYTES.bounds.start() {
-        format!("raise it to {}, or lower queue_bytes_max to {}KiB", said(needed), queue_max >> 10)
+    let fix = if queue_max >= *QUEUE_BYTES.start() {
+        format!("raise it to {}, or lower `queue_bytes_max` to {}KiB", said(needed), queue_max >> 10)
     } else {
         format!("raise it to {}", said(needed))
     };
-    Err(fault("retention_bytes", &problem, &mend))
+    faults.push(Fault::new(Place::Store, "retention_bytes", problem, fix));
 }
 
 /// Bytes as the file takes them, rounded up.
@@ -105,9 +83,15 @@ fn said(bytes: u64) -> String {
 mod tests {
     use super::*;
 
-    /// The bytes that a mend names after these words.
-    fn proposed(mend: &str, after: &str) -> Option<u64> {
-        let (_, rest) = mend.split_once(after)?;
+    fn refused(store: &StoreConfig, shards: usize) -> Option<Fault> {
+        let mut faults = Faults::default();
+        check_room_for_others(store, shards, &mut faults);
+        faults.0.pop()
+    }
+
+    /// The bytes that a fix names after these words.
+    fn proposed(fix: &str, after: &str) -> Option<u64> {
+        let (_, rest) = fix.split_once(after)?;
         let digits = rest.find(|letter: char| !letter.is_ascii_digit())?;
         let number = rest[..digits].parse::<u64>().expect("a number");
         Some(number << if rest[digits..].starts_with("KiB") { 10 } else { 20 })
@@ -116,8 +100,8 @@ mod tests {
     #[test]
     fn each_shard_lets_its_least_wait_in_front_of_the_queue() {
         let store = StoreConfig { retention_bytes: 32 << 20, ..StoreConfig::default() };
-        assert_eq!(check_room_for_others(&store, 16), Ok(()));
-        let refused = check_room_for_others(&store, 64).expect_err("32 MiB wait");
+        assert_eq!(refused(&store, 16), None);
+        let refused = refused(&store, 64).expect("32 MiB wait");
         assert!(refused.problem.contains("the 32MiB that can wait"), "{refused}");
     }
 
@@ -134,15 +118,15 @@ mod tests {
                             retention_bytes_per_source: share,
                             ..StoreConfig::default()
                         };
-                        let Err(refused) = check_room_for_others(&store, shards) else { continue };
+                        let Some(refusal) = refused(&store, shards) else { continue };
                         refusals += 1;
-                        let raised = proposed(&refused.mend, "raise it to ").expect("a size to raise it to");
+                        let raised = proposed(&refusal.fix, "raise it to ").expect("a size to raise it to");
                         let raised = StoreConfig { retention_bytes: raised, ..store.clone() };
-                        assert_eq!(check_room_for_others(&raised, shards), Ok(()), "{refused}");
-                        let Some(lowered) = proposed(&refused.mend, "queue_bytes_max to ") else { continue };
+                        assert_eq!(refused(&raised, shards), None, "{refusal}");
+                        let Some(lowered) = proposed(&refusal.fix, "queue_bytes_max` to ") else { continue };
                         let queue_bytes_max = usize::try_from(lowered).expect("it fits");
                         let lowered = StoreConfig { queue_bytes_max, ..store };
-                        assert_eq!(check_room_for_others(&lowered, shards), Ok(()), "{refused}");
+                        assert_eq!(refused(&lowered, shards), None, "{refusal}");
                     }
                 }
             }
