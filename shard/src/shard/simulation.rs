@@ -5,13 +5,13 @@
 
 mod dead_store;
 mod devices;
-mod doors;
 mod ending;
 mod finish;
 mod flood;
 mod held_back;
 mod judge;
 mod kernel;
+mod listeners;
 mod model;
 mod newcomers;
 mod recorder;
@@ -34,10 +34,10 @@ use crate::shard::{Shard, Shared};
 use crate::sink::queue::SinkQueue;
 use crate::time_origin::TimeOrigin;
 use devices::{Devices, host_of};
-use doors::{RULES, WINDOW, WINDOW_WIDE};
 use fastrand::Rng;
 use flood::Flood;
 use judge::Judge;
+use listeners::{RULES, WINDOW, WINDOW_WIDE};
 use model::Model;
 use pulsegate_core::close::CloseReason;
 use pulsegate_core::frame::Durability;
@@ -54,7 +54,7 @@ use world::{Link, SimulatedIo, World};
 const QUEUE_BYTES: usize = 8 * 1024;
 const CONNECTIONS_MAX: usize = 40;
 const DEVICES: usize = 6;
-/// The longest reply of any door.
+/// The longest reply of any listener.
 const REPLY_BYTES: usize = 32;
 /// How long a run is.
 const STEPS: u32 = 400;
@@ -98,14 +98,14 @@ struct Simulation {
 }
 
 impl Simulation {
-    /// A gateway with all its doors open.
+    /// A gateway with all its listeners open.
     fn new(seed: u64) -> Self {
         let mut simulation = Self::closed(seed);
         simulation.open_all();
         simulation
     }
 
-    /// A gateway with no door open yet.
+    /// A gateway with no listener open yet.
     fn closed(seed: u64) -> Self {
         let world = World::new();
         let mailbox = Arc::new(Mailbox::new(|| {}));

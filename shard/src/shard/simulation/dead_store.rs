@@ -104,7 +104,7 @@ fn who_waits_for_receipts_of_a_dead_store_is_ended() {
 #[test]
 fn who_asks_a_dead_store_for_a_session_is_ended() {
     let mut simulation = Simulation::new(0);
-    let client = simulation.connect_from(super::doors::AUTO, 10);
+    let client = simulation.connect_from(super::listeners::AUTO, 10);
     simulation.advance(Duration::ZERO);
     simulation.judge.die();
     simulation.advance(Duration::ZERO);
@@ -141,7 +141,7 @@ fn an_end_that_waits_for_a_store_is_not_told_when_another_one_dies() {
 #[test]
 fn raw_clients_need_no_store_for_sessions() {
     let mut simulation = Simulation::new(0);
-    let old = simulation.connect_from(super::doors::AUTO, 2);
+    let old = simulation.connect_from(super::listeners::AUTO, 2);
     simulation.model.say(old, b"before\n");
     simulation.advance(Duration::ZERO);
     simulation.judge.die();
@@ -151,7 +151,7 @@ fn raw_clients_need_no_store_for_sessions() {
         simulation.advance(Duration::ZERO);
     }
     assert!(simulation.shard.outlets.ledgers[0].has_failed());
-    let new = simulation.connect_from(super::doors::AUTO, 3);
+    let new = simulation.connect_from(super::listeners::AUTO, 3);
     simulation.model.say(old, b"after\n");
     simulation.model.say(new, b"a newcomer\n");
     simulation.advance(Duration::ZERO);

@@ -1,7 +1,7 @@
 //! Floods: a client, or all clients of one address, send as fast as they can for a while. Everybody else is heard all the
 //! same, as soon as the sinks and stores move.
 
-use super::doors::STORED;
+use super::listeners::STORED;
 use super::{CONNECTIONS_MAX, STEPS, Simulation};
 use fastrand::Rng;
 use std::ops::Range;
@@ -24,7 +24,7 @@ const STEPS_LOUD: u32 = 100;
 pub(super) struct Flood {
     /// During which steps.
     steps: Range<u32>,
-    door: usize,
+    listener: usize,
     loud: Vec<usize>,
     /// How many come at once.
     crowd: usize,
@@ -45,9 +45,9 @@ impl Flood {
             return None;
         }
         let first = random.u32(..STEPS - STEPS_LOUD);
-        let door = if random.bool() { STORED } else { 0 };
+        let listener = if random.bool() { STORED } else { 0 };
         let crowd = if random.bool() { 1 } else { CROWD };
-        Some(Self { steps: first..first + STEPS_LOUD, door, loud: Vec::new(), crowd, quiet: None })
+        Some(Self { steps: first..first + STEPS_LOUD, listener, loud: Vec::new(), crowd, quiet: None })
     }
 }
 
@@ -65,7 +65,7 @@ impl Simulation {
     fn send_loudly(&mut self, flood: &mut Flood) {
         flood.loud.retain(|client| self.model.is_waiting(*client) || self.is_heard(*client));
         while flood.loud.len() < flood.crowd {
-            let Some(client) = self.try_connect_from(flood.door, HOST_LOUD) else { break };
+            let Some(client) = self.try_connect_from(flood.listener, HOST_LOUD) else { break };
             flood.loud.push(client);
             if !self.is_heard(client) {
                 break;
@@ -91,7 +91,8 @@ impl Simulation {
         let quiet = flood.quiet.take();
         let quiet = quiet.filter(|it| self.model.is_waiting(it.client) || self.is_heard(it.client));
         let newcomer = |client| Quiet { client, lines: 0, rounds: 0 };
-        let Some(mut quiet) = quiet.or_else(|| self.try_connect_from(flood.door, HOST_QUIET).map(newcomer))
+        let Some(mut quiet) =
+            quiet.or_else(|| self.try_connect_from(flood.listener, HOST_QUIET).map(newcomer))
         else {
             return;
         };
@@ -99,36 +100,36 @@ impl Simulation {
             flood.quiet = Some(quiet);
             return;
         }
-        if self.arrived(flood.door, quiet.client) >= quiet.lines {
+        if self.arrived(flood.listener, quiet.client) >= quiet.lines {
             self.model.say(quiet.client, b"a word\n");
             (quiet.lines, quiet.rounds) = (quiet.lines + 1, 0);
         }
-        if self.serve_door(flood.door) {
+        if self.serve_listener(flood.listener) {
             quiet.rounds += 1;
         }
-        let is_lost = self.arrived(flood.door, quiet.client) < quiet.lines && self.is_heard(quiet.client);
+        let is_lost = self.arrived(flood.listener, quiet.client) < quiet.lines && self.is_heard(quiet.client);
         assert!(
             !is_lost || quiet.rounds < ROUNDS_MAX,
-            "a flood at door {} keeps client {} from being heard",
-            flood.door,
+            "a flood at listener {} keeps client {} from being heard",
+            flood.listener,
             quiet.client
         );
         flood.quiet = Some(quiet);
     }
 
     /// How many lines have gone their way.
-    fn arrived(&self, door: usize, client: usize) -> usize {
-        if door == STORED {
+    fn arrived(&self, listener: usize, client: usize) -> usize {
+        if listener == STORED {
             return self.disk.judge.appended(&self.model.address(client)).len();
         }
         self.model.lines_at_sink(client)
     }
 
-    /// Serves what takes the messages of this door until it is empty, with a turn of the shard before and after. Returns
+    /// Serves what takes the messages of this listener until it is empty, with a turn of the shard before and after. Returns
     /// whether it works.
-    fn serve_door(&mut self, door: usize) -> bool {
+    fn serve_listener(&mut self, listener: usize) -> bool {
         self.advance(Duration::ZERO);
-        let works = if door == STORED {
+        let works = if listener == STORED {
             self.serve_disk(usize::MAX);
             for _ in 0..8 {
                 if self.shard.outlets.ledgers[1].is_handed_over() {

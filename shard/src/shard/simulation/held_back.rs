@@ -1,17 +1,17 @@
 //! Who may not be read because the sink is full: when the sink takes messages again, they are heard first.
 
 use super::Simulation;
-use super::doors::SINK_STALL;
+use super::listeners::SINK_STALL;
 use std::time::Duration;
 
-/// The door whose lines go to the sink, and that has no other rules in the way.
-const DOOR: usize = 0;
+/// The listener whose lines go to the sink, and that has no other rules in the way.
+const LISTENER: usize = 0;
 const TICK: Duration = Duration::from_millis(20);
 
 /// A client that has filled the queue, and one whose line is held back because of that.
 fn one_held_back() -> (Simulation, usize, usize) {
     let mut simulation = Simulation::new(0);
-    let (loud, quiet) = (simulation.connect_from(DOOR, 1), simulation.connect_from(DOOR, 2));
+    let (loud, quiet) = (simulation.connect_from(LISTENER, 1), simulation.connect_from(LISTENER, 2));
     flood(&mut simulation, loud);
     simulation.turn();
     simulation.model.say(quiet, b"quiet\n");
@@ -58,7 +58,7 @@ fn who_sends_most_does_not_keep_those_waiting_who_are_held_back() {
 #[test]
 fn who_fills_the_queue_each_time_comes_after_those_who_are_held_back_with_it() {
     let mut simulation = Simulation::new(0);
-    let (loud, quiet) = (simulation.connect_from(DOOR, 1), simulation.connect_from(DOOR, 2));
+    let (loud, quiet) = (simulation.connect_from(LISTENER, 1), simulation.connect_from(LISTENER, 2));
     for _ in 0..2 {
         flood(&mut simulation, loud);
         simulation.turn();

@@ -7,10 +7,10 @@ use std::collections::VecDeque;
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
 
-/// The most that wait at a door.
+/// The most that wait at a listener.
 pub(crate) const BACKLOG: usize = 8;
 
-/// Those who wait at a door, oldest first.
+/// Those who wait at a listener, oldest first.
 type Backlog = VecDeque<(usize, SocketAddr)>;
 
 /// The listening sockets, and the descriptors of the gateway.
@@ -26,7 +26,7 @@ pub(crate) struct Kernel {
     pub(crate) lack: Option<Errno>,
     /// When the spare descriptor was last given up, or was not to be had.
     bare: Option<Instant>,
-    /// When somebody could last not be accepted at each door, though the gateway had given up its spare descriptor for it.
+    /// When somebody could last not be accepted at each listener, though the gateway had given up its spare descriptor for it.
     helpless: Vec<Option<Instant>>,
     /// When something was last missing.
     pub(crate) missed: Option<Instant>,
@@ -59,48 +59,48 @@ impl Kernel {
         (self.descriptors_max, self.lack) = (self.descriptors + more, None);
     }
 
-    pub(crate) fn listen(&mut self, door: usize) {
-        if door >= self.backlogs.len() {
-            self.backlogs.resize_with(door + 1, || None);
-            self.helpless.resize(door + 1, None);
+    pub(crate) fn listen(&mut self, listener: usize) {
+        if listener >= self.backlogs.len() {
+            self.backlogs.resize_with(listener + 1, || None);
+            self.helpless.resize(listener + 1, None);
         }
-        self.backlogs[door] = Some(VecDeque::new());
+        self.backlogs[listener] = Some(VecDeque::new());
         self.descriptors += 1;
     }
 
-    /// Whether somebody listens at a door.
-    pub(crate) fn is_open(&self, door: usize) -> bool {
-        self.backlogs.get(door).is_some_and(Option::is_some)
+    /// Whether a listener is open.
+    pub(crate) fn is_open(&self, listener: usize) -> bool {
+        self.backlogs.get(listener).is_some_and(Option::is_some)
     }
 
     /// Nobody listens any more. Returns who has waited; `told`, whether the gateway has been told of all of them.
-    pub(crate) fn unlisten(&mut self, door: usize, now: Instant, told: bool) -> Backlog {
+    pub(crate) fn unlisten(&mut self, listener: usize, now: Instant, told: bool) -> Backlog {
         self.descriptors -= 1;
-        let backlog = self.backlogs[door].take().expect("a listener is closed once");
-        if !backlog.is_empty() && told && !self.is_excused(door, now) {
+        let backlog = self.backlogs[listener].take().expect("a listener is closed once");
+        if !backlog.is_empty() && told && !self.is_excused(listener, now) {
             self.forsaken.push(now);
         }
         backlog
     }
 
     /// Somebody comes; in vain if nobody listens, or if too many wait.
-    pub(crate) fn come(&mut self, door: usize, client: usize, address: SocketAddr) -> bool {
-        let backlog = self.backlogs.get_mut(door).and_then(Option::as_mut);
+    pub(crate) fn come(&mut self, listener: usize, client: usize, address: SocketAddr) -> bool {
+        let backlog = self.backlogs.get_mut(listener).and_then(Option::as_mut);
         let Some(backlog) = backlog.filter(|backlog| backlog.len() < BACKLOG) else { return false };
         backlog.push_back((client, address));
         true
     }
 
     /// Takes the client that has waited longest, and a descriptor for it.
-    pub(crate) fn accept(&mut self, door: usize, now: Instant) -> io::Result<(usize, SocketAddr)> {
+    pub(crate) fn accept(&mut self, listener: usize, now: Instant) -> io::Result<(usize, SocketAddr)> {
         // As Linux does it, before it looks whether anybody is there.
         if let Some(error) = self.obstacle(now) {
             if !self.has_spare && self.bare == Some(now) {
-                self.helpless[door] = Some(now);
+                self.helpless[listener] = Some(now);
             }
             return Err(error);
         }
-        let backlog = self.backlogs[door].as_mut().expect("a closed listener is not used any more");
+        let backlog = self.backlogs[listener].as_mut().expect("a closed listener is not used any more");
         let client = backlog.pop_front().ok_or(ErrorKind::WouldBlock)?;
         self.descriptors += 1;
         Ok(client)
@@ -151,16 +151,19 @@ impl Kernel {
         Some(lack.into())
     }
 
-    /// Nobody waits at a door that the gateway has been told of, unless there was really nothing left to answer with a
+    /// Nobody waits at a listener that the gateway has been told of, unless there was really nothing left to answer with a
     /// moment ago.
     pub(crate) fn check_quiet(&self, now: Instant) {
-        for (door, backlog) in self.backlogs.iter().enumerate() {
+        for (listener, backlog) in self.backlogs.iter().enumerate() {
             let waiting = backlog.as_ref().map_or(0, VecDeque::len);
-            assert!(waiting == 0 || self.is_excused(door, now), "{waiting} wait at door {door} for nothing");
+            assert!(
+                waiting == 0 || self.is_excused(listener, now),
+                "{waiting} wait at listener {listener} for nothing"
+            );
         }
     }
 
-    fn is_excused(&self, door: usize, now: Instant) -> bool {
-        self.helpless[door].is_some_and(|since| now < since.after(RETRY_AFTER))
+    fn is_excused(&self, listener: usize, now: Instant) -> bool {
+        self.helpless[listener].is_some_and(|since| now < since.after(RETRY_AFTER))
     }
 }

@@ -4,7 +4,7 @@ mod stored;
 mod truth;
 
 use super::devices::{check_bye, check_farewell, is_slow};
-use super::doors::{
+use super::listeners::{
     AUTO, DEADLINE, FIRST_MESSAGE, MAX_AGE, NAMED, NARROW, RULES, SHORT, SINK_STALL, TIMEOUT, TURNED_AWAY,
 };
 use super::recorder::{Recorder, Records};
@@ -35,7 +35,7 @@ const ALWAYS_TRUE: [CloseReason; 4] =
 
 /// What a client has done.
 struct Client {
-    door: usize,
+    listener: usize,
     /// The last part of its address.
     host: u8,
     /// The one that speaks the pulse protocol here.
@@ -56,7 +56,7 @@ struct Client {
     sent: u64,
     /// All stalls until it was accepted.
     stalls: Duration,
-    /// The turn that heard its last heartbeat, as the named door counts it, with all stalls until then.
+    /// The turn that heard its last heartbeat, as the named listener counts it, with all stalls until then.
     last_beat: Option<(Instant, Duration)>,
     /// A heartbeat is on its way that no turn has heard yet.
     beats: bool,
@@ -136,10 +136,10 @@ impl Model {
     }
 
     /// Somebody has come, and waits to be accepted.
-    pub(super) fn handle_connect(&mut self, (door, host): (usize, u8)) {
+    pub(super) fn handle_connect(&mut self, (listener, host): (usize, u8)) {
         let opened = self.now();
         self.clients.push(Client {
-            door,
+            listener,
             host,
             device: None,
             diligent: false,
@@ -184,7 +184,7 @@ impl Model {
 
     fn note_device(&self, client: usize) {
         let state = &self.clients[client];
-        let is_told_of = matches!(RULES[state.door].delivery, Delivery::Lane(_));
+        let is_told_of = matches!(RULES[state.listener].delivery, Delivery::Lane(_));
         if is_told_of && state.accepted && state.refused.is_none() && state.device.is_some() {
             self.records.lock().entry(client).or_default().is_pulse = true;
         }
@@ -205,9 +205,9 @@ impl Model {
         self.clients[client].accepted && self.clients[client].refused.is_none()
     }
 
-    /// The door that a client has come to.
-    pub(super) fn door(&self, client: usize) -> usize {
-        self.clients[client].door
+    /// The listener that a client has come to.
+    pub(super) fn listener(&self, client: usize) -> usize {
+        self.clients[client].listener
     }
 
     /// Neither side has ended this connection.
@@ -350,7 +350,7 @@ impl Model {
         self.forgotten = self.forgotten.or_else(|| Some(self.now()));
     }
 
-    /// Nobody is kept past what a door allows, but for a tick, or until the first turn after it. Called after each
+    /// Nobody is kept past what a listener allows, but for a tick, or until the first turn after it. Called after each
     /// turn.
     pub(super) fn check_bounds(&mut self) {
         let world = self.world.borrow();
@@ -362,7 +362,7 @@ impl Model {
             if std::mem::take(&mut state.beats) {
                 state.last_beat = Some((world.now, self.stalls));
             }
-            let latest = match state.door {
+            let latest = match state.listener {
                 _ if state.refused.is_some() => state.opened.after(TURNED_AWAY),
                 SHORT => state.opened.after(DEADLINE),
                 NAMED if state.hung_up || state.reset => continue,
@@ -384,8 +384,8 @@ impl Model {
             // A question that was due before takes a turn for itself, at the same instant.
             assert!(
                 world.now == over || is_leaving,
-                "client {client} of door {} is kept {kept:?} too long",
-                state.door
+                "client {client} of listener {} is kept {kept:?} too long",
+                state.listener
             );
         }
     }
@@ -399,10 +399,10 @@ impl Model {
         for (client, state) in self.clients.iter().enumerate() {
             assert!(world.links[&client].closed, "client {client} is left over");
             let told = records.get(&client);
-            let is_told_of = matches!(RULES[state.door].delivery, Delivery::Lane(_));
+            let is_told_of = matches!(RULES[state.listener].delivery, Delivery::Lane(_));
             if !is_told_of || !state.accepted || state.refused.is_some() {
                 assert!(told.is_none(), "the sink hears nothing of client {client}");
-                if let (Some(reason), AUTO | NARROW) = (state.refused, state.door) {
+                if let (Some(reason), AUTO | NARROW) = (state.refused, state.listener) {
                     check_farewell(client, state.device.is_some(), &world.links[&client], reason);
                 }
                 continue;

@@ -2,7 +2,7 @@
 
 use super::Simulation;
 use super::devices::host_of;
-use super::doors::{AUTO, NARROW, RULES, STORED};
+use super::listeners::{AUTO, NARROW, RULES, STORED};
 use super::world::Link;
 use crate::mailbox::Command;
 use crate::place::Place;
@@ -16,7 +16,7 @@ use std::time::Duration;
 /// What may be missing beside the gateway's own descriptors.
 const LACKS: [Errno; 4] = [Errno::ENFILE, Errno::ENOMEM, Errno::ENOBUFS, Errno::ENOSPC];
 
-/// Where a door is.
+/// Where a listener is.
 fn place(number: u16) -> Place {
     Place {
         address: SocketAddr::from(([10, 0, 0, 0], 1000 + number)),
@@ -28,7 +28,7 @@ fn place(number: u16) -> Place {
 }
 
 impl Simulation {
-    /// Opens all doors.
+    /// Opens all listeners.
     pub(super) fn open_all(&mut self) {
         for number in 0..RULES.len() as u16 {
             let address = self.shard.listen(number, &place(number)).expect("a simulated port is free");
@@ -37,7 +37,7 @@ impl Simulation {
         self.shard.acceptor.begin();
     }
 
-    /// Opens one door or another that isn't open yet, from another thread.
+    /// Opens one listener or another that isn't open yet, from another thread.
     pub(super) fn open_some(&mut self) {
         let number = self.random.u16(..4 * RULES.len() as u16);
         if usize::from(number) >= RULES.len() || self.world.borrow().kernel.is_open(usize::from(number)) {
@@ -48,44 +48,44 @@ impl Simulation {
         self.turn();
         let address = answers.try_recv().expect("the shard has opened it").expect("a simulated port is free");
         assert_eq!(address, place(number).address);
-        let early = self.come(usize::from(number), 1).expect("the door is open");
+        let early = self.come(usize::from(number), 1).expect("the listener is open");
         self.turn();
         assert!(self.model.is_waiting(early), "not all shards listen yet");
         self.mailbox.post(Command::Accept).expect("the shard runs");
         self.turn();
     }
 
-    /// Somebody comes to a door, from one of few addresses.
+    /// Somebody comes to a listener, from one of few addresses.
     pub(super) fn come_somewhere(&mut self) {
-        let (door, host) = (self.random.usize(..RULES.len()), self.random.u8(1..5));
-        self.come(door, host);
+        let (listener, host) = (self.random.usize(..RULES.len()), self.random.u8(1..5));
+        self.come(listener, host);
     }
 
-    /// Somebody comes to a door, and waits there to be accepted. Nobody does if the door is closed, or too many wait.
-    pub(super) fn come(&mut self, door: usize, host: u8) -> Option<usize> {
+    /// Somebody comes to a listener, and waits there to be accepted. Nobody does if the listener is closed, or too many wait.
+    pub(super) fn come(&mut self, listener: usize, host: u8) -> Option<usize> {
         let client = self.clients;
         let address = SocketAddr::from(([10, 0, 0, host], client as u16));
         let mut world = self.world.borrow_mut();
-        if !world.kernel.come(door, client, address) {
+        if !world.kernel.come(listener, client, address) {
             return None;
         }
         world.links.insert(client, Link::default());
-        world.ready.push_back(Ready::Listener(door as u16));
+        world.ready.push_back(Ready::Listener(listener as u16));
         drop(world);
         self.clients += 1;
-        self.model.handle_connect((door, host));
+        self.model.handle_connect((listener, host));
         Some(client)
     }
 
-    /// Somebody comes to a door and is accepted at once.
-    pub(super) fn connect_from(&mut self, door: usize, host: u8) -> usize {
-        self.try_connect_from(door, host).expect("the door is open")
+    /// Somebody comes to a listener and is accepted at once.
+    pub(super) fn connect_from(&mut self, listener: usize, host: u8) -> usize {
+        self.try_connect_from(listener, host).expect("the listener is open")
     }
 
-    /// The same, unless the door is closed, or too many wait. If descriptors run short it waits, too.
-    pub(super) fn try_connect_from(&mut self, door: usize, host: u8) -> Option<usize> {
-        let client = self.come(door, host)?;
-        let number = door as u16;
+    /// The same, unless the listener is closed, or too many wait. If descriptors run short it waits, too.
+    pub(super) fn try_connect_from(&mut self, listener: usize, host: u8) -> Option<usize> {
+        let client = self.come(listener, host)?;
+        let number = listener as u16;
         self.world.borrow_mut().ready.retain(|ready| *ready != Ready::Listener(number));
         self.shard.acceptor.handle_ready(number);
         self.shard.accept();
@@ -95,8 +95,8 @@ impl Simulation {
 
     /// A device comes, or comes back; from an address of its own.
     pub(super) fn call(&mut self, device: usize) {
-        let door = if self.random.u32(..4) == 0 { NARROW } else { AUTO };
-        let Some(client) = self.come(door, host_of(device)) else { return };
+        let listener = if self.random.u32(..4) == 0 { NARROW } else { AUTO };
+        let Some(client) = self.come(listener, host_of(device)) else { return };
         self.model.handle_device(client, device, self.devices.is_diligent(device));
         self.devices.handle_connect(device, client, &mut self.model);
     }
@@ -107,7 +107,7 @@ impl Simulation {
         for (address, fate) in std::mem::take(&mut self.shard.acceptor.fates) {
             let client = usize::from(address.port());
             let is_true = match fate.err() {
-                Some(CloseReason::SinkStalled) => self.has_stalled(self.model.door(client)),
+                Some(CloseReason::SinkStalled) => self.has_stalled(self.model.listener(client)),
                 Some(CloseReason::OutOfDescriptors) => self.world.borrow().kernel.missed == Some(now),
                 Some(CloseReason::Drain) => self.shard.is_draining(),
                 Some(_) | None => true,
@@ -117,10 +117,10 @@ impl Simulation {
         }
     }
 
-    /// Whether what takes the messages of a door has taken nothing for long, or is overrun.
-    fn has_stalled(&self, door: usize) -> bool {
+    /// Whether what takes the messages of a listener has taken nothing for long, or is overrun.
+    fn has_stalled(&self, listener: usize) -> bool {
         let now = self.now();
-        if door == STORED {
+        if listener == STORED {
             return self.is_disk_overrun() || self.model.stored.keeps_out(now);
         }
         self.queue.is_overrun(self.shard.outlets.lanes[0].batch.bytes()) || self.model.has_stalled(now)
@@ -144,7 +144,7 @@ impl Simulation {
 #[test]
 fn what_a_newcomer_has_sent_is_read_in_the_turn_that_accepts_it() {
     let mut simulation = Simulation::new(0);
-    let client = simulation.come(0, 1).expect("the door is open");
+    let client = simulation.come(0, 1).expect("the listener is open");
     simulation.model.say(client, b"early\n");
     simulation.turn();
     assert_eq!(simulation.world.borrow().links[&client].read, b"early\n".len());

@@ -1,7 +1,7 @@
 //! Who has used up its share of what a store keeps: it is not read, and neither it nor one that has gone is kept for
 //! long. Nor does anybody end for what others leave in the store.
 
-use super::doors::{FIRST_MESSAGE, SINK_STALL, TIMEOUT};
+use super::listeners::{FIRST_MESSAGE, SINK_STALL, TIMEOUT};
 use super::{Simulation, host_of};
 use crate::peer::Peer;
 use crate::post::ticket;
@@ -13,8 +13,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// A raw door, whose lines go to the store here.
-const DOOR: usize = 0;
+/// A raw listener, whose lines go to the store here.
+const LISTENER: usize = 0;
 const HOST: u8 = 2;
 /// A diligent one.
 const DEVICE: usize = 0;
@@ -45,11 +45,11 @@ impl Simulation {
     }
 }
 
-/// A gateway whose first door keeps lines in a store, and an address that has used up its share there.
+/// A gateway whose first listener keeps lines in a store, and an address that has used up its share there.
 fn one_that_rests() -> Simulation {
     let mut simulation = Simulation::new(0);
     let shared = Arc::get_mut(&mut simulation.shard.shared).expect("one shard has it");
-    let listener = &mut shared.listeners[DOOR];
+    let listener = &mut shared.listeners[LISTENER];
     (listener.raw, listener.pulse) = outlets(Delivery::Commit, Some(0));
     simulation.rest(&[], &[HOST]);
     simulation.advance(Duration::ZERO);
@@ -67,7 +67,7 @@ fn ended(simulation: &Simulation, reason: CloseReason) -> u64 {
 #[test]
 fn who_rests_for_longer_than_sink_stall_is_ended() {
     let mut simulation = one_that_rests();
-    let client = simulation.connect_from(DOOR, HOST);
+    let client = simulation.connect_from(LISTENER, HOST);
     simulation.model.say(client, b"held back\n");
     simulation.advance(SINK_STALL - TICK);
     assert!(!has_ended(&simulation, client), "it is no newcomer's silence that we don't read");
@@ -79,7 +79,7 @@ fn who_rests_for_longer_than_sink_stall_is_ended() {
 #[test]
 fn who_has_gone_while_it_rests_is_not_kept() {
     let mut simulation = one_that_rests();
-    let client = simulation.connect_from(DOOR, HOST);
+    let client = simulation.connect_from(LISTENER, HOST);
     simulation.model.say(client, b"held back\n");
     simulation.advance(TICK);
     simulation.model.hang_up(client);
@@ -91,7 +91,7 @@ fn who_has_gone_while_it_rests_is_not_kept() {
 #[test]
 fn a_silent_newcomer_whose_address_rests_is_ended_in_time() {
     let mut simulation = one_that_rests();
-    let client = simulation.connect_from(DOOR, HOST);
+    let client = simulation.connect_from(LISTENER, HOST);
     simulation.advance(FIRST_MESSAGE + TICK);
     assert!(has_ended(&simulation, client));
     assert_eq!(ended(&simulation, CloseReason::FirstMessageTimeout), 1);
@@ -101,7 +101,7 @@ fn a_silent_newcomer_whose_address_rests_is_ended_in_time() {
 fn those_who_ended_while_they_rested_are_forgotten() {
     let mut simulation = one_that_rests();
     for _ in 0..1_000 {
-        let client = simulation.connect_from(DOOR, HOST);
+        let client = simulation.connect_from(LISTENER, HOST);
         simulation.model.say(client, b"held back\n");
         simulation.advance(Duration::ZERO);
         simulation.model.reset(client);

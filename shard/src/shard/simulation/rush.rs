@@ -1,7 +1,7 @@
 //! Many ends at once, and what of a silent client is known without reading its socket.
 
 use super::Simulation;
-use super::doors::{NAMED, TIMEOUT};
+use super::listeners::{NAMED, TIMEOUT};
 use pulsegate_core::close::CloseReason;
 use std::time::Duration;
 

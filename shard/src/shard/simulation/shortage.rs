@@ -1,8 +1,8 @@
 //! Newcomers when the kernel has no descriptor or no memory for them: each is answered, or waits until it can be.
 
 use super::Simulation;
-use super::doors::{DEMANDING, NAMED};
 use super::finish::DRAIN;
+use super::listeners::{DEMANDING, NAMED};
 use crate::mailbox::Command;
 use crate::shard::acceptor::RETRY_AFTER;
 use nix::errno::Errno;
@@ -10,9 +10,9 @@ use pulsegate_core::close::CloseReason;
 use pulsegate_core::time::Instant;
 use std::time::Duration;
 
-/// So many come to the demanding door, which says farewell, and are accepted if they can be.
+/// So many come to the demanding listener, which says farewell, and are accepted if they can be.
 fn come(simulation: &mut Simulation, count: usize) -> Vec<usize> {
-    let clients = (0..count).map(|_| simulation.come(DEMANDING, 1).expect("the door is open")).collect();
+    let clients = (0..count).map(|_| simulation.come(DEMANDING, 1).expect("the listener is open")).collect();
     simulation.advance(Duration::ZERO);
     clients
 }
@@ -86,7 +86,7 @@ fn where_the_poller_has_no_room_a_newcomer_is_told() {
 #[test]
 fn one_that_has_gone_again_keeps_nobody_waiting() {
     let mut simulation = Simulation::new(0);
-    let [gone, next] = [0, 1].map(|_| simulation.come(NAMED, 1).expect("the door is open"));
+    let [gone, next] = [0, 1].map(|_| simulation.come(NAMED, 1).expect("the listener is open"));
     simulation.model.reset(gone);
     simulation.advance(Duration::ZERO);
     assert!(is_waiting(&simulation, gone) && !is_waiting(&simulation, next));

@@ -2,7 +2,7 @@
 //! of those whose messages go there by a store.
 
 use super::Simulation;
-use super::doors::{AUTO, MAX_AGE, SINK_STALL};
+use super::listeners::{AUTO, MAX_AGE, SINK_STALL};
 use crate::mailbox::Command;
 use pulsegate_core::close::CloseReason;
 use pulsegate_core::frame::{NOTICE_GOES_ON, NOTICE_STOPPED};

@@ -1,8 +1,8 @@
 //! A store on disk: raw clients leave their messages there, and some devices have their sessions there.
 
 use super::devices::{Devices, host_of};
-use super::doors::{SINK_STALL, STORED};
 use super::judge::Judge;
+use super::listeners::{SINK_STALL, STORED};
 use super::world::World;
 use super::{DEVICES, STEPS, Simulation};
 use crate::mailbox::Command;
@@ -148,7 +148,7 @@ impl Simulation {
         }
     }
 
-    /// The application has a message for somebody who has come through the door of this store.
+    /// The application has a message for somebody who has come to the listener of this store.
     fn send_stored(&mut self) {
         let known: Vec<_> = self.disk.devices.sessions.keys().copied().collect();
         let Some(client) = self.random.choice(known) else { return };

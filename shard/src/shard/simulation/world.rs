@@ -117,9 +117,9 @@ impl World {
     }
 
     /// The gateway accepts the client that has waited longest, unless it has gone and the kernel says so.
-    fn accept(&mut self, door: usize) -> io::Result<(usize, SocketAddr)> {
+    fn accept(&mut self, listener: usize) -> io::Result<(usize, SocketAddr)> {
         let now = self.now;
-        let (client, address) = self.kernel.accept(door, now)?;
+        let (client, address) = self.kernel.accept(listener, now)?;
         let link = self.links.get_mut(&client).expect("who comes has a socket");
         if link.reset && client % 2 == 0 {
             self.kernel.give_back();
@@ -129,11 +129,11 @@ impl World {
         Ok((client, address))
     }
 
-    /// The gateway closes a door; those who wait there are reset.
-    fn unlisten(&mut self, door: usize) {
+    /// The gateway closes a listener; those who wait there are reset.
+    fn unlisten(&mut self, listener: usize) {
         let now = self.now;
-        let told = !self.ready.contains(&Ready::Listener(door as u16));
-        for (client, _) in self.kernel.unlisten(door, now, told) {
+        let told = !self.ready.contains(&Ready::Listener(listener as u16));
+        for (client, _) in self.kernel.unlisten(listener, now, told) {
             self.links.get_mut(&client).expect("who comes has a socket").go(now);
         }
     }
@@ -161,7 +161,7 @@ impl SimulatedIo {
 
 impl Io for SimulatedIo {
     type Stream = usize;
-    /// The number of its door.
+    /// The number of its listener.
     type Listener = usize;
 
     fn now(&mut self) -> Instant {
@@ -177,9 +177,9 @@ impl Io for SimulatedIo {
     }
 
     fn listen(&mut self, place: &Place, number: u16) -> io::Result<(usize, SocketAddr)> {
-        let door = usize::from(number);
-        self.0.borrow_mut().kernel.listen(door);
-        Ok((door, place.address))
+        let listener = usize::from(number);
+        self.0.borrow_mut().kernel.listen(listener);
+        Ok((listener, place.address))
     }
 
     fn accept(&mut self, listener: &usize) -> io::Result<(usize, SocketAddr)> {

@@ -6,8 +6,8 @@ use super::{Client, Model, last};
 use crate::end::End;
 use crate::id::ConnectionNumber;
 use crate::shard::simulation::devices::check_farewell;
-use crate::shard::simulation::doors::{SINK_STALL, STORED};
 use crate::shard::simulation::judge::Judge;
+use crate::shard::simulation::listeners::{SINK_STALL, STORED};
 use crate::shard::simulation::world::Link;
 use pulsegate_core::close::CloseReason;
 use pulsegate_core::connection::Totals;
@@ -83,7 +83,7 @@ impl Stored {
 impl Model {
     /// The shard has taken so many messages of a client.
     pub(in crate::shard::simulation) fn note_taken(&mut self, client: usize, messages: u64) {
-        if self.clients[client].door == STORED && self.clients[client].device.is_none() {
+        if self.clients[client].listener == STORED && self.clients[client].device.is_none() {
             self.stored.taken.insert(client, messages);
         }
     }
@@ -101,7 +101,7 @@ impl Model {
         lost: u64,
     ) {
         let mut missing = 0;
-        for (client, state) in self.clients.iter().enumerate().filter(|(_, state)| state.door == STORED) {
+        for (client, state) in self.clients.iter().enumerate().filter(|(_, state)| state.listener == STORED) {
             let world = self.world.borrow();
             let link = &world.links[&client];
             if !state.accepted {

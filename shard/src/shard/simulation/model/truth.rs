@@ -3,7 +3,7 @@
 use super::{Client, Model};
 use crate::end::End;
 use crate::shard::listener::Delivery;
-use crate::shard::simulation::doors::{
+use crate::shard::simulation::listeners::{
     DEADLINE, DEMANDING, FIRST_MESSAGE, MAX_AGE, NARROW, RULES, SHORT, TIMEOUT, WRITE_STALL,
 };
 use crate::shard::simulation::recorder::Told;
@@ -24,7 +24,7 @@ impl Model {
     pub(in crate::shard::simulation) fn check_failed(&self) {
         let world = self.world.borrow();
         for (client, state) in self.clients.iter().enumerate() {
-            let is_its = matches!(RULES[state.door].delivery, Delivery::Lane(_));
+            let is_its = matches!(RULES[state.listener].delivery, Delivery::Lane(_));
             let is_let_in = state.accepted && state.refused.is_none();
             let is_kept = is_let_in && world.links[&client].ended.is_none() && !world.is_behind(client);
             assert!(!is_its || !is_kept, "client {client} is kept, and its sink has failed");
@@ -42,7 +42,7 @@ pub(super) fn check_messages(client: usize, state: &Client, told: &Told, ended: 
         assert_eq!(got.len(), sent.len(), "client {client} closed, and a message is lost");
     }
     if let (SHORT, Some((last, _))) =
-        (state.door, got.len().checked_sub(1).and_then(|place| state.lines.get(place)))
+        (state.listener, got.len().checked_sub(1).and_then(|place| state.lines.get(place)))
     {
         assert!(*last < state.opened.after(DEADLINE), "client {client}: a message came after the deadline");
     }
@@ -73,14 +73,14 @@ pub(super) fn check_reason(client: usize, state: &Client, ended: &End, model: &M
     let true_reason = match ended.reason {
         CloseReason::HeartbeatTimeout => {
             let (from, until) = silence(state, &ended.totals, at);
-            state.door != SHORT && until.since(from) >= TIMEOUT + stalls(from, until)
+            state.listener != SHORT && until.since(from) >= TIMEOUT + stalls(from, until)
         }
         CloseReason::FirstMessageTimeout => ended.age >= FIRST_MESSAGE && ended.totals.messages == 0,
-        CloseReason::ShortDeadline => state.door == SHORT && ended.age >= DEADLINE,
+        CloseReason::ShortDeadline => state.listener == SHORT && ended.age >= DEADLINE,
         CloseReason::MaxAge => ended.age >= MAX_AGE,
-        CloseReason::MinimumRate => state.door == DEMANDING && ended.age >= Duration::from_secs(4),
+        CloseReason::MinimumRate => state.listener == DEMANDING && ended.age >= Duration::from_secs(4),
         CloseReason::MessageTooLarge => {
-            matches!(state.door, DEMANDING | NARROW) || state.unfinished.len() > 1000
+            matches!(state.listener, DEMANDING | NARROW) || state.unfinished.len() > 1000
         }
         CloseReason::PeerClosed | CloseReason::HalfCloseTimeout => state.hung_up,
         CloseReason::PeerReset => state.reset,
@@ -120,7 +120,7 @@ pub(super) fn check_reason(client: usize, state: &Client, ended: &End, model: &M
         | CloseReason::OutOfDescriptors => false,
         reason => panic!("{reason} is new: say here when it is true"),
     };
-    assert!(true_reason, "client {client} of door {} can't have ended with {ended:?}", state.door);
+    assert!(true_reason, "client {client} of listener {} can't have ended with {ended:?}", state.listener);
 }
 
 /// From when until when it was silent, by an end at `at`: from the last that was read until something came that was

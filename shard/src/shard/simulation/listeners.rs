@@ -1,4 +1,4 @@
-//! The doors of the simulated gateway, and what they promise and demand.
+//! The listeners of the simulated gateway, and what they promise and demand.
 
 use crate::limits::{Bounds, Gauge, Limits};
 use crate::shard::listener::{Delivery, Listener};
@@ -24,14 +24,14 @@ pub(super) const WINDOW_WIDE: u32 = 100;
 /// How long somebody is kept who can't be kept.
 pub(super) const TURNED_AWAY: Duration = Duration::from_secs(1);
 
-/// A door of the simulated gateway.
+/// The settings of a listener.
 pub(super) struct Rule {
     pub(super) policy: fn() -> Policy,
     pub(super) delivery: Delivery,
 }
 
 impl Rule {
-    /// The listener of this door; `total` counts the connections of all doors. So many messages of one session may be
+    /// The listener as a shard knows it; `total` counts the connections of all. So many messages of one session may be
     /// under way.
     pub(super) fn listener(&self, total: &Arc<Gauge>, window_messages: u32) -> Listener {
         let bounds = Bounds {
@@ -40,7 +40,7 @@ impl Rule {
             max_per_address: Some(4),
             accept_rate: 50_000,
         };
-        let limits = Limits::new("door".into(), Arc::clone(total), bounds);
+        let limits = Limits::new("listener".into(), Arc::clone(total), bounds);
         let mut policy = (self.policy)();
         policy.pulse.window.messages = window_messages;
         let in_memory = (policy.protocol != Protocol::Raw).then_some(0);
@@ -64,7 +64,7 @@ pub(super) const NARROW: usize = 7;
 /// What a message may have there, in bytes.
 pub(super) const NARROW_BYTES: usize = 300;
 
-/// The doors: lines to the sink, the two above, an echo, one with everything switched on, and three for all.
+/// All of them: lines to the sink, the two above, an echo, one with everything switched on, and three for all.
 pub(super) const RULES: [Rule; 8] = [
     Rule { policy: lines, delivery: Delivery::Lane(0) },
     Rule { policy: short, delivery: Delivery::Lane(0) },
