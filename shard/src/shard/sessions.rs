@@ -28,10 +28,7 @@ impl<I: Io> Shard<I> {
     /// A newer connection has taken over the session of this one.
     pub(crate) fn handle_replaced(&mut self, now: Now, id: ConnectionId) {
         self.outlets.release_end_everywhere(id);
-        self.serve(id, |served| {
-            served.forget_origin();
-            served.end(now, CloseReason::Replaced);
-        });
+        self.end(id, now, CloseReason::Replaced);
     }
 
     /// Does what the answers of this ledger's store ask for.
@@ -238,15 +235,6 @@ impl<I: Io> Served<'_, I> {
             let from = self.entry.from(self.id);
             let client = Arc::clone(client);
             origins.insert(session, Origin { epoch, shard: self.outlets.shard, from, client });
-        }
-    }
-
-    /// All that came from it has gone on, since it was replaced, and its end is not answered by the store.
-    fn forget_origin(&mut self) {
-        let attachment = self.entry.connection.attachment();
-        let ledger = self.outlet().ledger().map(|ledger| &self.outlets.ledgers[ledger]);
-        if let (Some(attachment), Some(origins)) = (attachment, ledger.and_then(|it| it.origins.as_ref())) {
-            origins.remove(attachment);
         }
     }
 }
