@@ -78,7 +78,9 @@ pub(super) struct Model {
     /// When the sink has taken something.
     pub(super) taken: Vec<Instant>,
     /// When the sink failed.
-    pub(super) failure: Option<Instant>,
+    failure: Option<Instant>,
+    /// How many bytes each client had been sent then.
+    sent_before: BTreeMap<usize, usize>,
     /// When the store had committed everything.
     judged: Vec<Instant>,
     /// When the store died.
@@ -105,6 +107,7 @@ impl Model {
             idle: Vec::new(),
             taken: Vec::new(),
             failure: None,
+            sent_before: BTreeMap::new(),
             judged: Vec::new(),
             death: None,
             forgotten: None,

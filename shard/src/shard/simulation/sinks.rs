@@ -70,7 +70,7 @@ impl Simulation {
     pub(super) fn fail_sink(&mut self) {
         while self.queue.serve_one(&mut self.model.sink(), self.origin).is_some() {}
         self.queue.fail();
-        self.model.failure = Some(self.now());
+        self.model.handle_sink_failure();
     }
 
     /// The sink has taken something.

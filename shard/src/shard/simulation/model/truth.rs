@@ -9,6 +9,7 @@ use crate::shard::simulation::listeners::{
 use crate::shard::simulation::recorder::Told;
 use pulsegate_core::close::CloseReason;
 use pulsegate_core::connection::Totals;
+use pulsegate_core::frame::{self, Frame, FrameReader};
 use pulsegate_core::time::Instant;
 use pulsegate_core::timer::Timer;
 use std::time::Duration;
@@ -20,7 +21,14 @@ impl Model {
         after.map(|(_, span)| *span).sum()
     }
 
-    /// Nobody is left whose messages go to a sink that has failed.
+    /// The sink fails.
+    pub(in crate::shard::simulation) fn handle_sink_failure(&mut self) {
+        self.failure = Some(self.now());
+        let world = self.world.borrow();
+        self.sent_before = world.links.iter().map(|(client, link)| (*client, link.history.len())).collect();
+    }
+
+    /// Nobody is left whose messages go to a sink that has failed, and nobody was given a session since.
     pub(in crate::shard::simulation) fn check_failed(&self) {
         let world = self.world.borrow();
         for (client, state) in self.clients.iter().enumerate() {
@@ -28,8 +36,25 @@ impl Model {
             let is_let_in = state.accepted && state.refused.is_none();
             let is_kept = is_let_in && world.links[&client].ended.is_none() && !world.is_behind(client);
             assert!(!is_its || !is_kept, "client {client} is kept, and its sink has failed");
+            let before = self.sent_before.get(&client).copied().unwrap_or(0);
+            let is_welcomed = state.device.is_some() && is_welcomed(&world.links[&client].history, before);
+            assert!(!is_its || !is_welcomed, "client {client} has got a session, and its sink has failed");
         }
     }
+}
+
+/// Whether there is a WELCOME among what a device was sent after so many bytes.
+fn is_welcomed(history: &[u8], before: usize) -> bool {
+    let (mut reader, mut is_welcomed) = (FrameReader::default(), false);
+    for part in [&history[..before], &history[before..]] {
+        is_welcomed = false;
+        let read = reader.handle_input(part, frame::MESSAGE_BYTES_MAX, |frame| {
+            is_welcomed |= matches!(frame, Frame::Welcome(_));
+            true
+        });
+        assert!(read.is_ok(), "it is sent frames");
+    }
+    is_welcomed
 }
 
 /// What the sink got is what the client sent, in order, without a gap; all of it if the client closed.
