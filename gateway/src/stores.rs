@@ -57,7 +57,7 @@ impl Destination {
     ) -> Result<Opened, OpenError> {
         let replies = self.replies(ledger);
         let store = Store::open(directory, config, moment(clock), move |all| replies.deliver(all))?;
-        Ok(Opened { committer: Arc::new(store), origins: None })
+        Ok(Opened { name: "the store".into(), committer: Arc::new(store), origins: None })
     }
 
     /// Makes the store in memory of those listeners whose messages go to this sink, or to none that has a thread, as
@@ -76,7 +76,7 @@ impl Destination {
         let forwarding = Arc::clone(&origins);
         let forward = move |messages| forwarding.forward(messages);
         let store = Store::open_in_memory(config, moment(clock), deliver, forward)?;
-        Ok(Opened { committer: Arc::new(store), origins: Some(origins) })
+        Ok(Opened { name: "the store in memory".into(), committer: Arc::new(store), origins: Some(origins) })
     }
 }
 

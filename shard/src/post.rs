@@ -96,6 +96,8 @@ impl Post {
 /// A committer with what belongs to it.
 #[derive(Clone, Debug)]
 pub struct Opened {
+    /// What people call it.
+    pub name: Box<str>,
     /// What commits.
     pub committer: Arc<dyn Committer>,
     /// Whose messages it forwards, if it is one in memory.

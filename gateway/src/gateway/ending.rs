@@ -68,8 +68,8 @@ impl Losses {
     }
 
     /// A store was closed, or could not be in time. It has lost so many messages.
-    fn close_store(&mut self, Opened { committer, origins }: &Opened, lost: u64) {
-        self.lose(lost, "the store");
+    fn close_store(&mut self, Opened { name, committer, origins }: &Opened, lost: u64) {
+        self.lose(lost, name);
         // In memory it is the sink that has failed.
         if origins.is_none() && committer.figures().stopped {
             self.note::<()>(Err(RunError::StoreStopped));
@@ -86,7 +86,8 @@ impl Gateway {
             let name = shard.thread().name().unwrap_or("shard").to_owned();
             let outcome = shard.join().map_err(|_| RunError::Panic(name)).and_then(|ran| Ok(ran?));
             if let Some(Leftover { ends: of_shard, messages }) = losses.note(outcome) {
-                losses.lose(messages, "the store");
+                let of_stores = self.stores.iter().zip(messages);
+                of_stores.for_each(|(store, lost)| losses.lose(lost, &store.name));
                 for end in of_shard {
                     ends.entry((index, end.lane)).or_default().push_closed(end.from, end.end);
                 }

@@ -100,8 +100,8 @@ pub(super) fn open(
             Kind::Given(number) => {
                 let Some((name, make)) = given[number].take() else { continue };
                 let made = make(destination.replies(place));
-                let committer = made.map_err(|error| StartError::Committer { name, error })?;
-                Opened { committer, origins: None }
+                let opened = |committer| Opened { name: name.as_str().into(), committer, origins: None };
+                made.map(opened).map_err(|error| StartError::Committer { name, error })?
             }
         });
     }

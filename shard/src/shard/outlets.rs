@@ -50,8 +50,8 @@ impl Outlet {
 pub struct Leftover {
     /// Ends that the sinks are to hear of when the stores in memory have forwarded what they can.
     pub ends: Vec<HeldEnd>,
-    /// Messages that are lost.
-    pub messages: u64,
+    /// How many messages each store has not taken, in the order of the ledgers: these are lost.
+    pub messages: Vec<u64>,
 }
 
 /// A shard's sides of all sinks and stores.
@@ -258,9 +258,11 @@ impl Outlets {
 
     /// Gives up what could not be handed over.
     pub(crate) fn give_up(&mut self) {
-        for ledger in &mut self.ledgers {
-            self.leftover.messages += ledger.give_up();
-            self.leftover.ends.extend(ledger.held.take_all());
+        let Leftover { ends, messages } = &mut self.leftover;
+        messages.resize(self.ledgers.len(), 0);
+        for (ledger, lost) in self.ledgers.iter_mut().zip(messages) {
+            *lost += ledger.give_up();
+            ends.extend(ledger.held.take_all());
         }
     }
 

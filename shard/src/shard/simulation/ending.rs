@@ -61,6 +61,10 @@ fn draining() -> (Simulation, Arc<Shelf>) {
     (simulation, shelf)
 }
 
+fn lost(simulation: &Simulation) -> u64 {
+    simulation.shard.outlets.leftover.messages.iter().sum()
+}
+
 #[test]
 fn a_drain_ends_when_a_busy_store_has_taken_everything() {
     let (mut simulation, shelf) = draining();
@@ -69,7 +73,7 @@ fn a_drain_ends_when_a_busy_store_has_taken_everything() {
     simulation.mailbox.post(Command::Replies(0, vec![Reply::Ready])).expect("the shard runs");
     simulation.turn();
     assert!(simulation.shard.is_done());
-    assert_eq!((shelf.0.lock().1.len(), simulation.shard.outlets.leftover.messages), (10, 0));
+    assert_eq!((shelf.0.lock().1.len(), lost(&simulation)), (10, 0));
 }
 
 #[test]
@@ -79,7 +83,7 @@ fn a_drain_gives_up_what_a_store_does_not_take_in_time_and_counts_it() {
     assert!(!simulation.shard.is_done());
     simulation.advance(SECOND + SECOND);
     assert!(simulation.shard.is_done(), "a drain has a bound");
-    assert_eq!(simulation.shard.outlets.leftover.messages, 6);
+    assert_eq!(lost(&simulation), 6);
 }
 
 #[test]
@@ -88,7 +92,7 @@ fn a_stop_while_it_drains_shortens_the_wait() {
     simulation.mailbox.post(Command::Stop).expect("the shard runs");
     simulation.advance(SECOND);
     assert!(simulation.shard.is_done());
-    assert_eq!(simulation.shard.outlets.leftover.messages, 6);
+    assert_eq!(lost(&simulation), 6);
 }
 
 #[test]
