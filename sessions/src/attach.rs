@@ -10,7 +10,7 @@ use std::time::Duration;
 pub type Token = [u8; 16];
 
 /// A connection wants a session.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Attach {
     /// Handed back.
     pub ticket: Ticket,
@@ -35,7 +35,7 @@ pub struct Attach {
 }
 
 /// A session to go on with, as the client knows it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Resume {
     /// Its number.
     pub session: u64,
@@ -48,7 +48,7 @@ pub struct Resume {
 }
 
 /// A connection has a session.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Attached {
     /// The ticket as given, the session, and the epoch of the connection.
     pub seat: Seat,

@@ -6,7 +6,7 @@ use crate::seat::{Seat, Source};
 use std::sync::Arc;
 
 /// What a source has.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Holding {
     /// Sessions.
     pub sessions: u64,

@@ -6,7 +6,7 @@ use crate::seat::{Seat, Source, Ticket};
 use pulsegate_core::connection::Attachment;
 
 /// What a store answers.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Reply {
     /// A connection has a session.
     Attached(Box<Attached>),
@@ -113,7 +113,7 @@ pub enum Reply {
 }
 
 /// A message to a client.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Outgoing {
     /// Its number.
     pub number: u64,

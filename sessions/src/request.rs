@@ -15,7 +15,7 @@ pub(crate) const REQUEST_BYTES: usize = 128;
 /// What a store may be asked.
 ///
 /// Those of one session have to be submitted in the order in which they happened.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Request {
     /// A connection wants a session. Answered by [`Reply::Attached`](crate::Reply::Attached) or [`Reply::AttachRefused`](crate::Reply::AttachRefused).
     Attach(Box<Attach>),
@@ -107,7 +107,7 @@ pub enum Request {
 }
 
 /// To whom a message goes.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Recipient {
     /// To a session.
     Session(u64),

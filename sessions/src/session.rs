@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 /// What outlives a connection: an identity, four cursors, what is in flight. A plain value, which a backend keeps as it
 /// likes.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Session {
     /// Who the client says that it is.
     pub client: Arc<str>,

@@ -7,7 +7,7 @@ use crate::reply::Reply;
 use crate::request::Request;
 use crate::seat::{Seat, Ticket};
 use pulsegate_core::connection::Attachment;
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 
 /// How many are judged anew at once after a confirmation: as many as it can make room for.
 const PIECE: usize = 64;
@@ -16,9 +16,9 @@ const PIECE: usize = 64;
 const PATIENCE_TICKS: u64 = 30;
 
 /// What waits, by session: at most one connection of each.
-#[derive(Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Unjudged {
-    rows: HashMap<u64, Row>,
+    rows: BTreeMap<u64, Row>,
     /// The sessions in the order in which they began to wait.
     oldest: BTreeMap<u64, u64>,
     orders: u64,
@@ -32,7 +32,7 @@ pub struct Unjudged {
 }
 
 /// The messages of one connection.
-#[derive(Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Row {
     epoch: u64,
     ticket: Ticket,
@@ -57,7 +57,7 @@ impl Unjudged {
     #[must_use]
     pub fn new(bytes_max: usize) -> Self {
         Self {
-            rows: HashMap::new(),
+            rows: BTreeMap::new(),
             oldest: BTreeMap::new(),
             orders: 0,
             bytes: 0,
@@ -248,10 +248,6 @@ impl Unjudged {
         if let Some(row) = self.rows.remove(&session) {
             self.bytes -= row.bytes;
             self.oldest.remove(&row.order);
-        }
-        if self.rows.is_empty() {
-            // The memory of a crowd is given back.
-            self.rows = HashMap::new();
         }
     }
 }
