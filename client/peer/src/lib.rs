@@ -1,8 +1,9 @@
 //! The other end of pulsegate-client in its tests: a small gateway over real sockets, on the gateway's side of
-//! pulsegate-core. It keeps sessions in memory and does what it is told, faults included: cuts at any byte, lost
-//! WELCOMEs, receipts held back, sessions forgotten, silence. No gateway for anything else.
+//! pulsegate-core, with sessions in memory by the rules that gateways have. It does what it is told, faults included: cuts
+//! at any byte, lost WELCOMEs, receipts held back, sessions forgotten, silence. No gateway for anything else.
 
 mod script;
+mod store;
 mod world;
 
 pub use script::{Answer, Edit, Script};

@@ -1,12 +1,18 @@
-//! What the peer knows: its sessions, its connections, and what has happened. Knows no socket.
+//! What the peer knows: its connections, and what has happened. Knows no socket, and no rule of sessions: those are asked
+//! for.
 
 use crate::script::{Answer, Script};
+use crate::store::Store;
 use bytes::Bytes;
 use pulsegate_core::close::CloseReason;
 use pulsegate_core::exchange::{Receiving, Sending, Window};
 use pulsegate_core::frame::{Beat, Durability, Hello, LifetimeKind, PREFACE, Refusals, Welcome};
+use pulsegate_core::policy::SecondConnection;
 use pulsegate_core::pulse::{Pulse, PulseEvent};
 use pulsegate_core::time::Instant;
+use pulsegate_sessions::{
+    Attach, Attached, LOAD_BYTES_MAX, Moment, Outcome, Recipient, Reply, Request, Resume, Seat, Ticket,
+};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -63,28 +69,16 @@ pub struct World {
     pub open: usize,
     /// How many messages were received, those that came again included.
     pub received: u64,
-    sessions: BTreeMap<u64, Session>,
+    store: Store,
     connections: BTreeMap<u64, Connection>,
-    last_session: u64,
     last_connection: u64,
 }
 
 #[derive(Debug)]
-struct Session {
-    token: [u8; 16],
-    next: Option<[u8; 16]>,
-    /// Where the halves are, if not here.
-    connection: Option<u64>,
-    sending: Sending<Bytes>,
-    receiving: Receiving,
-    refusals: Vec<(u64, u16)>,
-}
-
-#[derive(Debug)]
 struct Connection {
-    pulse: Pulse<Bytes>,
+    pulse: Pulse<Box<[u8]>>,
     preface: Vec<u8>,
-    session: Option<u64>,
+    seat: Option<Seat>,
     is_new: bool,
     has_spoken: bool,
     /// Received and not committed.
@@ -94,6 +88,9 @@ struct Connection {
     is_cut: bool,
     is_over: bool,
 }
+
+/// The code of the peer's refusals (PROTOCOL.md section 7.3), whatever its store calls them.
+const NOT_WANTED: u16 = 3;
 
 /// An event, kept.
 enum Heard {
@@ -118,12 +115,7 @@ impl World {
     /// The number of the newest session's own message up to which all are settled.
     #[must_use]
     pub fn settled(&self) -> u64 {
-        let session = self.sessions.values().next_back();
-        let of_session = |session: &Session| {
-            let connection = session.connection.and_then(|id| self.connections.get(&id));
-            connection.map_or(&session.sending, |connection| connection.pulse.sending()).settled()
-        };
-        session.map_or(0, of_session)
+        self.store.newest().map_or(0, |session| session.out_committed)
     }
 
     pub(crate) fn open(&mut self) -> u64 {
@@ -133,7 +125,7 @@ impl World {
         let connection = Connection {
             pulse: Pulse::gateway(*window, *message_bytes_max),
             preface: Vec::new(),
-            session: None,
+            seat: None,
             is_new: false,
             has_spoken: false,
             held: Vec::new(),
@@ -149,22 +141,17 @@ impl World {
     /// The connection is gone. Whether the client is to be given time to end it.
     pub(crate) fn close(&mut self, id: u64) -> bool {
         self.open -= 1;
-        self.detach(id);
+        self.detach(id, false);
         self.connections.remove(&id).is_some_and(|connection| connection.is_over && !connection.is_cut)
     }
 
-    /// Takes the halves back.
-    fn detach(&mut self, id: u64) {
+    /// It leaves its session: for good if nothing has come from it in a new one, or its client has said so.
+    fn detach(&mut self, id: u64, says_so: bool) {
         let Some(connection) = self.connections.get_mut(&id) else { return };
-        let Some(number) = connection.session.take() else { return };
-        let pulse = std::mem::replace(&mut connection.pulse, Pulse::gateway(self.script.window, 1));
+        let Some(seat) = connection.seat.take() else { return };
         (connection.is_over, connection.held) = (true, Vec::new());
-        let Some(session) = self.sessions.get_mut(&number) else { return };
-        (session.sending, session.receiving) = pulse.into_halves();
-        session.connection = None;
-        if connection.is_new && !connection.has_spoken {
-            self.sessions.remove(&number);
-        }
+        let for_good = says_so || connection.is_new && !connection.has_spoken;
+        self.ask_store(vec![Request::Detach { seat, for_good, now: Moment::default() }]);
     }
 
     pub(crate) fn handle_input(&mut self, id: u64, input: &[u8]) {
@@ -179,7 +166,7 @@ impl World {
         connection.preface.extend_from_slice(preface);
         assert!(PREFACE.starts_with(&connection.preface), "the client begins with the preface");
         // Before WELCOME there is no token to be used.
-        let was_attached = connection.session.is_some();
+        let was_attached = connection.seat.is_some();
         let mut heard = Vec::new();
         let outcome = connection.pulse.handle_input(moment(0), frames, |event| heard.push(keep(&event)));
         for heard in heard.into_iter().flatten() {
@@ -206,28 +193,29 @@ impl World {
                     connection.held.push((number, payload));
                 }
             }
-            Heard::Handed(handed) => self.handed.push(handed),
+            Heard::Handed(handed) => {
+                if let (&Handed::Committed(committed), Some(seat)) = (&handed, self.seat_of(id)) {
+                    let attachment = seat.attachment;
+                    self.ask_store(vec![Request::OutReceipt { attachment, committed }]);
+                }
+                self.handed.push(handed);
+            }
             Heard::Confirmed(floor) => {
                 self.confirmed = floor;
-                if let Some(session) = self.session_of(id) {
-                    session.refusals.retain(|(number, _)| *number > floor);
+                if let Some(Seat { attachment, .. }) = self.seat_of(id) {
+                    self.ask_store(vec![Request::Confirm { attachment, floor }]);
                 }
             }
             Heard::Bye(code) => {
                 self.byes.push(code);
-                let number = self.connections.get(&id).and_then(|connection| connection.session);
-                self.detach(id);
-                if code == 0 {
-                    number.map(|number| self.sessions.remove(&number));
-                }
+                self.detach(id, code == 0);
             }
             Heard::Sign => self.signs += 1,
         }
     }
 
-    fn session_of(&mut self, id: u64) -> Option<&mut Session> {
-        let number = self.connections.get(&id)?.session?;
-        self.sessions.get_mut(&number)
+    fn seat_of(&self, id: u64) -> Option<Seat> {
+        self.connections.get(&id)?.seat
     }
 
     /// A frame has come: from now on only the next token is valid.
@@ -236,71 +224,107 @@ impl World {
             && !std::mem::replace(&mut connection.has_spoken, true)
         {
             self.spoken += 1;
-        }
-        if let Some(session) = self.session_of(id)
-            && let Some(next) = session.next.take()
-        {
-            session.token = next;
+            if let Some(Seat { attachment, .. }) = connection.seat {
+                self.ask_store(vec![Request::TokenUsed { attachment }]);
+            }
         }
     }
 
     fn handle_hello(&mut self, id: u64, hailed: Hailed, token: [u8; 16]) {
-        self.hellos.push(hailed.clone());
+        let Hailed { session, committed, acknowledged, .. } = hailed;
+        let client = hailed.id.clone();
+        self.hellos.push(hailed);
         if let Some(answer) = self.script.answers.pop_front() {
             return self.end(id, &answer);
         }
-        let old = self.sessions.get(&hailed.session).map(|session| (session.token, session.next));
-        let number = match old {
-            Some((valid, next)) if token != valid && Some(token) != next => {
-                return self.end(id, &Answer::new(CloseReason::BadToken.code(), 0));
+        let next = self.script.random.u128(..).to_be_bytes();
+        let resume = (session != 0).then_some(Resume { session, token, committed, acknowledged });
+        self.ask_store(vec![Request::Attach(Box::new(Attach {
+            ticket: id.into(),
+            client,
+            source: 0,
+            resume,
+            token: next,
+            second: SecondConnection::Allow,
+            // It sends what it is told to, even if that is too long for the client.
+            message_bytes_max: u32::MAX,
+            told_bytes_max: self.script.message_bytes_max,
+            now: Moment::default(),
+            time_to_live: Duration::from_hours(1),
+        }))]);
+    }
+
+    /// Asks for what concerns sessions, and does what the answers say.
+    fn ask_store(&mut self, requests: Vec<Request>) {
+        let (committed, replies) = self.store.commit(requests);
+        self.committed.extend(committed);
+        replies.into_iter().for_each(|reply| self.handle_reply(reply));
+    }
+
+    fn handle_reply(&mut self, reply: Reply) {
+        match reply {
+            Reply::Attached(attached) => self.handle_attached(&attached),
+            Reply::AttachRefused { ticket, .. } => {
+                self.end(connection_of(ticket), &Answer::new(CloseReason::BadToken.code(), 0));
             }
-            Some((_, next)) => {
-                self.replace(hailed.session);
-                if Some(token) == next
-                    && let Some(session) = self.sessions.get_mut(&hailed.session)
-                {
-                    (session.token, session.next) = (token, None);
+            Reply::Committed { seat, committed } => {
+                if let Some(connection) = self.attached(seat) {
+                    connection.pulse.commit(committed);
                 }
-                hailed.session
             }
-            None => self.begin(),
-        };
-        self.welcome(id, number, old.is_some(), &hailed);
-    }
-
-    fn begin(&mut self) -> u64 {
-        self.last_session += 1;
-        let none = Window { messages: 0, bytes: 0 };
-        let session = Session {
-            token: self.script.random.u128(..).to_be_bytes(),
-            next: None,
-            connection: None,
-            sending: Sending::new(none),
-            receiving: Receiving::default(),
-            refusals: Vec::new(),
-        };
-        self.sessions.insert(self.last_session, session);
-        self.last_session
-    }
-
-    /// Another connection of this session ends.
-    fn replace(&mut self, number: u64) {
-        if let Some(old) = self.sessions.get(&number).and_then(|session| session.connection) {
-            let reason = CloseReason::Replaced;
-            self.end(old, &Answer { delay_ms: 5_000, ..Answer::new(reason.code(), 2) });
+            Reply::Refused { seat, refusal } => {
+                if let Some(connection) = self.attached(seat) {
+                    connection.pulse.refuse(refusal.number, NOT_WANTED, "not wanted");
+                }
+            }
+            Reply::Pushed { attachment, connection: Some(ticket), payload, .. } => {
+                if let Some(connection) = self.attached(Seat { ticket, attachment }) {
+                    connection.pulse.push(payload);
+                }
+            }
+            Reply::Loaded { seat, messages, has_more } => {
+                let above = messages.last().map_or(0, |message| message.number);
+                if let Some(connection) = self.attached(seat) {
+                    messages.into_iter().for_each(|message| _ = connection.pulse.push(message.payload));
+                    if has_more {
+                        self.load(seat, above);
+                    }
+                }
+            }
+            Reply::Pushed { connection: None, .. } | Reply::Detached { .. } => {}
+            Reply::Ended { .. }
+            | Reply::Orphaned { .. }
+            | Reply::PushRefused { .. }
+            | Reply::Expired { .. }
+            | Reply::Resting { .. }
+            | Reply::Ready
+            | Reply::Stopped { .. }
+            | Reply::GoesOn => panic!("a client of this peer has no way to this: {reply:?}"),
         }
     }
 
-    fn welcome(&mut self, id: u64, number: u64, resumed: bool, hailed: &Hailed) {
-        let Self { script, sessions, connections, violations, .. } = self;
-        let (Some(session), Some(connection)) = (sessions.get_mut(&number), connections.get_mut(&id)) else {
-            return;
-        };
-        session.refusals.retain(|(number, _)| *number > hailed.acknowledged);
-        let next = *session.next.get_or_insert_with(|| script.random.u128(..).to_be_bytes());
-        let refused = Refusals::write(session.refusals.iter().copied());
+    fn attached(&mut self, seat: Seat) -> Option<&mut Connection> {
+        self.connections
+            .get_mut(&connection_of(seat.ticket))
+            .filter(|connection| connection.seat == Some(seat))
+    }
+
+    fn load(&mut self, seat: Seat, above: u64) {
+        self.ask_store(vec![Request::Load { seat, above, bytes_max: LOAD_BYTES_MAX }]);
+    }
+
+    fn handle_attached(&mut self, attached: &Attached) {
+        if let Some(ticket) = attached.replaced {
+            let reason = CloseReason::Replaced;
+            let answer = Answer { delay_ms: 5_000, ..Answer::new(reason.code(), 2) };
+            self.end(connection_of(ticket), &answer);
+        }
+        let Self { script, connections, violations, .. } = self;
+        let Some(connection) = connections.get_mut(&connection_of(attached.seat.ticket)) else { return };
+        let refused = Refusals::write(attached.refused.iter().map(|refusal| (refusal.number, NOT_WANTED)));
         let ms = |span: Duration| u32::try_from(span.as_millis()).unwrap_or(u32::MAX);
-        let committed = session.receiving.committed();
+        let (committed, acknowledged) = (attached.committed, attached.acknowledged);
+        let resumed = attached.outcome == Outcome::Resumed;
         let mut welcome = Welcome {
             resumed,
             lifetime: LifetimeKind::Long,
@@ -312,45 +336,44 @@ impl World {
             window: script.window,
             message_bytes_max: script.message_bytes_max,
             server_time_ms: 1_000,
-            session: number,
-            token: next,
+            session: attached.session(),
+            token: attached.token,
             committed,
-            acknowledged: session.sending.settled(),
-            lost: (0, 0),
+            acknowledged,
+            lost: attached.lost.unwrap_or_default(),
             refused: Refusals::read(&refused, committed).unwrap_or_default(),
         };
         if let Some(edit) = &script.edit {
             edit(&mut welcome);
         }
-        if !resumed {
-            session.token = next;
-            session.next = None;
-        }
-        let sending = std::mem::replace(&mut session.sending, Sending::new(script.window));
-        if let Err(reason) = connection.pulse.welcome(&welcome, sending, session.receiving) {
+        let sending = Sending::restore(acknowledged, acknowledged, [], script.window);
+        let receiving = Receiving::restore(committed, attached.floor);
+        if let Err(reason) = connection.pulse.welcome(&welcome, sending, receiving) {
             violations.push(reason);
         }
-        session.connection = Some(id);
-        (connection.session, connection.is_new) = (Some(number), !resumed);
+        (connection.seat, connection.is_new) = (Some(attached.seat), !resumed);
         if script.lost_welcomes > 0 {
             script.lost_welcomes -= 1;
             connection.is_cut = true;
+        }
+        if attached.is_behind {
+            self.load(attached.seat, acknowledged);
         }
     }
 
     /// Commits what was received, in this order.
     fn commit(&mut self, id: u64) {
-        let Self { script, sessions, connections, committed, .. } = self;
-        let Some(connection) = connections.get_mut(&id) else { return };
-        let Some(session) = connection.session.and_then(|number| sessions.get_mut(&number)) else { return };
-        for (number, payload) in connection.held.drain(..) {
-            if script.refused.as_ref().is_some_and(|refused| payload.starts_with(refused)) {
-                session.refusals.push((number, 3));
-                connection.pulse.refuse(number, 3, "not wanted");
-            } else {
-                committed.push(payload);
-            }
-            connection.pulse.commit(number);
+        let Some(connection) = self.connections.get_mut(&id) else { return };
+        let Some(seat) = connection.seat else { return };
+        let refused = self.script.refused.as_deref();
+        let request = |(number, payload): (u64, Bytes)| {
+            let is_refused = refused.is_some_and(|refused| payload.starts_with(refused));
+            let payload = if is_refused { Store::too_long() } else { payload[..].into() };
+            Request::Message { seat, number, received_at_ms: 0, payload }
+        };
+        let requests: Vec<_> = connection.held.drain(..).map(request).collect();
+        if !requests.is_empty() {
+            self.ask_store(requests);
         }
     }
 
@@ -385,7 +408,7 @@ impl World {
             connection.last_words = words;
             connection.is_over = true;
         }
-        self.detach(id);
+        self.detach(id, false);
     }
 
     fn ids(&self) -> Vec<u64> {
@@ -394,7 +417,7 @@ impl World {
 
     pub(crate) fn cut(&mut self) {
         for id in self.ids() {
-            self.detach(id);
+            self.detach(id, false);
             if let Some(connection) = self.connections.get_mut(&id) {
                 connection.is_cut = true;
             }
@@ -416,16 +439,17 @@ impl World {
 
     pub(crate) fn forget(&mut self) {
         self.cut();
-        self.sessions.clear();
+        self.store.forget();
     }
 
     pub(crate) fn push(&mut self, message: Bytes) {
-        let session = self.sessions.last_entry().expect("a session to send to").into_mut();
-        match session.connection.and_then(|id| self.connections.get_mut(&id)) {
-            Some(connection) => connection.pulse.push(message),
-            None => session.sending.push(message),
-        };
+        let to = Recipient::Session(self.store.newest_number());
+        self.ask_store(vec![Request::Push { ticket: 0, to, now_ms: 0, payload: message[..].into() }]);
     }
+}
+
+fn connection_of(ticket: Ticket) -> u64 {
+    u64::try_from(ticket).unwrap_or(0)
 }
 
 fn keep(event: &PulseEvent<'_>) -> Option<Heard> {

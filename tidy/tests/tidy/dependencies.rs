@@ -88,7 +88,7 @@ const RULES: [Rule; 12] = [
     },
     Rule {
         name: "pulsegate-client-peer",
-        on: &["pulsegate-core"],
+        on: &["pulsegate-core", "pulsegate-sessions"],
         in_tests: &[],
         outside: Never(&["rusqlite"]),
     },
