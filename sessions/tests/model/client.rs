@@ -1,5 +1,6 @@
 //! The client's steps: what a library does around the real sending half, and what its user is told.
 
+use crate::wiring::Wiring;
 use crate::world::{Broken, Connection, Down, Outcome, Payload, Server, Sights, Up, WINDOW, World};
 use pulsegate_core::exchange::{Sending, Violation};
 use std::collections::VecDeque;
@@ -31,6 +32,7 @@ impl World {
             id: client.connects,
             has_client: true,
             server: Server::Opening,
+            has_to_end: false,
             up: VecDeque::from([hello]),
             down: VecDeque::new(),
         });
@@ -56,14 +58,23 @@ impl World {
         }
     }
 
-    pub(crate) fn client_hears(&mut self, withdraws: bool, sights: &mut Sights) -> Result<(), Broken> {
+    pub(crate) fn client_hears(
+        &mut self,
+        withdraws: bool,
+        wiring: &Wiring,
+        sights: &mut Sights,
+    ) -> Result<(), Broken> {
         let connection = self.client.connection.and_then(|id| self.connection(id));
         match connection.and_then(|connection| connection.down.pop_front()) {
             None => Ok(()),
             Some(Down::Welcome { session, token, committed, refused, lost, is_resumed }) => {
-                self.client.token = token;
                 self.client.told_lost |= lost;
                 self.client_is_welcome(session, committed, refused, is_resumed, sights)?;
+                self.client.token = token;
+                if !is_resumed && wiring.beats_first {
+                    // The session is forgotten with the connection if nothing comes.
+                    self.client_writes(Up::Beat);
+                }
                 if withdraws { self.client_withdraws(sights) } else { Ok(()) }
             }
             Some(Down::Receipt(committed)) => {
@@ -89,7 +100,7 @@ impl World {
 
     fn client_is_welcome(
         &mut self,
-        session: u8,
+        session: u64,
         committed: u64,
         refused: u8,
         is_resumed: bool,
@@ -97,9 +108,10 @@ impl World {
     ) -> Result<(), Broken> {
         let old = self.client.session;
         if old != 0 && !is_resumed {
-            // A session is only ever gone because its time to live has passed: a goodbye has no "resume" after it.
-            let has_expired = self.store.expired >> old & 1 == 1;
-            if !has_expired && !self.client.waiting.is_empty() {
+            // A session is only ever gone because its time to live has passed, or nothing had come from it: a goodbye
+            // has no "resume" after it.
+            let may_be_gone = (self.store.expired | self.store.unheard) >> old & 1 == 1;
+            if !may_be_gone && !self.client.waiting.is_empty() {
                 return Err(Broken::WrongOutcome);
             }
             self.client_gives_up(sights)?;

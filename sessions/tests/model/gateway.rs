@@ -1,68 +1,75 @@
-//! The gateway's steps: what a shard does around the real receiving half, and what a committer does around
-//! the real verdict.
+//! The gateway's steps: what a shard does around the real receiving half, and how the committer's batches are put together
+//! and come into force.
 
+use crate::store::{Batch, NO_EPOCH};
+use crate::wiring::{Forgetting, Holding, Transaction, Wiring};
 use crate::world::{
-    Answer, Broken, Connection, Down, Forgetting, Gateway, Holding, MESSAGES_MAX, Outcome, Refusing, Request,
-    Rules, Server, Session, Sights, Store, Tokens, Transaction, Up, WINDOW, World,
+    Answer, Asked, Broken, Connection, Down, Gateway, Outcome, Server, Sights, Take, Up, WINDOW, World,
 };
-use pulsegate_core::exchange::{Cursor, Receiving, Verdict};
+use pulsegate_core::exchange::Receiving;
+use pulsegate_sessions::{Attachment, Request};
 
 impl World {
-    pub(crate) fn gateway_reads(&mut self, id: u8, rules: &Rules, sights: &mut Sights) -> Result<(), Broken> {
+    pub(crate) fn gateway_reads(
+        &mut self,
+        id: u8,
+        wiring: &Wiring,
+        sights: &mut Sights,
+    ) -> Result<(), Broken> {
         let Some(connection) = self.connections.iter_mut().find(|connection| connection.id == id) else {
             return Ok(());
         };
         let Some(frame) = connection.up.pop_front() else { return Ok(()) };
         sights.read_from_zombie += u64::from(!connection.has_client);
-        if let Server::Attached { session, token, .. } = connection.server {
-            self.store.prove(session, token);
+        let queue = &mut self.gateway.queue;
+        if let (Server::Attached { at, is_heard, .. }, false) = (&mut connection.server, frame == Up::Goodbye)
+            && !std::mem::replace(is_heard, true)
+        {
+            queue.push_back(Asked::TokenUsed(*at));
         }
         match (frame, &mut connection.server) {
             (Up::Hello { session, token, acknowledged }, server @ Server::Opening) => {
                 *server = Server::Attaching;
-                let attach = Request::Attach { connection: id, session, token, acknowledged };
-                self.gateway.queue.push_back(attach);
+                queue.push_back(Asked::Attach { connection: id, session, token, acknowledged });
             }
-            (Up::Message { number, payload }, Server::Attached { session, epoch, receiving, .. }) => {
+            (Up::Beat, Server::Attached { .. }) => {}
+            (Up::Message { number, payload }, Server::Attached { at, receiving, .. }) => {
                 receiving.handle_message(number, WINDOW.messages)?;
-                let (session, epoch) = (*session, *epoch);
-                let message = Request::Message { connection: id, session, epoch, number, payload };
-                self.gateway.queue.push_back(message);
+                let at = wiring.named(*at);
+                queue.push_back(Asked::Message { connection: id, at, number, payload });
             }
-            (Up::Confirm(floor), Server::Attached { session, epoch, receiving, .. }) => {
+            (Up::Confirm(floor), Server::Attached { at, receiving, .. }) => {
                 receiving.handle_confirm(floor)?;
-                let is_over = receiving.is_settled() && rules.forgetting == Forgetting::CursorAtConfirm;
-                self.store.handle_floor(*session, *epoch, floor, is_over);
-                self.gateway.release(sights);
+                queue.push_back(Asked::Confirm { at: wiring.named(*at), floor });
             }
-            (Up::Goodbye, Server::Attached { session, epoch, receiving, .. }) => {
-                if receiving.is_settled() {
-                    let remove = Request::Remove { session: *session, epoch: *epoch, is_expiry: false };
-                    self.gateway.queue.push_back(remove);
-                }
-                self.gateway_lets_go(id, rules);
-            }
+            (Up::Goodbye, Server::Attached { .. }) => self.gateway_lets_go(id, true, wiring),
             _ => return Err(Broken::Accused),
         }
         Ok(())
     }
 
     /// The gateway learns that a connection is over.
-    pub(crate) fn gateway_lets_go(&mut self, id: u8, rules: &Rules) {
+    pub(crate) fn gateway_lets_go(&mut self, id: u8, is_goodbye: bool, wiring: &Wiring) {
         let Some(connection) = self.connections.iter_mut().find(|connection| connection.id == id) else {
             return;
         };
-        if let Server::Attached { session, epoch, receiving, .. } = connection.server
-            && rules.forgetting == Forgetting::SessionAtReceipt
-            && receiving.received() == receiving.committed()
-        {
-            self.gateway.queue.push_back(Request::Remove { session, epoch, is_expiry: false });
+        if let Server::Attached { at, receiving, is_resumed, is_heard } = connection.server {
+            let is_unheard = !is_resumed && !is_heard;
+            let mut for_good = is_goodbye || is_unheard;
+            if is_unheard && !is_goodbye {
+                self.store.unheard |= 1 << at.session;
+            }
+            if wiring.forgetting == Forgetting::SessionAtReceipt
+                && receiving.received() == receiving.committed()
+            {
+                let floor = receiving.committed();
+                self.gateway.queue.push_back(Asked::Confirm { at, floor });
+                for_good = true;
+            }
+            self.gateway.queue.push_back(Asked::Detach { connection: id, at, for_good });
         }
         connection.server = Server::Gone;
         connection.up.clear();
-        if rules.holding != Holding::Outlives && rules.refusals_max < MESSAGES_MAX {
-            self.gateway.queue.push_back(Request::Detach { connection: id });
-        }
         self.sweep();
     }
 
@@ -70,6 +77,7 @@ impl World {
         sights.crashed_with_queue += u64::from(!self.gateway.queue.is_empty());
         self.left.crashes -= 1;
         self.gateway = Gateway::default();
+        self.store.start();
         for connection in &mut self.connections {
             connection.server = Server::Gone;
             connection.up.clear();
@@ -82,359 +90,268 @@ impl World {
         self.left.crashes += 1;
         self.left.losses -= 1;
         self.gateway_crashes(sights);
-        let Some((session, payload)) = self.store.committed.pop() else { return };
-        self.store.gone |= 1 << payload;
-        if let Some(session) = self.store.session(session) {
-            session.gone.push((session.cursor.committed, payload));
-            session.cursor.committed -= 1;
-        }
+        self.store.lose_last();
     }
 
     /// An answer of the committer reaches its connection, and is told to the client.
-    pub(crate) fn gateway_answers(&mut self, rules: &Rules) {
+    pub(crate) fn gateway_answers(&mut self, wiring: &Wiring) {
         let Some(answer) = self.gateway.mailbox.pop_front() else { return };
-        let (Answer::Attached { connection: id, .. }
-        | Answer::Committed { connection: id, .. }
-        | Answer::Refused { connection: id, .. }) = answer;
-        let Some(connection) = self.connections.iter_mut().find(|connection| connection.id == id) else {
-            return;
-        };
-        match (answer, &mut connection.server) {
+        if let Answer::Attached { replaced: Some(id), .. } = answer
+            && let Some(replaced) = self.connection(id)
+        {
+            replaced.has_to_end = true;
+        }
+        let id = answer.connection();
+        let found = self.connections.iter_mut().find(|connection| connection.id == id);
+        match (answer, found) {
             (
-                Answer::Attached { session, token, epoch, committed, refused, lost, is_resumed, .. },
-                server @ Server::Attaching,
-            ) => {
-                let mut receiving = Receiving::default();
+                Answer::Attached { at, token, committed, floor, refused, lost, is_resumed, .. },
+                Some(connection),
+            ) if connection.server == Server::Attaching => {
+                let mut receiving = Receiving::restore(committed, floor);
                 receiving.attach(committed);
-                *server = Server::Attached { session, token, epoch, receiving };
+                connection.server = Server::Attached { at, receiving, is_resumed, is_heard: false };
+                let session = at.session;
                 connection.write_down(Down::Welcome { session, token, committed, refused, lost, is_resumed });
             }
-            (Answer::Committed { committed, .. }, Server::Attached { session, epoch, receiving, .. }) => {
+            (Answer::Attached { connection, at, is_resumed, .. }, _) => {
+                // Nobody is there any more.
+                if !is_resumed {
+                    self.store.unheard |= 1 << at.session;
+                }
+                self.gateway.queue.push_back(Asked::Detach { connection, at, for_good: !is_resumed });
+            }
+            (Answer::AttachRefused { .. }, Some(_)) => self.gateway_lets_go(id, false, wiring),
+            (Answer::Committed { committed, .. }, Some(connection)) => {
+                let Server::Attached { at, receiving, .. } = &mut connection.server else { return };
                 let is_due = receiving.handle_committed(committed);
-                if rules.forgetting == Forgetting::CursorAtReceipt && receiving.received() == committed {
-                    self.store.handle_floor(*session, *epoch, committed, true);
+                if wiring.forgetting == Forgetting::CursorAtReceipt && receiving.received() == committed {
+                    self.store.forget_cursor(*at);
                 }
                 if is_due {
                     connection.write_down(Down::Receipt(committed));
                 }
             }
-            (Answer::Refused { number, .. }, Server::Attached { .. }) => {
-                connection.write_down(Down::Refuse(number));
+            (Answer::Refused { number, .. }, Some(connection)) => {
+                if matches!(connection.server, Server::Attached { .. }) {
+                    connection.write_down(Down::Refuse(number));
+                }
             }
+            (Answer::Ended { .. }, Some(connection)) => connection.has_to_end = true,
             _ => {}
         }
     }
 
-    /// The time to live of a session has passed, as its registry sees it; the committer has the last word.
-    pub(crate) fn session_expires(&mut self, number: u8) {
-        self.left.expiries -= 1;
-        if let Some(session) = self.store.session(number) {
-            let epoch = session.cursor.epoch;
-            self.gateway.queue.push_back(Request::Remove { session: number, epoch, is_expiry: true });
-        }
-    }
-
-    /// Whether a connection holds this session, as far as its registry knows.
-    pub(crate) fn is_attached(&self, number: u8, cursor: Cursor) -> bool {
-        let by_connection = self.connections.iter().any(|connection| match connection.server {
-            Server::Attached { session, epoch, .. } => session == number && epoch == cursor.epoch,
-            Server::Opening | Server::Attaching | Server::Gone => false,
-        });
-        by_connection
-            || self
-                .gateway
-                .mailbox
-                .iter()
-                .any(|answer| matches!(answer, Answer::Attached { session, .. } if *session == number))
-    }
-
-    /// Whether a newer connection has attached to its session, which may be gone since. The gateway ends it then, with BYE "replaced".
-    pub(crate) fn is_replaced(&self, connection: &Connection) -> bool {
-        let Server::Attached { session, epoch, .. } = connection.server else { return false };
-        !self.store.sessions.iter().any(|it| it.number == session && it.cursor.epoch == epoch)
-    }
-
-    /// The committer takes the next request, or finishes the one that it has half done.
-    pub(crate) fn committer_proceeds(&mut self, rules: &Rules, sights: &mut Sights) -> Result<(), Broken> {
-        match self.gateway.queue.pop_front() {
-            None => Ok(()),
-            Some(attach @ Request::Attach { connection, session, token, .. }) => {
-                let is_bad = |session: &mut Session| {
-                    rules.tokens != Tokens::Unchecked && !session.tokens.contains(&token)
-                };
-                if self.store.session(session).is_some_and(is_bad) {
-                    sights.token_refused += 1;
-                    self.gateway_lets_go(connection, rules);
-                    let is_present = self.client.connection == Some(connection);
-                    return if is_present { Err(Broken::LockedOut) } else { Ok(()) };
-                }
-                let answer = self.store.attach(attach, rules, sights)?;
-                self.gateway.mailbox.push_back(answer);
-                Ok(())
-            }
-            Some(Request::Detach { connection }) => {
-                self.gateway.held.retain(|held| held.connection() != connection);
-                Ok(())
-            }
-            Some(Request::Remove { session, epoch, is_expiry }) => {
-                self.committer_removes(session, epoch, is_expiry, rules, sights)
-            }
-            Some(message @ Request::Message { .. }) => self.committer_takes(message, false, rules, sights),
-        }
-    }
-
-    fn committer_removes(
+    /// The time to live of a session has passed that has no connection.
+    pub(crate) fn session_expires(
         &mut self,
-        number: u8,
-        epoch: u64,
-        is_expiry: bool,
-        rules: &Rules,
+        number: u64,
+        wiring: &Wiring,
         sights: &mut Sights,
     ) -> Result<(), Broken> {
-        let Some(session) = self.store.session(number) else { return Ok(()) };
-        let cursor = session.cursor;
-        if session.cursor.epoch != epoch && !rules.is_removal_blind {
-            sights.removal_refused += 1;
+        self.left.expiries -= 1;
+        if wiring.is_removal_blind {
+            self.gateway.queue.push_back(Asked::Expire(number));
             return Ok(());
         }
-        if self.is_attached(number, cursor) && !rules.is_forgetting_unwatched {
+        let batch = self.store.expire(number, wiring);
+        self.handle_batch(batch, true, wiring, sights)
+    }
+
+    /// Whether a connection holds this session, as far as the gateway knows.
+    fn is_attached(&self, number: u64) -> bool {
+        let Some(row) = self.store.rows.sessions.get(&number) else { return false };
+        let this = Attachment { session: number, epoch: row.cursor.epoch };
+        let is_here =
+            |connection: &Connection| matches!(connection.server, Server::Attached { at, .. } if at == this);
+        let is_told = |answer: &Answer| {
+            let Answer::Attached { connection: id, at, .. } = *answer else { return false };
+            let mut waiting = self.connections.iter().filter(|it| it.server == Server::Attaching);
+            at == this && waiting.any(|connection| connection.id == id)
+        };
+        self.connections.iter().any(is_here) || self.gateway.mailbox.iter().any(is_told)
+    }
+
+    /// The committer takes what waits, or finishes what it has half done.
+    pub(crate) fn committer_proceeds(
+        &mut self,
+        take: Take,
+        wiring: &Wiring,
+        sights: &mut Sights,
+    ) -> Result<(), Broken> {
+        if let Some(later) = self.gateway.later.take() {
+            let (store, answers) = *later;
+            self.store = store;
+            self.gateway.mailbox.extend(answers);
+            return Ok(());
+        }
+        if let Some(&Asked::Expire(number)) = self.gateway.queue.front() {
+            self.gateway.queue.pop_front();
+            let batch = self.store.expire(number, wiring);
+            return self.handle_batch(batch, true, wiring, sights);
+        }
+        let batch = self.gateway.next_batch(take.all, wiring, sights);
+        sights.batched += u64::from(batch.len() > 2);
+        for request in &batch {
+            if let Request::Detach { seat, .. } = request {
+                let row = self.store.rows.sessions.get(&seat.session());
+                sights.removal_refused += u64::from(row.is_some_and(|row| row.cursor.epoch != seat.epoch()));
+            }
+        }
+        let done = self.store.commit(&batch, take.refused, wiring, sights)?;
+        self.gateway.rests |= wiring.holding == Holding::StopsReading && !done.held.is_empty();
+        self.gateway.unjudged.handle_commit(batch, &done.held);
+        if !self.gateway.unjudged.take_ended().is_empty() {
+            return Err(Broken::Unbounded);
+        }
+        self.handle_batch(done, false, wiring, sights)
+    }
+
+    /// What has to come to nothing, since it is for a connection that is gone, or on one that was replaced, is done at
+    /// once: whenever it is done, the same states follow. If it comes to anything, that is seen.
+    pub(crate) fn do_what_is_void(&mut self, wiring: &Wiring, sights: &mut Sights) -> Result<(), Broken> {
+        loop {
+            if self.gateway.mailbox.front().is_some_and(|answer| self.is_to_nobody(answer)) {
+                self.gateway_answers(wiring);
+            } else if self.gateway.later.is_none()
+                && self.gateway.queue.front().is_some_and(|asked| self.is_stale(*asked))
+            {
+                self.committer_proceeds(Take::default(), wiring, sights)?;
+            } else {
+                return Ok(());
+            }
+        }
+    }
+
+    fn is_to_nobody(&self, answer: &Answer) -> bool {
+        let id = answer.connection();
+        let is_here = |it: &Connection| it.id == id && matches!(it.server, Server::Attached { .. });
+        let is_welcome = matches!(answer, Answer::Attached { .. } | Answer::AttachRefused { .. });
+        !is_welcome && !self.connections.iter().any(is_here)
+    }
+
+    fn is_stale(&self, asked: Asked) -> bool {
+        let Some(at) = asked.at().filter(|at| at.epoch != NO_EPOCH) else { return false };
+        self.store.rows.sessions.get(&at.session).is_some_and(|row| row.cursor.epoch > at.epoch)
+    }
+
+    /// What a batch has come to is in force.
+    fn handle_batch(
+        &mut self,
+        batch: Batch,
+        is_expiry: bool,
+        wiring: &Wiring,
+        sights: &mut Sights,
+    ) -> Result<(), Broken> {
+        for &number in &batch.forgotten {
+            self.check_forgotten(number, is_expiry, wiring, sights)?;
+        }
+        self.left.refusals -= batch.refusals;
+        for answer in &batch.answers {
+            if let Answer::AttachRefused { connection, is_bad_token } = *answer {
+                if !is_bad_token {
+                    return Err(Broken::Accused);
+                }
+                sights.token_refused += 1;
+                if self.client.connection == Some(connection) {
+                    return Err(Broken::LockedOut);
+                }
+            }
+            if matches!(answer, Answer::Ended { is_gap: true, .. }) {
+                return Err(Broken::Accused);
+            }
+        }
+        let mut first = match wiring.transaction {
+            Transaction::Whole => {
+                self.store = batch.after;
+                self.gateway.mailbox.extend(batch.answers);
+                return Ok(());
+            }
+            Transaction::MessageThenCursor => self.store.clone(),
+            Transaction::CursorThenMessage => batch.after.clone(),
+        };
+        let has_message = batch.after.committed.len() > self.store.committed.len();
+        let of =
+            if wiring.transaction == Transaction::MessageThenCursor { &batch.after } else { &self.store };
+        first.committed.clone_from(&of.committed);
+        self.store = if has_message { first } else { batch.after.clone() };
+        self.gateway.later = Some(Box::new((batch.after, batch.answers)));
+        Ok(())
+    }
+
+    fn check_forgotten(
+        &self,
+        number: u64,
+        is_expiry: bool,
+        wiring: &Wiring,
+        sights: &mut Sights,
+    ) -> Result<(), Broken> {
+        if self.is_attached(number) && !wiring.is_forgetting_unwatched {
             return Err(Broken::ForgottenTooEarly);
         }
-        self.store.sessions.retain(|session| session.number != number);
         let is_open = self.client.session == number
             && self.client.waiting.iter().any(|&kept| {
                 self.client.sent >> kept & 1 == 1
                     && self.client.outcomes[usize::from(kept)] == Outcome::Undecided
             });
         if is_expiry {
-            self.store.expired |= 1 << number;
             sights.expired_in_flight += u64::from(is_open);
-        } else if is_open && !rules.is_forgetting_unwatched {
+        } else if self.store.unheard >> number & 1 == 1 {
+            sights.unheard += 1;
+        } else if is_open && !wiring.is_forgetting_unwatched {
             return Err(Broken::ForgottenTooEarly);
         } else {
             sights.forgotten_at_goodbye += 1;
         }
         Ok(())
     }
-
-    /// The committer judges a message, and commits or refuses it.
-    pub(crate) fn committer_takes(
-        &mut self,
-        message: Request,
-        refuses: bool,
-        rules: &Rules,
-        sights: &mut Sights,
-    ) -> Result<(), Broken> {
-        let Request::Message { connection, session: name, epoch, number, payload } = message else {
-            return Ok(());
-        };
-        if rules.holding != Holding::Overtaken
-            && self.gateway.held.iter().any(|held| held.connection() == connection)
-        {
-            sights.held_behind += 1;
-            self.gateway.held.push(message);
-            return Ok(());
-        }
-        let Some(session) = self.store.session(name) else {
-            sights.stale += 1;
-            return Ok(());
-        };
-        if session.is_forgotten && (rules.is_epoch_ignored || epoch == session.cursor.epoch) {
-            // Nothing is known, so whatever comes next is new.
-            session.is_forgotten = false;
-            session.cursor.committed = number - 1;
-        }
-        let epoch = if rules.is_epoch_ignored { session.cursor.epoch } else { epoch };
-        let is_half_done = std::mem::take(&mut self.gateway.is_half_done);
-        let verdict = if is_half_done { Verdict::Commit } else { session.cursor.judge(epoch, number) };
-        match verdict {
-            Verdict::Stale => sights.stale += 1,
-            Verdict::Gap => return Err(Broken::Accused),
-            Verdict::Known => {
-                sights.known += 1;
-                let is_refused = session.refused.contains(&number);
-                let committed = if rules.is_known_by_number { number } else { session.cursor.committed };
-                if is_refused {
-                    self.gateway.mailbox.push_back(Answer::Refused { connection, number });
-                }
-                self.gateway.mailbox.push_back(Answer::Committed { connection, committed });
-            }
-            Verdict::Commit if refuses && session.refused.len() >= rules.refusals_max => {
-                sights.held += 1;
-                // What an older connection has left there can't be judged any more.
-                self.gateway.held.retain(|held| held.connection() == connection);
-                self.gateway.held.push(message);
-            }
-            Verdict::Commit if refuses => {
-                sights.refused += 1;
-                self.left.refusals -= 1;
-                session.cursor.committed = number;
-                if rules.refusing == Refusing::KeptUntilConfirmed {
-                    session.refused.push(number);
-                }
-                self.gateway.mailbox.push_back(Answer::Refused { connection, number });
-                self.gateway.mailbox.push_back(Answer::Committed { connection, committed: number });
-            }
-            Verdict::Commit => {
-                let (writes_message, writes_cursor) = match (rules.transaction, is_half_done) {
-                    (Transaction::Whole, _) => (true, true),
-                    (Transaction::MessageThenCursor, second) => (!second, second),
-                    (Transaction::CursorThenMessage, second) => (second, !second),
-                };
-                if writes_cursor {
-                    session.cursor.committed = number;
-                }
-                if writes_message {
-                    self.store.committed.push((name, payload));
-                }
-                if rules.transaction == Transaction::Whole || is_half_done {
-                    self.gateway.mailbox.push_back(Answer::Committed { connection, committed: number });
-                } else {
-                    self.gateway.is_half_done = true;
-                    self.gateway.queue.push_front(message);
-                }
-            }
-        }
-        Ok(())
-    }
-}
-
-impl Request {
-    const fn connection(&self) -> u8 {
-        match self {
-            Self::Attach { connection, .. }
-            | Self::Message { connection, .. }
-            | Self::Detach { connection } => *connection,
-            Self::Remove { .. } => 0,
-        }
-    }
 }
 
 impl Gateway {
-    /// A client has confirmed: what waits for that is judged anew, before what has come since.
-    fn release(&mut self, sights: &mut Sights) {
-        sights.released += self.held.len() as u64;
-        for request in std::mem::take(&mut self.held).into_iter().rev() {
-            self.queue.push_front(request);
-        }
-    }
-}
-
-impl Store {
-    /// The durable half of an attach: the next epoch of a session, or a new session.
-    fn attach(&mut self, attach: Request, rules: &Rules, sights: &mut Sights) -> Result<Answer, Broken> {
-        let Request::Attach { connection, session: number, token, acknowledged } = attach else {
-            return Err(Broken::Accused);
-        };
-        if let Some(session) = self.session(number) {
-            session.cursor.epoch += 1;
-            if std::mem::take(&mut session.is_forgotten) {
-                session.cursor.committed = acknowledged;
-            }
-            session.lose(token, acknowledged, sights)?;
-            session.refused.retain(|&refused| refused > acknowledged);
-            let committed = session.cursor.committed;
-            let lost = if rules.is_loss_told_once { std::mem::take(&mut session.lost) } else { session.lost };
-            let refused = session.refused.iter().fold(0, |all, number| all | 1 << number);
-            let token = session.issue(token, rules.tokens);
-            let epoch = session.cursor.epoch;
-            return Ok(Answer::Attached {
-                connection,
-                session: number,
-                token,
-                epoch,
-                committed,
-                refused,
-                lost,
-                is_resumed: true,
-            });
-        }
-        let number = if rules.is_number_reused {
-            1 + self.sessions.iter().map(|session| session.number).max().unwrap_or(0)
-        } else {
-            1 + self.sessions_ever
-        };
-        self.sessions_ever = self.sessions_ever.max(number);
-        let cursor = Cursor { epoch: 1, committed: 0 };
-        self.sessions.push(Session {
-            number,
-            cursor,
-            is_forgotten: false,
-            refused: Vec::new(),
-            gone: Vec::new(),
-            lost: 0,
-            tokens: vec![1],
-            tokens_ever: 1,
-        });
-        Ok(Answer::Attached {
-            connection,
-            session: number,
-            token: 1,
-            epoch: 1,
-            committed: 0,
-            refused: 0,
-            lost: 0,
-            is_resumed: false,
-        })
-    }
-
-    /// A frame has come on the connection that brought this token: those before it have served.
-    fn prove(&mut self, number: u8, token: u8) {
-        if let Some(session) = self.session(number)
-            && session.tokens.contains(&token)
+    /// What the committer takes next: `all`, or up to the first request that somebody waits for.
+    pub(crate) fn next_batch(&mut self, all: bool, wiring: &Wiring, sights: &mut Sights) -> Vec<Request> {
+        let mut taken = Vec::new();
+        // A hint takes part in the next commit, and a tick is one.
+        while let Some(asked) = self.queue.front().copied()
+            && let Some(request) = asked.request()
         {
-            session.tokens.retain(|&valid| valid >= token);
-            if session.tokens.last() == Some(&token) {
-                session.lost = 0;
+            self.queue.pop_front();
+            taken.push(request);
+            if !asked.is_hint() && !all {
+                break;
             }
         }
-    }
-
-    /// The sender is said to hold receipts up to `floor`: what was kept for it may go, and the cursor itself
-    /// if `is_over`.
-    fn handle_floor(&mut self, number: u8, epoch: u64, floor: u64, is_over: bool) {
-        let Some(session) = self.session(number).filter(|session| session.cursor.epoch == epoch) else {
-            return;
+        let before = taken.len();
+        let batch = if wiring.holding == Holding::Overtaken {
+            [self.unjudged.sort(Vec::new()), taken].concat()
+        } else {
+            self.unjudged.sort(taken)
         };
-        session.refused.retain(|&refused| refused > floor);
-        if is_over {
-            session.is_forgotten = true;
-            session.cursor.committed = 0;
+        if batch.len() < before {
+            sights.held_behind += 1;
+        } else if batch.len() > before {
+            sights.released += 1;
         }
+        batch
     }
 }
 
-impl Session {
-    /// What the client takes for committed and is not here is to be named, until the WELCOME that does so is proven.
-    fn lose(&mut self, shown: u8, acknowledged: u64, sights: &mut Sights) -> Result<(), Broken> {
-        if self.tokens.last() == Some(&shown) {
-            self.lost = 0;
-        }
-        sights.lost_again += u64::from(self.lost > 0);
-        while self.cursor.committed < acknowledged {
-            self.cursor.committed += 1;
-            let gone = self.gone.iter().find(|(number, _)| *number == self.cursor.committed);
-            let (_, payload) = gone.ok_or(Broken::AcknowledgedIsLost)?;
-            self.lost |= 1 << payload;
-            sights.lost += 1;
-        }
-        self.gone.clear();
-        Ok(())
+impl Wiring {
+    /// What a message says of the connection on which it came.
+    const fn named(&self, at: Attachment) -> Attachment {
+        if self.is_epoch_ignored { Attachment { session: at.session, epoch: NO_EPOCH } } else { at }
     }
+}
 
-    /// The token for the next HELLO, after `shown` has opened the session.
-    fn issue(&mut self, shown: u8, tokens: Tokens) -> u8 {
-        let newest = self.tokens.last().copied().unwrap_or(0);
-        if tokens == Tokens::Unchecked {
-            return newest;
+impl Answer {
+    const fn connection(&self) -> u8 {
+        match self {
+            Self::Attached { connection, .. }
+            | Self::AttachRefused { connection, .. }
+            | Self::Committed { connection, .. }
+            | Self::Refused { connection, .. }
+            | Self::Ended { connection, .. } => *connection,
         }
-        if tokens == Tokens::IssuedUntilProven && shown != newest {
-            return newest;
-        }
-        self.tokens_ever += 1;
-        let before = if tokens == Tokens::NewestAndBefore { newest } else { shown };
-        self.tokens = vec![before, self.tokens_ever];
-        self.tokens_ever
     }
 }
 

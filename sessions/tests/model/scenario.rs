@@ -1,9 +1,11 @@
-//! A scenario: rules and bounds. Which steps are possible in a world, and what must hold in it.
+//! A scenario: wiring and bounds. Which steps are possible in a world, and what must hold in it.
 
 use crate::explorer::{Exploration, Kind, Model, explore};
+use crate::wiring::Wiring;
 use crate::world::{
-    Broken, Budget, Down, Holding, Outcome, Refusing, Request, Rules, Server, Sights, Step, WINDOW, World,
+    Asked, Broken, Budget, Down, MESSAGES_MAX, Outcome, Server, Sights, Step, Take, WINDOW, World,
 };
+use pulsegate_sessions::Request;
 
 /// Connections that exist at once: the present one and a zombie.
 const CONNECTIONS_MAX: usize = 2;
@@ -13,19 +15,19 @@ const STATES_MAX: usize = 4_000_000;
 
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Scenario {
-    pub(crate) rules: Rules,
+    pub(crate) wiring: Wiring,
     pub(crate) budget: Budget,
     pub(crate) sights: Sights,
 }
 
 impl Scenario {
-    /// As specified, within these bounds.
+    /// As it ships, within these bounds.
     pub(crate) fn new(budget: Budget) -> Self {
-        Self { rules: Rules::SPECIFIED, budget, sights: Sights::default() }
+        Self { wiring: Wiring::SHIPPING, budget, sights: Sights::default() }
     }
 
-    pub(crate) const fn with(mut self, rules: Rules) -> Self {
-        self.rules = rules;
+    pub(crate) const fn with(mut self, wiring: Wiring) -> Self {
+        self.wiring = wiring;
         self
     }
 
@@ -66,9 +68,7 @@ impl Scenario {
                     .and_then(|connection| connection.up.front())
                     .map(|it| format!("{it:?}")),
                 Step::GatewayAnswers => world.gateway.mailbox.front().map(|it| format!("{it:?}")),
-                Step::CommitterProceeds | Step::CommitterRefuses => {
-                    world.gateway.queue.front().map(|it| format!("{it:?}"))
-                }
+                Step::CommitterProceeds(_) => Some(format!("{:?}", world.gateway.queue)),
                 Step::ClientHears | Step::ClientHearsAndWithdraws => (world.client.connection)
                     .and_then(|id| world.connection(id))
                     .and_then(|connection| connection.down.front())
@@ -147,11 +147,10 @@ impl Scenario {
             if connection.server == Server::Gone {
                 continue;
             }
-            let reads = self.rules.holding != Holding::StopsReading || world.gateway.held.is_empty();
-            if !connection.up.is_empty() && reads {
+            if !connection.up.is_empty() && !world.gateway.rests {
                 steps.push((Kind::Owed, Step::GatewayReads(connection.id)));
             }
-            if !connection.has_client || world.is_replaced(connection) {
+            if !connection.has_client || connection.has_to_end {
                 steps.push((Kind::Owed, Step::GatewayLosesConnection(connection.id)));
             } else if world.left.cuts > 0 {
                 steps.push((Kind::Fault, Step::GatewayLosesConnection(connection.id)));
@@ -160,23 +159,52 @@ impl Scenario {
         if !world.gateway.mailbox.is_empty() {
             steps.push((Kind::Owed, Step::GatewayAnswers));
         }
-        if world.left.crashes > 0 && !world.store.sessions.is_empty() {
+        if world.left.crashes > 0 && !world.store.rows.sessions.is_empty() {
             steps.push((Kind::Fault, Step::GatewayCrashes));
         }
         if world.left.losses > 0 && !world.store.committed.is_empty() {
             steps.push((Kind::Fault, Step::GatewayLosesLast));
         }
         if world.left.expiries > 0 {
-            for session in &world.store.sessions {
-                if !world.is_attached(session.number, session.cursor) {
-                    steps.push((Kind::Fault, Step::SessionExpires(session.number)));
+            for (&number, row) in &world.store.rows.sessions {
+                if row.expires_ms.is_some() {
+                    steps.push((Kind::Fault, Step::SessionExpires(number)));
                 }
             }
         }
-        let Some(request) = world.gateway.queue.front() else { return };
-        steps.push((Kind::Owed, Step::CommitterProceeds));
-        if world.left.refusals > 0 && matches!(request, Request::Message { .. }) {
-            steps.push((Kind::Fault, Step::CommitterRefuses));
+        self.committer_steps(world, steps);
+    }
+
+    fn committer_steps(&self, world: &World, steps: &mut Vec<(Kind, Step)>) {
+        let gateway = &world.gateway;
+        let Some(asked) = gateway.queue.front().copied().or_else(|| {
+            // Nothing else waits.
+            (gateway.later.is_some() || gateway.unjudged.is_due()).then_some(Asked::Expire(0))
+        }) else {
+            return;
+        };
+        steps.push((Kind::Owed, Step::CommitterProceeds(Take::default())));
+        let is_expiry = matches!(asked, Asked::Expire(_)) && !gateway.queue.is_empty();
+        if gateway.later.is_some() || is_expiry {
+            return;
+        }
+        let may_take_all = self.wiring.has_batches && gateway.queue.len() > 1;
+        for all in [false, true].into_iter().filter(|all| !all || may_take_all) {
+            if all {
+                steps.push((Kind::Owed, Step::CommitterProceeds(Take { all, refused: 0 })));
+            }
+            if world.left.refusals == 0 {
+                continue;
+            }
+            let batch = gateway.clone().next_batch(all, &self.wiring, &mut Sights::default());
+            let is_message = |place: u8| matches!(batch[usize::from(place)], Request::Message { .. });
+            let messages = (0..batch.len() as u8).filter(|&place| is_message(place));
+            let messages = messages.fold(0_u8, |all, place| all | 1 << place);
+            for refused in (1..=messages).filter(|refused| refused & !messages == 0) {
+                if refused.count_ones() <= world.left.refusals.into() {
+                    steps.push((Kind::Fault, Step::CommitterProceeds(Take { all, refused })));
+                }
+            }
         }
     }
 
@@ -188,15 +216,9 @@ impl Scenario {
         let heard = client.outcomes.iter().filter(|outcome| **outcome == Outcome::NotAccepted).count();
         let window = u64::from(WINDOW.messages);
         let in_flight = world.connections.iter().all(|it| it.in_flight().is_none_or(|it| it <= window));
-        let refused = (world.store.sessions.iter())
-            .all(|it| it.refused.len() <= self.rules.refusals_max.min(WINDOW.messages as usize));
-        let held = world.gateway.held.len() <= WINDOW.messages as usize;
-        kept == client.waiting.len()
-            && undecided <= kept
-            && kept <= undecided + heard
-            && in_flight
-            && refused
-            && held
+        let refusals_max = if self.wiring.is_crowded { 1 } else { MESSAGES_MAX };
+        let refused = world.store.rows.refusals.len() <= refusals_max;
+        kept == client.waiting.len() && undecided <= kept && kept <= undecided + heard && in_flight && refused
     }
 }
 
@@ -215,14 +237,14 @@ impl Model for Scenario {
     }
 
     fn take(&mut self, world: &mut World, step: Step) -> Result<(), Broken> {
-        let (rules, sights) = (&self.rules, &mut self.sights);
+        let (wiring, sights) = (&self.wiring, &mut self.sights);
         match step {
             Step::ClientPushes => world.client_pushes(),
             Step::ClientConnects => world.client_connects(),
             Step::ClientSends => world.client_sends(sights),
             Step::ClientConfirms => world.client_confirms(),
-            Step::ClientHears => world.client_hears(false, sights)?,
-            Step::ClientHearsAndWithdraws => world.client_hears(true, sights)?,
+            Step::ClientHears => world.client_hears(false, wiring, sights)?,
+            Step::ClientHearsAndWithdraws => world.client_hears(true, wiring, sights)?,
             Step::ClientSaysGoodbye => world.client_says_goodbye(),
             Step::ClientLosesConnection => {
                 let is_first = world
@@ -233,28 +255,23 @@ impl Model for Scenario {
                 world.left.cuts -= u8::from(is_first);
                 world.client_leaves();
             }
-            Step::ClientRestarts => world.client_restarts(rules.has_outbox, sights)?,
-            Step::GatewayReads(id) => world.gateway_reads(id, rules, sights)?,
-            Step::GatewayAnswers => world.gateway_answers(rules),
+            Step::ClientRestarts => world.client_restarts(wiring.has_outbox, sights)?,
+            Step::GatewayReads(id) => world.gateway_reads(id, wiring, sights)?,
+            Step::GatewayAnswers => world.gateway_answers(wiring),
             Step::GatewayLosesConnection(id) => {
                 let held = world.connections.iter().find(|it| it.id == id && it.has_client);
-                let is_replaced = held.is_some_and(|it| world.is_replaced(it));
+                let is_replaced = held.is_some_and(|it| it.has_to_end);
                 world.left.cuts -= u8::from(held.is_some() && !is_replaced);
-                world.client.is_sent_away |= is_replaced && rules.is_replaced_final;
+                world.client.is_sent_away |= is_replaced && wiring.is_replaced_final;
                 sights.client_replaced += u64::from(is_replaced);
-                world.gateway_lets_go(id, rules);
+                world.gateway_lets_go(id, false, wiring);
             }
             Step::GatewayCrashes => world.gateway_crashes(sights),
             Step::GatewayLosesLast => world.gateway_loses_last(sights),
-            Step::SessionExpires(number) => world.session_expires(number),
-            Step::CommitterProceeds => world.committer_proceeds(rules, sights)?,
-            Step::CommitterRefuses => {
-                if let Some(message) = world.gateway.queue.pop_front() {
-                    world.committer_takes(message, true, rules, sights)?;
-                }
-            }
+            Step::SessionExpires(number) => world.session_expires(number, wiring, sights)?,
+            Step::CommitterProceeds(take) => world.committer_proceeds(take, wiring, sights)?,
         }
-        Ok(())
+        world.do_what_is_void(wiring, sights)
     }
 
     fn check(&self, world: &World, is_still: bool) -> Result<(), Broken> {
@@ -286,10 +303,7 @@ impl Model for Scenario {
         if !is_ordered {
             return Err(Broken::Disordered);
         }
-        let is_bounded = self.bounds_hold(world)
-            && (self.rules.refusing == Refusing::KeptUntilConfirmed
-                || world.store.sessions.iter().all(|session| session.refused.is_empty()));
-        if is_bounded { Ok(()) } else { Err(Broken::Unbounded) }
+        if self.bounds_hold(world) { Ok(()) } else { Err(Broken::Unbounded) }
     }
 
     fn circle(&self) -> Broken {

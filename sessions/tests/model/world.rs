@@ -1,6 +1,7 @@
 //! A small world around one direction of the exchange, client to gateway: what exists in it, what can happen,
-//! and which rules may be broken on purpose. The halves of the exchange and the committer's verdict are the
-//! real ones; everything else here is a model. Knows nothing of how states are searched.
+//! and what may be wrong in it on purpose. The halves of the exchange, the rules of sessions and what holds messages that
+//! can't be judged yet are those that ship; connections, the shard around them and the client's library are a model.
+//! Knows nothing of how states are searched.
 //!
 //! What stands for what:
 //! - A connection is two queues. What has been written is read in order, or never: each end may learn at any
@@ -11,8 +12,12 @@
 //! - A connection that has been replaced is ended by the gateway sooner or later. Its client has mostly left
 //!   it already; not always, because an older connection's HELLO can be read after a newer one's.
 
-use pulsegate_core::exchange::{Cursor, Receiving, Sending, Window};
+use crate::store::Store;
+use pulsegate_core::exchange::{Receiving, Sending, Window};
+use pulsegate_core::policy::SecondConnection;
+use pulsegate_sessions::{Attach, Attachment, Moment, Request, Resume, Seat, Unjudged};
 use std::collections::VecDeque;
+use std::time::Duration;
 
 /// The most messages that a scenario has.
 pub(crate) const MESSAGES_MAX: usize = 3;
@@ -43,7 +48,8 @@ pub(crate) enum Outcome {
 /// What goes from the client to the gateway.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Up {
-    Hello { session: u8, token: u8, acknowledged: u64 },
+    Hello { session: u64, token: u8, acknowledged: u64 },
+    Beat,
     Message { number: u64, payload: u8 },
     Confirm(u64),
     Goodbye,
@@ -55,7 +61,7 @@ pub(crate) enum Down {
     /// `refused` has a bit for each number that is named as refused, `lost` one for each payload that was acknowledged and
     /// is lost.
     Welcome {
-        session: u8,
+        session: u64,
         token: u8,
         committed: u64,
         refused: u8,
@@ -71,7 +77,13 @@ pub(crate) enum Down {
 pub(crate) enum Server {
     Opening,
     Attaching,
-    Attached { session: u8, token: u8, epoch: u64, receiving: Receiving },
+    Attached {
+        at: Attachment,
+        receiving: Receiving,
+        is_resumed: bool,
+        /// A frame has come after WELCOME.
+        is_heard: bool,
+    },
     Gone,
 }
 
@@ -80,6 +92,8 @@ pub(crate) struct Connection {
     pub(crate) id: u8,
     pub(crate) has_client: bool,
     pub(crate) server: Server,
+    /// The gateway has to end it: it was replaced, or the store doesn't know it.
+    pub(crate) has_to_end: bool,
     pub(crate) up: VecDeque<Up>,
     pub(crate) down: VecDeque<Down>,
 }
@@ -88,7 +102,7 @@ pub(crate) struct Connection {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Client {
     /// 0: none.
-    pub(crate) session: u8,
+    pub(crate) session: u64,
     pub(crate) token: u8,
     pub(crate) sending: Sending<Payload>,
     /// Which payloads `sending` keeps, as the library has to remember them to tell their outcomes.
@@ -106,31 +120,90 @@ pub(crate) struct Client {
     pub(crate) connects: u8,
 }
 
-/// What waits for the committer.
+/// What waits for the committer. Small: there are millions of worlds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum Request {
+pub(crate) enum Asked {
     Attach {
         connection: u8,
-        session: u8,
+        session: u64,
         token: u8,
         acknowledged: u64,
     },
+    TokenUsed(Attachment),
     Message {
         connection: u8,
-        session: u8,
-        epoch: u64,
+        at: Attachment,
         number: u64,
         payload: u8,
     },
-    Remove {
-        session: u8,
-        epoch: u64,
-        is_expiry: bool,
+    Confirm {
+        at: Attachment,
+        floor: u64,
     },
-    /// A connection has ended; asked only where something may wait for it.
     Detach {
         connection: u8,
+        at: Attachment,
+        for_good: bool,
     },
+    /// Only a variant asks for it, after it has looked.
+    Expire(u64),
+}
+
+impl Asked {
+    /// What a message counts in the queue.
+    const MESSAGE_BYTES: usize = 128 + 1;
+
+    /// As the committer gets it.
+    pub(crate) fn request(self) -> Option<Request> {
+        Some(match self {
+            Self::Attach { connection, session, token, acknowledged } => Request::Attach(Box::new(Attach {
+                ticket: connection.into(),
+                client: "a".to_owned(),
+                source: 0,
+                resume: (session != 0).then_some(Resume {
+                    session,
+                    token: [token; 16],
+                    committed: 0,
+                    acknowledged,
+                }),
+                token: [connection; 16],
+                second: SecondConnection::Allow,
+                message_bytes_max: 1,
+                told_bytes_max: 1,
+                now: Moment::default(),
+                time_to_live: Duration::ZERO,
+            })),
+            Self::TokenUsed(attachment) => Request::TokenUsed { attachment },
+            Self::Message { connection, at, number, payload } => Request::Message {
+                seat: Seat { ticket: connection.into(), attachment: at },
+                number,
+                received_at_ms: 0,
+                payload: [payload].into(),
+            },
+            Self::Confirm { at: attachment, floor } => Request::Confirm { attachment, floor },
+            Self::Detach { connection, at, for_good } => {
+                let seat = Seat { ticket: connection.into(), attachment: at };
+                Request::Detach { seat, for_good, now: Moment::default() }
+            }
+            Self::Expire(_) => return None,
+        })
+    }
+
+    /// On which connection it was asked, unless that is what asks for a session.
+    pub(crate) const fn at(self) -> Option<Attachment> {
+        match self {
+            Self::TokenUsed(at)
+            | Self::Message { at, .. }
+            | Self::Confirm { at, .. }
+            | Self::Detach { at, .. } => Some(at),
+            Self::Attach { .. } | Self::Expire(_) => None,
+        }
+    }
+
+    /// Whether nobody waits for it: it takes part in the next commit.
+    pub(crate) const fn is_hint(&self) -> bool {
+        matches!(self, Self::TokenUsed(_) | Self::Confirm { .. })
+    }
 }
 
 /// What waits for the connection's shard.
@@ -138,13 +211,19 @@ pub(crate) enum Request {
 pub(crate) enum Answer {
     Attached {
         connection: u8,
-        session: u8,
+        at: Attachment,
         token: u8,
-        epoch: u64,
         committed: u64,
+        floor: u64,
         refused: u8,
         lost: u8,
         is_resumed: bool,
+        /// The connection that has to end.
+        replaced: Option<u8>,
+    },
+    AttachRefused {
+        connection: u8,
+        is_bad_token: bool,
     },
     Committed {
         connection: u8,
@@ -154,47 +233,37 @@ pub(crate) enum Answer {
         connection: u8,
         number: u64,
     },
+    /// The connection has to end, since a message is missing or its session is not known.
+    Ended {
+        connection: u8,
+        is_gap: bool,
+    },
 }
 
 /// What a crash of the gateway takes, besides its ends of the connections.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Gateway {
-    pub(crate) queue: VecDeque<Request>,
+    pub(crate) queue: VecDeque<Asked>,
     pub(crate) mailbox: VecDeque<Answer>,
-    /// Messages that can't be judged before their client confirms refusals, in order.
-    pub(crate) held: Vec<Request>,
-    /// The first of two durable steps is done, where a variant makes two of one.
-    pub(crate) is_half_done: bool,
+    pub(crate) unjudged: Unjudged,
+    /// The second of two durable steps, where a variant makes two of one.
+    pub(crate) later: Option<Box<(Store, Vec<Answer>)>>,
+    /// A variant reads nothing any more.
+    pub(crate) rests: bool,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct Session {
-    pub(crate) number: u8,
-    pub(crate) cursor: Cursor,
-    /// The cursor is not known any more; only variants forget it while the session lives.
-    pub(crate) is_forgotten: bool,
-    /// Refused and not confirmed, where a variant remembers them.
-    pub(crate) refused: Vec<u64>,
-    /// Number and payload of what was committed and is gone.
-    pub(crate) gone: Vec<(u64, u8)>,
-    /// One bit for each payload that is to be named as lost.
-    pub(crate) lost: u8,
-    /// The valid tokens, the newest last, where they are checked.
-    pub(crate) tokens: Vec<u8>,
-    pub(crate) tokens_ever: u8,
-}
-
-/// What a crash leaves.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct Store {
-    pub(crate) sessions: Vec<Session>,
-    /// Session and payload, in the order in which they were committed.
-    pub(crate) committed: Vec<(u8, u8)>,
-    pub(crate) sessions_ever: u8,
-    /// One bit for each payload that was committed and is gone.
-    pub(crate) gone: u8,
-    /// One bit for each session that has expired.
-    pub(crate) expired: u8,
+impl Default for Gateway {
+    fn default() -> Self {
+        // A window of messages.
+        let bytes_max = WINDOW.messages as usize * Asked::MESSAGE_BYTES;
+        Self {
+            queue: VecDeque::new(),
+            mailbox: VecDeque::new(),
+            unjudged: Unjudged::new(bytes_max),
+            later: None,
+            rests: false,
+        }
+    }
 }
 
 /// How much may still happen.
@@ -223,92 +292,6 @@ pub(crate) struct World {
     pub(crate) left: Budget,
 }
 
-/// When the receiver forgets.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Forgetting {
-    /// As specified: the session, at a goodbye for good, when floor = committed = received.
-    AtGoodbye,
-    /// Besides, the cursor of a living session when floor = committed = received: HELLO names it again.
-    CursorAtConfirm,
-    /// Broken: the same as soon as the receipt has been written.
-    CursorAtReceipt,
-    /// Broken: the session, at the end of its connection, if all receipts have been written.
-    SessionAtReceipt,
-}
-
-/// How a message and the cursor become durable.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Transaction {
-    Whole,
-    /// Broken: two steps.
-    MessageThenCursor,
-    /// Broken: two steps, the other way round.
-    CursorThenMessage,
-}
-
-/// What becomes of a refusal whose connection ends before the client has heard it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Refusing {
-    /// The cursor has passed over the message, and that is all that is left of it.
-    PassedOver,
-    /// The refusal is kept until it is confirmed, and each WELCOME names it beside the cursor.
-    KeptUntilConfirmed,
-}
-
-/// What becomes of a message that is to be refused while as many refusals as may stand unconfirmed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Holding {
-    /// It waits for a confirmation, and what follows it too; the gateway reads on.
-    Waits,
-    /// Broken: it waits, and nothing is read meanwhile.
-    StopsReading,
-    /// Broken: it waits alone.
-    Overtaken,
-    /// Broken: it waits, and survives its connection.
-    Outlives,
-}
-
-/// Which tokens open a session. A WELCOME brings the next; a frame on its connection proves that it arrived.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Tokens {
-    /// Any: more can happen than with tokens.
-    Unchecked,
-    /// The newest and the one issued before it, until the newest is proven.
-    NewestAndBefore,
-    /// The newest and the one that was shown for it, until the newest is proven.
-    NewestAndShown,
-    /// The last that is proven and one more, which is issued again and again until it is proven.
-    IssuedUntilProven,
-}
-
-/// The rules under which a world lives.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Rules {
-    /// The client's outbox is on disk.
-    pub(crate) has_outbox: bool,
-    pub(crate) forgetting: Forgetting,
-    pub(crate) transaction: Transaction,
-    pub(crate) refusing: Refusing,
-    /// How many refusals may stand unconfirmed, and what happens then.
-    pub(crate) refusals_max: usize,
-    pub(crate) holding: Holding,
-    pub(crate) tokens: Tokens,
-    /// Broken: the committer takes a message whatever connection it came on.
-    pub(crate) is_epoch_ignored: bool,
-    /// A message that is known already is receipted with its own number instead of the cursor.
-    pub(crate) is_known_by_number: bool,
-    /// Broken: a session is removed even if it has been attached again meanwhile.
-    pub(crate) is_removal_blind: bool,
-    /// Broken: a new session takes the number of one that is gone, and its epochs begin again.
-    pub(crate) is_number_reused: bool,
-    /// Broken: what is lost is named in one WELCOME, whether or not that arrives.
-    pub(crate) is_loss_told_once: bool,
-    /// The client does not come back from BYE "replaced".
-    pub(crate) is_replaced_final: bool,
-    /// Lets a session that is forgotten too early pass, to see what the user gets to see of it.
-    pub(crate) is_forgetting_unwatched: bool,
-}
-
 impl Budget {
     /// Two messages, and nothing goes wrong.
     pub(crate) const QUIET: Self = Self {
@@ -321,25 +304,6 @@ impl Budget {
         refusals: 0,
         withdrawals: 0,
         losses: 0,
-    };
-}
-
-impl Rules {
-    pub(crate) const SPECIFIED: Self = Self {
-        has_outbox: true,
-        forgetting: Forgetting::AtGoodbye,
-        transaction: Transaction::Whole,
-        refusing: Refusing::PassedOver,
-        refusals_max: MESSAGES_MAX,
-        holding: Holding::Waits,
-        tokens: Tokens::Unchecked,
-        is_epoch_ignored: false,
-        is_known_by_number: false,
-        is_removal_blind: false,
-        is_number_reused: false,
-        is_loss_told_once: false,
-        is_replaced_final: false,
-        is_forgetting_unwatched: false,
     };
 }
 
@@ -361,9 +325,17 @@ pub(crate) enum Step {
     GatewayLosesConnection(u8),
     GatewayCrashes,
     GatewayLosesLast,
-    SessionExpires(u8),
-    CommitterProceeds,
-    CommitterRefuses,
+    SessionExpires(u64),
+    CommitterProceeds(Take),
+}
+
+/// What the committer takes of what waits.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Take {
+    /// All of it, instead of the first request that somebody waits for.
+    pub(crate) all: bool,
+    /// One bit for each place of a message that is not accepted.
+    pub(crate) refused: u8,
 }
 
 /// What can be broken.
@@ -414,6 +386,9 @@ pub(crate) struct Sights {
     pub(crate) lost: u64,
     pub(crate) lost_again: u64,
     pub(crate) token_refused: u64,
+    pub(crate) token_before: u64,
+    pub(crate) unheard: u64,
+    pub(crate) batched: u64,
     pub(crate) unknown: u64,
     pub(crate) unknown_never_sent: u64,
 }
@@ -434,9 +409,8 @@ impl World {
             is_sent_away: false,
             connects: 0,
         };
-        let store =
-            Store { sessions: Vec::new(), committed: Vec::new(), sessions_ever: 0, gone: 0, expired: 0 };
-        Self { client, connections: Vec::new(), gateway: Gateway::default(), store, left }
+        let (gateway, store) = (Gateway::default(), Store::default());
+        Self { client, connections: Vec::new(), gateway, store, left }
     }
 
     pub(crate) fn connection(&mut self, id: u8) -> Option<&mut Connection> {
@@ -462,11 +436,5 @@ impl Connection {
         if self.has_client {
             self.down.push_back(frame);
         }
-    }
-}
-
-impl Store {
-    pub(crate) fn session(&mut self, number: u8) -> Option<&mut Session> {
-        self.sessions.iter_mut().find(|session| session.number == number)
     }
 }

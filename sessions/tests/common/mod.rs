@@ -1,0 +1,3 @@
+//! What several tests of the rules use.
+
+pub(crate) mod rows;
