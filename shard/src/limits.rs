@@ -139,11 +139,13 @@ impl Limits {
     }
 
     /// A newcomer has completed its first message.
+    #[inline]
     pub(crate) fn speak(&self) {
         self.newcomers.give_back();
     }
 
     /// A connection is gone.
+    #[inline]
     pub(crate) fn leave(&self, source: Source, newcomer: bool) {
         if newcomer {
             self.newcomers.give_back();

@@ -32,11 +32,13 @@ impl Peer {
     }
 
     /// The address again.
+    #[inline]
     pub(crate) fn address(self) -> SocketAddr {
         SocketAddr::new(IpAddr::V6(Ipv6Addr::from(self.address)).to_canonical(), self.port)
     }
 
     /// What the limit per source address counts it by.
+    #[inline]
     pub(crate) fn source(self) -> Source {
         let mut source = [0; 8];
         match self.address().ip() {

@@ -70,6 +70,7 @@ impl Listener {
     }
 
     /// What nobody is let in without. Whoever turns out to be a raw client may not need the sessions at all.
+    #[inline]
     pub(crate) const fn of_newcomers(&self) -> &Outlet {
         match self.policy.protocol {
             Protocol::Pulse => &self.pulse,
@@ -79,6 +80,7 @@ impl Listener {
 
     /// How much may be read of a raw connection so that what it is answered stays within its output limit, but for the
     /// last answer, if so much waits already.
+    #[inline]
     pub(crate) fn answerable(&self, waiting: usize) -> usize {
         let free = self.policy.output_bytes_max.saturating_sub(waiting);
         match self.answer {

@@ -88,6 +88,7 @@ impl Outlets {
 
     /// Why nothing may be read for this outlet now, if nothing may. Those who are held back already come first: else
     /// whoever sends most takes all the room there is, and they are ended for it.
+    #[inline]
     pub(crate) fn obstacle(&self, outlet: &Outlet) -> Option<CloseReason> {
         let (obstacle, paused) = match *outlet {
             Outlet::Discard | Outlet::Echo(_) => return None,
@@ -104,6 +105,7 @@ impl Outlets {
 
     /// Why nobody is let in for want of this outlet, if so. That it is full is no reason: reading rests for a newcomer
     /// as it does for all others.
+    #[inline]
     pub(crate) fn obstacle_of_newcomers(
         &mut self,
         outlet: &Outlet,
