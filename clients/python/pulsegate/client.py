@@ -57,8 +57,8 @@ class Client:
     window_messages, window_bytes: how much the gateway may send ahead of what the application takes.
     message_max: the longest payload that this client takes, in bytes. Within a session it never becomes less:
         one that is resumed with a lower value goes on with the highest that the gateway was told (5.2).
-    outbox: path of an SQLite file. With it nothing is lost when the process ends, however it ends. Without
-        it, what has not ended lives in memory. The file is made readable for its owner only.
+    outbox: path of an SQLite file, which is created for its owner only. With it no message is lost when the
+        process ends, however it ends. Without it, messages that have not ended are in memory only.
     outbox_bytes_max: how much may wait, in bytes. A message counts its payload and 256 bytes.
     reconnect: False ends the client with its first connection.
     backoff_first, backoff_longest, steady: how long the random wait before a reconnect is at first and at
@@ -82,13 +82,13 @@ class Client:
         "bye", "disconnected"            a Closed
         "reconnecting"                   seconds
 
-        The end of a message is told before the outbox forgets it: a crash can repeat it, but never swallow it.
+        The end of a message is told before the outbox forgets it: a crash can repeat it, but never lose it.
 
     ValueError or TypeError if an argument can't be, OutboxError if the file can't be used.
 
-    While the outbox can't be written (a full disk), nothing new is accepted, sent or settled; the connection is
-    kept, and all goes on once there is room. This client refuses no message of the gateway: what it doesn't
-    want it can take and throw away.
+    While the outbox can't be written (a full disk), nothing new is accepted, sent or settled. The connection is
+    kept, and the exchange continues once there is room. This client never refuses a message of the gateway; an
+    application that doesn't want one takes it and ignores it.
     """
 
     def __init__(

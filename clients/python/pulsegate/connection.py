@@ -147,7 +147,7 @@ class Connection:
         return max(0.0, due - now)
 
     def _next_frame(self, now: float) -> Steps[Frame | None]:
-        """The most urgent frame (6). All but messages are made from what is the case, so none pile up."""
+        """The most urgent frame (6). Only messages wait in a queue: any other frame is made when it is written."""
         if self.has_parted:
             return None
         leaving = self.session.is_leaving
@@ -312,7 +312,7 @@ class Connection:
         elif isinstance(frame, Refuse) and self._may_be_refused(frame.number):
             self._refusals[frame.number] = frame
         elif isinstance(frame, Confirm) and frame.floor <= self._acknowledged:
-            pass  # it allows to forget refusals, and there are none
+            pass  # it allows this side to forget refusals, and this client refuses nothing
         else:
             raise ProtocolError("frame out of place", repr(frame)[:80])
 

@@ -1,12 +1,13 @@
 """What a client keeps while connections come and go: its outbox, what came in, and how it ends.
 
-This and connection.py are the rules of the protocol, without sockets, threads or clocks: the time is
-handed in (seconds of time.monotonic), and whoever calls makes sure that nobody else does meanwhile. So
-the blocking client and the one for asyncio have the same rules.
+This module and connection.py are the rules of the protocol, without sockets, threads or clocks. The
+caller passes the time in (seconds of time.monotonic), and makes only one call at a time. So the client
+with threads and the one for asyncio share one set of rules.
 
-**Steps.** What changes what the application knows is a generator of events. Whoever runs it tells the
-application each event before taking the next: only then does the outbox forget what has ended, so a
-crash can repeat an event but never swallow one. Others may call in between.
+**Steps.** A method that has something to tell the application is a generator of events. The caller tells
+the application each event before it asks for the next one. Only then does the outbox forget a message
+that has ended: a crash can repeat an event, but never lose one. Between two events other calls are
+allowed.
 """
 
 from __future__ import annotations
@@ -60,7 +61,7 @@ class Session:
     # ---- what the application does
 
     def accept(self, entry: Entry, payload: bytes, now: float) -> bool:
-        """Takes a message in; with an outbox file it is then on disk. False if there is no room now.
+        """Puts a message into the outbox, which is on disk if it is a file. False if there is no room now.
 
         ValueError if it is too long, Ended if the client has ended or is closing.
         """
@@ -95,8 +96,9 @@ class Session:
         return self.full or self.away
 
     def take(self, now: float) -> Message | None:
-        """The next message from the gateway, which is thereby committed: its cursor moves before the
-        RECEIPT (5.8). None if there is none, or if that can't be stored now. Ended once the client has.
+        """The next message from the gateway, which this commits: the cursor moves before the RECEIPT (5.8).
+
+        None if there is no message, or if the cursor can't be stored now. Ended, once the client has ended.
         """
         if self.closed:
             raise Ended(self.closed)
@@ -156,7 +158,7 @@ class Session:
         self.inbox.clear()
         state = self.outbox.state
         hello = self.settings.hello()
-        # Once the gateway was told a limit it may send so much again, also after a restart with less (5.2).
+        # The gateway may use a limit that it was told once in this session, even after a restart with less (5.2).
         message_max = max(hello.message_max, state.told_max)
         if state.session and message_max > state.told_max:  # stored before it is told (5.8)
             if not self.store(lambda: self.write(told_max=message_max), now):
@@ -207,9 +209,9 @@ class Session:
         self.outbox.write(replace(self.outbox.state, **changes), forget)
 
     def store(self, work: Callable[[], object], now: float, *, at_once: bool = False) -> bool:
-        """Does what reads or writes the outbox. False if that fails: whoever asked keeps it and asks again.
+        """Runs `work`, which reads or writes the outbox. False if it fails; then it has to be tried again later.
 
-        After a failure the next attempt is made half a second later, but `at_once` for the application.
+        After a failure nothing is tried for half a second, except `at_once`, for the application.
         """
         if self.full and not at_once and now < self._write_again_at:
             return False

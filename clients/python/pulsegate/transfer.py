@@ -13,9 +13,9 @@ FRAMES_MAX = 32  # that are written at once; then reading has its turn
 
 
 def prepare(sock: socket.socket) -> None:
-    """Sets what a connection needs.
+    """Sets the options of a connection's socket.
 
-    What waits in the kernel waits before an answer or a question, so on a slow link that should be little (6).
+    Answers and questions stand behind all that the kernel has taken, so on a slow link it should take little (6).
     """
     sock.setblocking(False)
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

@@ -27,6 +27,12 @@ from .gateway import PATIENCE, TOKEN, Base
 
 
 class OnDisk(Base):
+    def setUp(self) -> None:
+        super().setUp()
+        patch = mock.patch("pulsegate.connection.LINGER", 0.05)  # the scripts end no streams
+        patch.start()
+        self.addCleanup(patch.stop)
+
     def test_restart_goes_on_where_it_was(self) -> None:
         client = self.client(outbox=self.outbox)
         peer = self.accept()
