@@ -160,7 +160,8 @@ impl Connection {
                 self.finish_if_done(now, policy, output);
             }
         }
-        if self.lifetime.phase() == Phase::Flushing && written.waiting == 0 && output.transmit().is_empty() {
+        let is_all_said = output.transmit().is_empty() && !output.has_last_bytes();
+        if self.lifetime.phase() == Phase::Flushing && written.waiting == 0 && is_all_said {
             self.handle_flushed(now, policy, written.drained);
         }
     }

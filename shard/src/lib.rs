@@ -41,6 +41,7 @@ pub use place::Place;
 pub use post::{APPLICATION, Opened, Post, PushOutcome};
 pub use shard::held::HeldEnd;
 pub use shard::io::{Io, Reach, Ready};
+pub use shard::layer::{InputEnd, Layer, MakeLayer, RECEIVED_BYTES_MAX};
 pub use shard::ledger::{BACKLOG_BYTES, BACKLOG_PART};
 pub use shard::listener::{Delivery, Listener};
 pub use shard::{Leftover, Shard, Shared};

@@ -8,9 +8,9 @@
 //! happens to it as [`Served`].
 //!
 //! Modules, each using only those after it: `simulation`, `commands`, `accepting`,
-//! `sessions`, `shares`, `stuck`, `draining`, `errands`, `deadlines`, `turning_away`, `reading`, `reconciling`,
+//! `sessions`, `shares`, `stuck`, `draining`, `errands`, `deadlines`, `turning_away`, `reading`, `layered`, `reconciling`,
 //! `served`, `output`, `ends`, `listener`, `outlets`, `ledger`, `held`, `lane`, `resting`, `standstill`, `agenda`, `drain`,
-//! `acceptor`, `connections`, `entry`, `pipe`, `byte_queue`, `table`, `time`, `io`.
+//! `acceptor`, `connections`, `entry`, `pipe`, `layer`, `byte_queue`, `table`, `time`, `io`.
 
 mod accepting;
 mod acceptor;
@@ -27,6 +27,8 @@ mod errands;
 pub(crate) mod held;
 pub(crate) mod io;
 mod lane;
+pub(crate) mod layer;
+mod layered;
 pub(crate) mod ledger;
 pub(crate) mod listener;
 mod outlets;
@@ -60,7 +62,6 @@ use crate::shard::entry::{Entry, Marks};
 use crate::shard::io::{Io, Ready};
 use crate::shard::listener::Listener;
 use crate::shard::outlets::Outlets;
-use crate::shard::pipe::Pipe;
 use crate::shard::served::{Fate, Served};
 use crate::shard::time::ShardTime;
 use crate::sink::queue::SinkQueue;
@@ -291,7 +292,7 @@ impl<I: Io> Shard<I> {
         marks: Marks,
     ) -> Result<ConnectionId, I::Stream> {
         let number = self.numbers.next();
-        let (pipe, node) = (Pipe::default(), Node::UNFILED);
+        let (pipe, node) = (self.shared.listeners[usize::from(listener)].pipe(), Node::UNFILED);
         let entry = Entry { connection, pipe, number, node, stream, peer, listener, marks };
         let id = self.connections.insert(entry);
         let entry = self.connections.get(id);

@@ -100,6 +100,11 @@ pub trait Output {
     fn transmit(&mut self) -> &mut Vec<u8>;
     /// How many bytes wait already, before those in the transmit buffer.
     fn waiting(&self) -> usize;
+    /// Whether the owner has bytes of its own to send after the last ones of the connection. Until it is called with these
+    /// written, [`handle_written`](super::Connection::handle_written) takes nothing for the end.
+    fn has_last_bytes(&self) -> bool {
+        false
+    }
     /// Takes an event. The owner may append an answer to the transmit buffer right here.
     fn handle_event(&mut self, event: Event<'_>);
 }

@@ -85,7 +85,9 @@ impl<I: Io> Shard<I> {
     /// Tells a connection that can't be kept, and closes it. What it has sent is read, so that the close doesn't become a
     /// reset that destroys the answer.
     pub(crate) fn refuse(&mut self, mut stream: I::Stream, listener: u16, reason: CloseReason) {
-        if let Some(words) = self.farewell(listener, reason) {
+        let words = self.farewell(listener, reason).unwrap_or_default();
+        let words = self.shared.listeners[usize::from(listener)].pipe().into_last_words(words);
+        if !words.is_empty() {
             // A new socket's buffer takes them at once; if not, the peer is gone.
             let _ = write_all(&mut self.io, &mut stream, &words);
         }

@@ -38,9 +38,12 @@ impl ByteQueue {
         &mut self.bytes
     }
 
-    /// The first `count` bytes leave.
+    /// The first `count` bytes leave. An empty queue holds no memory.
     pub(crate) fn advance(&mut self, count: usize) {
-        self.start = self.bytes.len().min(self.start + count);
+        self.start += count;
+        if self.start >= self.bytes.len() {
+            *self = Self::default();
+        }
     }
 }
 
@@ -64,10 +67,13 @@ mod tests {
     #[test]
     fn what_has_left_takes_no_room_for_long() {
         let mut queue = ByteQueue::default();
+        queue.append(&[0; 50]);
         for _ in 0..1_000 {
             queue.append(&[0; 100]);
             queue.advance(100);
         }
-        assert!(queue.is_empty() && queue.bytes.capacity() < 1_000);
+        assert!(queue.bytes.capacity() < 1_000);
+        queue.advance(50);
+        assert_eq!((queue.len(), queue.bytes.capacity()), (0, 0));
     }
 }

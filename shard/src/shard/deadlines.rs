@@ -106,6 +106,6 @@ impl<I: Io> Served<'_, I> {
     /// Nothing may be read because the sink is full, or its share is used up, but there is nothing to be read either.
     fn is_silent_and_would_be_held(&mut self) -> bool {
         let may_not_be_read = self.share() == 0 || self.obstacle() == Some(CloseReason::SinkStalled);
-        may_not_be_read && !self.io.has_unread(&self.entry.stream)
+        may_not_be_read && !self.has_unread()
     }
 }

@@ -2,7 +2,9 @@
 
 use crate::limits::Limits;
 use crate::peer::Peer;
+use crate::shard::layer::MakeLayer;
 use crate::shard::outlets::Outlet;
+use crate::shard::pipe::Pipe;
 use pulsegate_core::connection::reply_bytes_max;
 use pulsegate_core::policy::{Framing, Policy, Protocol};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -16,6 +18,8 @@ pub struct Listener {
     pub(crate) raw: Outlet,
     /// Where those of the pulse protocol go, if it is served.
     pub(crate) pulse: Outlet,
+    /// What stands between its connections and their sockets, if anything does.
+    pub(crate) layers: Option<Box<dyn MakeLayer>>,
     /// What a message of a raw client is answered by.
     answer: Answer,
     /// It was said that a client of the pulse protocol has come here, though only raw ones are served.
@@ -58,7 +62,18 @@ impl Listener {
     pub fn new(policy: Policy, limits: Limits, delivery: Delivery, ledger: Option<usize>) -> Self {
         let (raw, pulse) = outlets(delivery, ledger);
         let answer = Answer::new(&policy, &raw);
-        Self { policy, limits, raw, pulse, answer, met_pulse: AtomicBool::default() }
+        Self { policy, limits, raw, pulse, layers: None, answer, met_pulse: AtomicBool::default() }
+    }
+
+    /// The same, with layers between its connections and their sockets.
+    #[must_use]
+    pub fn with_layers(self, layers: Box<dyn MakeLayer>) -> Self {
+        Self { layers: Some(layers), ..self }
+    }
+
+    /// The way between a new connection and its socket.
+    pub(crate) fn pipe(&self) -> Pipe {
+        Pipe::new(self.layers.as_ref().map(|layers| layers.layer()))
     }
 
     /// The sink that hears of its connections, by its place in the shard's lanes.

@@ -21,6 +21,8 @@ pub(crate) struct ConnectionOutput<'a> {
     pub(crate) transmit: &'a mut Vec<u8>,
     /// Output that waits already, in bytes.
     pub(crate) waiting: usize,
+    /// There is a layer, which has bytes of its own to send after the last ones.
+    pub(crate) has_last_bytes: bool,
     pub(crate) outlets: &'a mut Outlets,
     pub(crate) listener: &'a Listener,
     pub(crate) counts: &'a mut Counts,
@@ -60,6 +62,10 @@ impl Output for ConnectionOutput<'_> {
 
     fn waiting(&self) -> usize {
         self.waiting
+    }
+
+    fn has_last_bytes(&self) -> bool {
+        self.has_last_bytes
     }
 
     fn handle_event(&mut self, event: Event<'_>) {

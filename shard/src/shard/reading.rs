@@ -13,7 +13,7 @@ use pulsegate_core::frame::PREFACE;
 use pulsegate_core::lifetime::{Pause, Phase};
 use pulsegate_core::pulse::{Opening, judge_opening};
 use pulsegate_core::time::Now;
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind};
 
 /// How often one connection is read in one go; the rest waits for the next turn.
 const READS_AT_ONCE: usize = 4;
@@ -63,7 +63,7 @@ impl<I: Io> Served<'_, I> {
     }
 
     /// Reads a newcomer once: most send as soon as they are connected, and those bytes would wait for the next turn, in
-    /// which the poller tells of them. It tells of what is left, too. Returns whether there was something.
+    /// which the poller tells of them. It tells of what is left in the socket, too. Returns whether there was something.
     pub(crate) fn read_first(&mut self) -> bool {
         // Whoever would be held back has to have sent something first: else its silence would not count.
         if self.share() == 0 || self.obstacle().is_some() {
@@ -71,6 +71,9 @@ impl<I: Io> Served<'_, I> {
         }
         let before = self.counts.bytes_in();
         self.read_up_to(1, Reach::ShortRead);
+        if self.entry.pipe.has_unread() {
+            self.list();
+        }
         self.counts.bytes_in() > before
     }
 
@@ -91,6 +94,9 @@ impl<I: Io> Served<'_, I> {
 
     /// Returns whether there may be more to read now.
     fn read_once(&mut self, reach: Reach, buffer: &mut [u8]) -> bool {
+        if self.reads_by_layer() {
+            return self.read_by_layer(reach, buffer);
+        }
         let room = self.room().min(buffer.len());
         if room == 0 {
             return false;
@@ -103,6 +109,7 @@ impl<I: Io> Served<'_, I> {
                 false
             }
             Ok(count) => {
+                self.counts.count(Counter::BytesIn, count as u64);
                 self.take_in(now, &buffer[..count]);
                 let more = count == room || reach == Reach::End;
                 if !more {
@@ -111,21 +118,26 @@ impl<I: Io> Served<'_, I> {
                 self.reconcile(now);
                 more
             }
-            Err(error) if error.kind() == ErrorKind::Interrupted => true,
-            Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                self.entry.marks.note_read_dry();
-                self.fail_if_write_failed(now);
-                false
-            }
-            Err(error) => {
-                self.fail(now, failure_reason(&error));
-                false
-            }
+            Err(error) => self.handle_read_error(now, &error),
         }
     }
 
-    fn take_in(&mut self, now: Now, bytes: &[u8]) {
-        self.counts.count(Counter::BytesIn, bytes.len() as u64);
+    /// Reading has given nothing. Returns whether there may be more to read now.
+    pub(crate) fn handle_read_error(&mut self, now: Now, error: &io::Error) -> bool {
+        if error.kind() == ErrorKind::Interrupted {
+            return true;
+        }
+        if error.kind() == ErrorKind::WouldBlock {
+            self.entry.marks.note_read_dry();
+            self.fail_if_write_failed(now);
+        } else {
+            self.fail(now, failure_reason(error));
+        }
+        false
+    }
+
+    /// Takes what the peer has sent.
+    pub(crate) fn take_in(&mut self, now: Now, bytes: &[u8]) {
         if let Some(reason) = self.entry.marks.turned_away {
             return self.hear_turned_away(now, reason, bytes);
         }
@@ -138,7 +150,8 @@ impl<I: Io> Served<'_, I> {
         });
     }
 
-    fn handle_read_end(&mut self, now: Now) {
+    /// The peer has ended its side.
+    pub(crate) fn handle_read_end(&mut self, now: Now) {
         self.entry.marks.note_read_dry();
         // After a reset that a write has found this is no end of the peer's making.
         if self.fail_if_write_failed(now) || self.end_turned_away(now) {
@@ -151,7 +164,7 @@ impl<I: Io> Served<'_, I> {
     }
 
     /// How much may be read of it now. Zero holds it back until what stands in the way is gone.
-    fn room(&mut self) -> usize {
+    pub(crate) fn room(&mut self) -> usize {
         let connection = &self.entry.connection;
         if self.is_over() || !connection.wants_read() {
             return 0;
@@ -191,9 +204,20 @@ impl<I: Io> Served<'_, I> {
         if connection.totals().bytes_in > 0 || !connection.is_undecided(&self.listener.policy) {
             return false;
         }
-        let mut opening = [0; PREFACE.len()];
-        let count = self.io.peek(&self.entry.stream, &mut opening);
-        matches!(judge_opening(&opening[..count]), Opening::Pulse | Opening::OtherVersion)
+        let mut peeked = [0; PREFACE.len()];
+        let opening = if self.reads_by_layer() {
+            let unread = self.entry.pipe.unread();
+            &unread[..unread.len().min(PREFACE.len())]
+        } else {
+            let count = self.io.peek(&self.entry.stream, &mut peeked);
+            &peeked[..count]
+        };
+        matches!(judge_opening(opening), Opening::Pulse | Opening::OtherVersion)
+    }
+
+    /// Whether the peer has sent something that is not read yet, an end or an error included.
+    pub(crate) fn has_unread(&mut self) -> bool {
+        self.entry.pipe.has_unread() || self.io.has_unread(&self.entry.stream)
     }
 
     /// The sink takes nothing: reading rests, and with it the clocks of silence. A failed sink ends it.

@@ -53,10 +53,15 @@ impl<I: Io> Served<'_, I> {
             self.act(now, |connection, policy, output| {
                 connection.handle_written(now, policy, written, output);
             });
-            if self.transmit.is_empty() {
+            if self.transmit.is_empty() && !self.has_last_bytes() {
                 return self.begin_lingering();
             }
         }
+    }
+
+    /// It has ended, and its layer has yet to say its last.
+    fn has_last_bytes(&self) -> bool {
+        self.entry.pipe.has_layer() && self.entry.connection.lifetime().phase() == Phase::Flushing
     }
 
     /// If the last byte has just left for good: ends our side, and reads on what the peer still sends.
@@ -71,16 +76,20 @@ impl<I: Io> Served<'_, I> {
 
     /// One attempt to write what waits and what is new. What the kernel doesn't take waits.
     fn write(&mut self) -> Written {
-        let Entry { pipe, marks, stream, .. } = &mut *self.entry;
+        let Entry { connection, pipe, marks, stream, .. } = &mut *self.entry;
         let drained = marks.is_read_dry();
-        if marks.write_failure.is_some() {
-            self.transmit.clear();
-            return Written { drained, ..Written::default() };
-        }
         let direct = pipe.is_bare();
         if !direct {
             pipe.append(self.transmit);
             self.transmit.clear();
+            if connection.lifetime().phase() != Phase::Open {
+                pipe.close();
+            }
+        }
+        if marks.write_failure.is_some() {
+            self.transmit.clear();
+            pipe.clear();
+            return Written { drained, ..Written::default() };
         }
         let bytes = if direct { self.transmit.as_slice() } else { pipe.unsent() };
         let (count, error) = write_all(self.io, stream, bytes);
@@ -103,7 +112,8 @@ impl<I: Io> Served<'_, I> {
     fn balance(&mut self, now: Now) {
         let Entry { connection, pipe, marks, .. } = &mut *self.entry;
         let policy = &self.listener.policy;
-        let waiting = pipe.waiting();
+        // What waits for a layer to be open leaves only if we read on.
+        let waiting = pipe.unsent().len();
         if waiting >= policy.output_bytes_max {
             connection.pause(now, Pause::Output);
         } else if waiting <= policy.output_bytes_max / 2 && connection.lifetime().is_paused() {

@@ -132,6 +132,7 @@ impl<'a, I: Io> Served<'a, I> {
         let mut output = ConnectionOutput {
             transmit: self.transmit,
             waiting: self.entry.pipe.waiting(),
+            has_last_bytes: self.entry.pipe.has_layer(),
             outlets: self.outlets,
             listener: self.listener,
             counts: self.counts,
