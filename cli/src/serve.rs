@@ -2,15 +2,16 @@
 
 mod flags;
 mod log;
+mod occupied;
 mod running;
 mod signals;
 
 use self::flags::Flags;
 use self::running::STOPPED_EARLY;
 use self::signals::Signals;
-use crate::check::refused;
-use pulsegate::config::{Config, DescriptorTables, SINKS};
-use pulsegate_config::Settings;
+use crate::check::{folder_fault, refused};
+use pulsegate::config::{Config, DescriptorTables, Fault, SINKS};
+use pulsegate_config::{Settings, Source};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -57,7 +58,7 @@ impl Args {
         // Without a poller of its own, so that nothing here fails for want of descriptors.
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
         match signals.unless_stopped(&runtime, move || self.config())? {
-            Some(Ok(config)) => running::run_gateway(&config, signals, &runtime),
+            Some(Ok((config, source))) => running::run_gateway(&config, source.as_ref(), signals, &runtime),
             Some(Err(error)) => Ok(refused(&error)),
             None => {
                 eprintln!("pulsegate: {STOPPED_EARLY}");
@@ -70,17 +71,28 @@ impl Args {
     ///
     /// # Errors
     /// A file that can't be used, and flags that can't be kept or contradict each other.
-    fn config(&self) -> anyhow::Result<Config> {
-        let mut config = match &self.config {
+    fn config(&self) -> anyhow::Result<(Config, Option<Source>)> {
+        let (mut config, source) = match &self.config {
             Some(path) => {
-                let Settings { config, .. } = pulsegate_config::read(path, &SINKS)?;
-                config
+                let Settings { config, source } = pulsegate_config::read(path, &SINKS)?;
+                (config, Some(source))
             }
-            None => Config { listeners: self.flags.listeners(), ..Config::default() },
+            None => (Config { listeners: self.flags.listeners(), ..Config::default() }, None),
         };
         config.descriptor_tables.get_or_insert(DescriptorTables::PerShard);
         self.flags.apply_to(&mut config)?;
-        Ok(config)
+        if let Some(fault) = folder_fault(&config) {
+            anyhow::bail!(shown(&fault, source.as_ref()));
+        }
+        Ok((config, source))
+    }
+}
+
+/// A fault where the file says what is at fault, or in the words of the flags.
+fn shown(fault: &Fault, source: Option<&Source>) -> String {
+    match source.filter(|source| source.sets(fault.place, fault.key)) {
+        Some(source) => source.show(std::slice::from_ref(fault)).to_string(),
+        None => flags::said(fault),
     }
 }
 
@@ -103,7 +115,7 @@ mod tests {
     fn config(flags: &str) -> Config {
         let words = std::iter::once("serve").chain(flags.split_whitespace());
         let line = Line::try_parse_from(words).expect("the flags are known");
-        line.args.config().expect("the flags agree")
+        line.args.config().expect("the flags agree").0
     }
 
     #[track_caller]

@@ -23,18 +23,54 @@ fn check(bytes: &[u8], code: i32, stdout: &str, stderr: &str) {
 }
 
 #[test]
-fn a_sound_file_is_told_in_a_line_per_listener() {
+fn a_sound_file_is_told_a_fact_a_line() {
     check(
         b"[[listener]]\nlisten = \"127.0.0.1:7373\"\n\n\
           [[listener]]\nlisten = \"[::1]:7374\"\nlifetime = \"short\"\ndeadline = \"30s\"\n\
           framing = \"lines\"\nsink = \"echo\"\n",
         0,
-        "127.0.0.1:7373 long, raw or pulse: first message within 10s, heartbeat timeout 5s, maximum age 24h, \
+        "listener 127.0.0.1:7373 long, raw or pulse: first message within 10s, heartbeat timeout 5s, maximum age 24h, \
          any bytes are a heartbeat, raw chunks and pulse messages to print\n\
-         [::1]:7374 short, raw or pulse: first message within 10s, closed after 30s, \
+         listener [::1]:7374 short, raw or pulse: first message within 10s, closed after 30s, \
          raw lines and pulse messages to echo\n\
+         sessions: at most 1000000 sessions, 62500 from one address\n\
+         connections: as many as the limit of open files allows\n\
+         waiting: at most 4MiB for a sink, 16MiB for a store, 256MiB for all clients\n\
          gate.toml is valid.\n",
         "",
+    );
+}
+
+#[test]
+fn a_store_is_shown_and_what_may_surprise_is_told() {
+    check(
+        b"max_connections = 5000\n\
+          [[listener]]\nname = \"devices\"\nlisten = \"0.0.0.0:7373\"\nprotocol = \"raw\"\nsink = \"store\"\n",
+        0,
+        "listener 0.0.0.0:7373 (devices) long, raw: first message within 10s, heartbeat timeout 5s, maximum age 24h, \
+         any bytes are a heartbeat, chunks to store\n\
+         store data, synced to disk before a receipt leaves\n\
+         store keeps messages for 7days, at most 8GiB; older ones go, read or not\n\
+         connections: at most 5000 connections\n\
+         waiting: at most 4MiB for a sink, 16MiB for a store, 256MiB for all clients\n\
+         warning: devices can be reached from other machines, without TLS: what is sent there can be read and changed on \
+         its way\n\
+         warning: devices: one address may hold three quarters of the places; set max_per_address\n\
+         gate.toml is valid.\n",
+        "",
+    );
+}
+
+#[test]
+fn a_folder_that_is_a_file_is_told_in_its_place() {
+    check(
+        b"[store]\ndata_dir = \"gate.toml/data\"\n[[listener]]\nlisten = \"127.0.0.1:7373\"\nsink = \"store\"\n",
+        2,
+        "",
+        "pulsegate: gate.toml:2:12: data_dir: gate.toml is no folder\n  \
+           2 | data_dir = \"gate.toml/data\"\n    \
+             |            ^^^^^^^^^^^^^^^^\n\
+         help: name another folder, or move that away\n",
     );
 }
 

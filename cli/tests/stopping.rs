@@ -160,10 +160,19 @@ fn an_address_in_use_is_said_and_the_exit_code_is_one() {
         let mut second = Program::start(pulsegate(&["serve", "--listen", &address.to_string()]));
         assert_eq!(second.wait(), Some(1));
         let said = second.stderr();
-        assert!(said.contains(&format!("can't listen on {address}")), "{said}");
-        assert!(said.contains("in use"), "{said}");
-        assert!(said.contains("; stop the program that listens there, or listen on another port"), "{said}");
+        assert!(said.contains(&format!("--listen: {address} is in use by ")), "{said}");
+        assert!(said.contains("; end it, or listen on another port"), "{said}");
     }
     let client = connect(shared);
     assert!(is_quiet(&client), "the first goes on");
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("gate.toml");
+    std::fs::write(&file, format!("[[listener]]\nlisten = \"{shared}\"\n")).unwrap();
+    let mut third = Program::start(pulsegate(&["serve", "--config", file.to_str().unwrap()]));
+    assert_eq!(third.wait(), Some(1));
+    let said = third.stderr();
+    assert!(
+        said.contains(&format!("gate.toml:2:10: listen: {shared} is in use by pulsegate (process ")),
+        "{said}"
+    );
 }

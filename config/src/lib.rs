@@ -1,10 +1,12 @@
 //! Reads a configuration file of pulsegate: TOML text becomes a [`Config`](pulsegate::Config) by the tables of keys, and all that is wrong is
 //! told at once, each fault with line and column. Knows no flags, and opens nothing but the one file.
 //!
-//! Modules, each using only those after it: `reference`, `reading`, `document`, `suggestion`, `source`, `error`, `units`, `summary`.
+//! Modules, each using only those after it: `reference`, `reading`, `document`, `suggestion`, `source`, `error`, `units`, `overview`,
+//! `summary`.
 
 mod document;
 mod error;
+mod overview;
 mod reading;
 pub mod reference;
 mod source;
@@ -15,6 +17,7 @@ mod tests;
 pub mod units;
 
 pub use error::{FileError, Mark};
+pub use overview::Overview;
 pub use source::{Settings, Source};
 pub use summary::Summary;
 

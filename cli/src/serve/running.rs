@@ -2,13 +2,15 @@
 
 use super::log::Log;
 use super::signals::Signals;
+use super::{occupied, shown};
 use crate::check::refused;
 use anyhow::Context;
 use nix::sys::signal::Signal;
-use pulsegate::config::{Config, KeptPlaces, ListenerConfig};
+use pulsegate::config::{Config, Fault, KeptPlaces, ListenerConfig, Place};
 use pulsegate::text::{self, counted};
 use pulsegate::{Control, Counts, Gateway, RunError, StartError};
-use pulsegate_config::Summary as Rules;
+use pulsegate_config::{Source, Summary as Rules};
+use std::io;
 use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -24,6 +26,7 @@ const SAME_SIGNAL_WITHIN: Duration = Duration::from_millis(500);
 /// Runs a gateway until it is told to stop.
 pub(super) fn run_gateway(
     config: &Config,
+    source: Option<&Source>,
     mut signals: Signals,
     runtime: &Runtime,
 ) -> anyhow::Result<ExitCode> {
@@ -35,6 +38,10 @@ pub(super) fn run_gateway(
     let gateway = match signals.unless_stopped(runtime, move || builder.start())? {
         Some(Ok(gateway)) => gateway,
         Some(Err(error @ StartError::Config(_))) => return Ok(refused(&error)),
+        Some(Err(StartError::Listen { address, error })) => {
+            eprintln!("pulsegate: {}", not_listening(config, source, address, &error));
+            return Ok(ExitCode::FAILURE);
+        }
         Some(Err(error)) => return Err(error.into()),
         None => {
             tracing::info!("{STOPPED_EARLY}");
@@ -54,6 +61,13 @@ pub(super) fn run_gateway(
     );
     outcome?;
     Ok(if forced { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+/// Why an address can't be listened on, where it is set.
+fn not_listening(config: &Config, source: Option<&Source>, address: SocketAddr, error: &io::Error) -> String {
+    let listener = config.listeners.iter().position(|listener| listener.listen == address);
+    let place = Place::Listener(listener.unwrap_or_default());
+    shown(&Fault::of(place, "listen", occupied::misfit(address, error)), source)
 }
 
 /// What is said once everything runs.
@@ -132,7 +146,7 @@ fn handle_signal(name: Signal, count: u32, config: &Config, control: &Control) {
 }
 
 /// Waits for the gateway on a thread of its own, since that blocks.
-fn wait_aside(gateway: Gateway) -> std::io::Result<oneshot::Receiver<Result<Counts, RunError>>> {
+fn wait_aside(gateway: Gateway) -> io::Result<oneshot::Receiver<Result<Counts, RunError>>> {
     let (sender, receiver) = oneshot::channel();
     std::thread::Builder::new().name("wait".to_owned()).spawn(move || {
         // Nobody listens only if the control thread is gone, and the program with it.
