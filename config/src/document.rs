@@ -47,8 +47,8 @@ pub(crate) struct Broken {
     pub(crate) has_header: bool,
     /// The lines of it.
     lines: Vec<Range<usize>>,
-    /// What keys are set in these lines.
-    keys: Vec<String>,
+    /// The keys that are set in these lines, and where.
+    pub(crate) keys: Vec<(usize, String)>,
 }
 
 impl Broken {
@@ -64,7 +64,8 @@ impl Broken {
             }
             let source = text[line.clone()].trim_start();
             broken.has_header |= source.starts_with('[');
-            broken.keys.extend(source.split(['=', ' ', '\r']).next().map(str::to_owned));
+            let key = source.split(['=', ' ', '\r']).next().unwrap_or_default();
+            broken.keys.push((line.start, key.to_owned()));
             broken.lines.push(line);
             broken.found.push(found);
         }
@@ -74,11 +75,6 @@ impl Broken {
     /// Whether something that was found there only follows from what is no TOML.
     pub(crate) fn covers(&self, at: usize) -> bool {
         self.lines.iter().any(|line| (line.start..=line.end).contains(&at))
-    }
-
-    /// Whether a key of this name may be set without being understood.
-    pub(crate) fn hides(&self, key: &str) -> bool {
-        self.keys.iter().any(|hidden| hidden == key)
     }
 }
 

@@ -8,6 +8,7 @@ use crate::{suggestion, units};
 use pulsegate::config::keys::{self, GATEWAY, Key, LISTENER, STORE, Value};
 use pulsegate::config::{Config, Fault, ListenerConfig, Place, defaults};
 use pulsegate_core::policy::{DURATION_MAX, LifetimePolicy};
+use std::net::Ipv4Addr;
 use toml::de::{DeTable, DeValue};
 
 /// The most that is looked for in one file: more would be of no use to anybody.
@@ -25,14 +26,14 @@ pub(crate) fn read(text: &str, name: &str, sinks: &[&str]) -> Result<Settings, F
     let mut reader = Reader::new(text, name);
     let (config, mut faults) = reader.root(root.get_ref());
     faults.extend(config.check(sinks).err().unwrap_or_default().0);
-    let mut found = reader.found;
+    let mut found = std::mem::take(&mut reader.found);
     found.retain(|(span, ..)| !broken.covers(span.start));
+    let broken_keys = broken.keys.into_iter().map(|(at, key)| (reader.source.place_at(at), key));
+    reader.misread.extend(broken_keys);
     // What follows from something that was not understood, or stands at one place with another fault, would only confuse.
-    let is_unclear = |key: &str| broken.hides(key) || reader.misread.iter().any(|misread| misread == key);
-    for fault in faults.iter().take(FOUND_MAX) {
+    for fault in faults.iter().take(FOUND_MAX).filter(|fault| !reader.is_unclear(fault)) {
         let told = reader.source.find(fault);
-        let is_new = found.iter().all(|(span, ..)| *span != told.0);
-        if is_new && !is_unclear(fault.key) && !fault.mentioned().any(is_unclear) {
+        if found.iter().all(|(span, ..)| *span != told.0) {
             found.push(told);
         }
     }
@@ -49,7 +50,7 @@ struct Reader {
     /// What is wrong at places that no setting has.
     found: Vec<Found>,
     /// Keys whose values were not understood.
-    misread: Vec<String>,
+    misread: Vec<(Place, String)>,
 }
 
 impl Reader {
@@ -93,7 +94,7 @@ impl Reader {
             } else {
                 ("the store is a table", "write [store], and its keys below it")
             };
-            return self.refuse(entry, problem, fix);
+            return self.refuse(Place::Gateway, entry, problem, fix);
         };
         let entries = document::entries(table);
         self.source.store = Some(document::spans(entry.value_at.clone(), &entries));
@@ -108,12 +109,12 @@ impl Reader {
             } else {
                 ("a listener is a table", "write [[listener]], and its keys below it")
             };
-            return self.refuse(entry, problem, fix);
+            return self.refuse(Place::Gateway, entry, problem, fix);
         };
         for value in tables.iter() {
             let DeValue::Table(table) = value.get_ref() else {
                 let (problem, fix) = ("a listener is a table", "write [[listener]], and its keys below it");
-                self.misread.push("listener".to_owned());
+                self.misread.push((Place::Gateway, "listener".to_owned()));
                 self.found.push((value.span(), problem.to_owned(), fix.to_owned()));
                 continue;
             };
@@ -144,22 +145,34 @@ impl Reader {
             match units::read(&key.kind, entry.value) {
                 Ok(value) => stated.push((key.name, value)),
                 Err(misfit) => {
-                    self.refuse(entry, &format!("{}: {}", key.name, misfit.problem), &misfit.fix);
+                    self.refuse(place, entry, &format!("{}: {}", key.name, misfit.problem), &misfit.fix);
                 }
             }
         }
         stated
     }
 
-    fn refuse(&mut self, entry: &Entry<'_>, problem: &str, fix: &str) {
-        self.misread.push(entry.name.to_owned());
+    /// Whether a fault speaks of a key that is set there without being understood.
+    fn is_unclear(&self, fault: &Fault) -> bool {
+        let is_misread = |key: &str| {
+            let mut known = self.misread.iter().filter(|(_, misread)| misread == key);
+            // What a listener has against the store, it may have from any of its kind.
+            known.any(|(place, _)| *place == fault.place || !matches!(fault.place, Place::Listener(_)))
+        };
+        is_misread(fault.key) || fault.mentioned().any(is_misread)
+    }
+
+    fn refuse(&mut self, place: Place, entry: &Entry<'_>, problem: &str, fix: &str) {
+        self.misread.push((place, entry.name.to_owned()));
         self.found.push((entry.value_at.clone(), problem.to_owned(), fix.to_owned()));
     }
 }
 
 /// A listener of which this is stated, and what of it can't be set.
 fn listener(place: Place, stated: &Stated, entries: &[Entry<'_>]) -> (ListenerConfig, Vec<Fault>) {
-    let mut listener = ListenerConfig::default();
+    // Port 0 is in nobody's way, whatever address is missing.
+    let mut listener =
+        ListenerConfig { listen: (Ipv4Addr::LOCALHOST, 0).into(), ..ListenerConfig::default() };
     let mut faults = Vec::new();
     let is_stated = |name: &str| entries.iter().any(|entry| entry.name == name);
     if !is_stated("listen") {

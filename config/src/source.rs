@@ -56,6 +56,15 @@ impl Source {
         self.table(place).is_some_and(|table| table.of(key).is_some())
     }
 
+    /// In which table something stands: the last one that begins before it.
+    pub(crate) fn place_at(&self, at: usize) -> Place {
+        let store = self.store.iter().map(|table| (table.header.start, Place::Store));
+        let listeners = self.listeners.iter().enumerate();
+        let listeners = listeners.map(|(index, table)| (table.header.start, Place::Listener(index)));
+        let before = store.chain(listeners).filter(|(start, _)| *start < at);
+        before.max_by_key(|(start, _)| *start).map_or(Place::Gateway, |(_, place)| place)
+    }
+
     fn table(&self, place: Place) -> Option<&Spans> {
         match place {
             Place::Gateway => Some(&self.gateway),

@@ -58,6 +58,52 @@ fn an_error_shows_the_place_and_what_to_do() {
     );
 }
 
+const MANY: &str = r#"shard = 2
+drain_within = 3
+[store]
+durability = "none"
+[[listener]]
+listen = "localhost:7373"
+max_age = "8s"
+first_message = "10s"
+[[listener]]
+listen = "0.0.0.0:75010"
+message_bytes_max = "big"
+window_bytes = "64KiB"
+[[listener]]
+listen = 127.0.0.1:7374
+sink = "strore"
+[[listener]]
+listen = "0.0.0.0:9000"
+lifetime = "short"
+[[listener]]
+listen = "127.0.0.1:9000"
+[[listener]]
+listen = "127.0.0.1:7373"
+"#;
+
+#[test]
+fn all_faults_of_a_file_are_told_at_once_and_nothing_that_only_follows_from_them() {
+    let error = refused(MANY);
+    let told: Vec<_> =
+        error.marks().iter().map(|mark| (mark.position().expect("a place").0, mark.problem())).collect();
+    let all = [
+        (1, "unknown key `shard`"),
+        (2, "drain_within: 3 has no unit"),
+        (4, "durability: unknown value \"none\""),
+        (6, "listen: \"localhost\" is a host name"),
+        (8, "first_message: 10s is longer than `max_age`, 8s"),
+        (10, "listen: there is no port 75010"),
+        (11, "message_bytes_max: \"big\" is not a size"),
+        (14, "this is not a value"),
+        (15, "sink: there is no sink \"strore\""),
+        (18, "deadline: with `lifetime` = \"short\" it is required"),
+        (20, "listen: 0.0.0.0:9000 takes 127.0.0.1:9000 too, and another listener has that"),
+    ];
+    assert_eq!(told, all);
+    assert!(error.to_string().ends_with("\n\nf.toml: 11 faults"));
+}
+
 #[test]
 fn syntax_errors_have_a_place() {
     let quotes = "put words, durations and addresses in quotes, e.g. \"10s\"";
