@@ -39,6 +39,8 @@ pub(crate) struct Done {
     /// The places of those that can't be judged yet.
     pub(crate) held: Vec<usize>,
     pub(crate) losses: Vec<Loss>,
+    /// What is to be said before all that.
+    pub(crate) news: Option<Reply>,
 }
 
 impl Rows {
