@@ -3,7 +3,6 @@
 use crate::refusal::{Refusal, RefusalCode};
 use crate::seat::Ticket;
 use crate::session::Session;
-use pulsegate_core::exchange::Cursor;
 
 /// What is there, as bits of the first byte.
 const PREVIOUS: u8 = 1;
@@ -32,9 +31,7 @@ impl Packed {
         bytes.extend(session.previous.unwrap_or_default().iter().filter(|_| session.previous.is_some()));
         // As one number, since networks have high bits and addresses low ones.
         write(&mut bytes, session.source.cast_unsigned());
-        for number in numbers(session) {
-            write(&mut bytes, number);
-        }
+        write_numbers(session, &mut bytes);
         if let Some(expires_ms) = session.expires_ms {
             write(&mut bytes, expires_ms);
         }
@@ -59,80 +56,55 @@ impl Packed {
     pub(crate) fn unpack(&self) -> Session {
         let mut rest = Reader(&self.0);
         let [there] = rest.array();
-        let token = rest.array();
-        let previous = (there & PREVIOUS > 0).then(|| rest.array());
-        let source = rest.number().cast_signed();
-        let [
-            epoch,
-            committed,
-            floor,
-            out_last,
-            out_committed,
-            out_bytes,
-            quota_from_ms,
-            quota_bytes,
-            created_ms,
-            last_seen_ms,
-            ttl_ms,
-            message_bytes,
-            message_bytes_max,
-            told_bytes_max,
-        ] = std::array::from_fn(|_| rest.number());
-        let expires_ms = (there & EXPIRES > 0).then(|| rest.number());
-        let connection =
+        let mut session = Session { token: rest.array(), ..Session::default() };
+        session.previous = (there & PREVIOUS > 0).then(|| rest.array());
+        session.source = rest.number().cast_signed();
+        read_numbers(&mut session, &mut rest);
+        session.expires_ms = (there & EXPIRES > 0).then(|| rest.number());
+        session.connection =
             (there & CONNECTION > 0).then(|| Ticket::from(rest.number()) << 64 | Ticket::from(rest.number()));
-        let lost = (there & LOST > 0).then(|| (rest.number(), rest.number()));
+        session.lost = (there & LOST > 0).then(|| (rest.number(), rest.number()));
         let count = rest.number();
         let refusals = (0..count).filter_map(|_| {
             let (number, code) = (rest.number(), rest.number());
             let code = RefusalCode::from_code(u16::try_from(code).ok()?)?;
             Some(Refusal { number, code })
         });
-        let refusals = refusals.collect();
-        Session {
-            client: String::from_utf8_lossy(rest.0).into(),
-            token,
-            previous,
-            cursor: Cursor { epoch, committed },
-            floor,
-            out_last,
-            out_committed,
-            out_bytes,
-            quota_from_ms,
-            quota_bytes,
-            created_ms,
-            last_seen_ms,
-            ttl_ms,
-            expires_ms,
-            connection,
-            source,
-            message_bytes,
-            message_bytes_max: u32::try_from(message_bytes_max).unwrap_or(u32::MAX),
-            told_bytes_max: u32::try_from(told_bytes_max).unwrap_or(u32::MAX),
-            lost,
-            refusals,
-        }
+        session.refusals = refusals.collect();
+        session.client = String::from_utf8_lossy(rest.0).into();
+        session
     }
 }
 
-/// The numbers that every session has.
-fn numbers(session: &Session) -> [u64; 14] {
-    [
-        session.cursor.epoch,
-        session.cursor.committed,
-        session.floor,
-        session.out_last,
-        session.out_committed,
-        session.out_bytes,
-        session.quota_from_ms,
-        session.quota_bytes,
-        session.created_ms,
-        session.last_seen_ms,
-        session.ttl_ms,
-        session.message_bytes,
-        session.message_bytes_max.into(),
-        session.told_bytes_max.into(),
-    ]
+/// The numbers that every session has, written and read in this order.
+macro_rules! numbers {
+    ($($($field:ident).+),+ $(,)?) => {
+        fn write_numbers(session: &Session, into: &mut Vec<u8>) {
+            $(write(into, session.$($field).+.into());)+
+        }
+
+        fn read_numbers(session: &mut Session, rest: &mut Reader<'_>) {
+            // What was written fits again.
+            $(session.$($field).+ = rest.number().try_into().unwrap_or_default();)+
+        }
+    };
+}
+
+numbers! {
+    cursor.epoch,
+    cursor.committed,
+    floor,
+    out_last,
+    out_committed,
+    out_bytes,
+    quota_from_ms,
+    quota_bytes,
+    created_ms,
+    last_seen_ms,
+    ttl_ms,
+    message_bytes,
+    message_bytes_max,
+    told_bytes_max,
 }
 
 fn write(into: &mut Vec<u8>, mut number: u64) {
@@ -169,6 +141,7 @@ impl Reader<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use pulsegate_core::exchange::Cursor;
 
     #[test]
     fn a_session_is_unpacked_as_it_was() {
