@@ -98,7 +98,7 @@ pub enum Loss {
 }
 
 /// What has to be looked up before a request can be handled. Whoever has written effects down only in part has to write
-/// them all before it looks, [`Sessions::save`](crate::Sessions::save) included.
+/// them all before it looks, those of [`Sessions::save_for`](crate::Sessions::save_for) included.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Need<'r> {
     /// A session, for [`Sessions::put_session`](crate::Sessions::put_session).
@@ -138,9 +138,11 @@ pub enum Need<'r> {
 }
 
 impl Need<'_> {
-    /// Whether it is one thing by its name, and no search among many.
-    #[must_use]
-    pub const fn is_by_name(&self) -> bool {
-        matches!(self, Self::Session(_) | Self::Source(_))
+    /// Whether it is a search among all sessions, which finds them as they were saved.
+    pub(crate) const fn is_search(&self) -> bool {
+        match self {
+            Self::Session(_) | Self::Source(_) | Self::Outgoing { .. } => false,
+            Self::Attached { .. } | Self::Newest(_) | Self::Unused(_) | Self::Expired { .. } => true,
+        }
     }
 }

@@ -20,7 +20,7 @@
 //! after that its replies are given. Whoever writes effects down earlier may do so, in the same transaction.
 //!
 //! What a batch does is seen by what comes after it in the same batch: sessions in use are as they have become. Only a
-//! search among all sessions finds what was saved, so the backend has everything saved before it searches.
+//! search among all sessions finds what was saved, so the backend calls [`Sessions::save_for`] before it looks.
 //!
 //! If a write fails, nothing is answered. All of `Sessions` is void: the backend makes a new one from what is stored, and
 //! handles the same batch again. If nobody can tell whether a batch was committed, the backend keeps its replies, finds

@@ -246,10 +246,8 @@ impl Memory {
 
     /// Looks something up.
     fn provide(&mut self, need: Need<'_>, requests: &[Request], committed: &mut Committed) {
-        if !need.is_by_name() {
-            // What this batch has changed is looked for as well.
-            self.sessions.save(&mut self.effects);
-        }
+        // What this batch has changed is looked for as well.
+        self.sessions.save_for(&need, &mut self.effects);
         self.apply(requests, committed);
         match need {
             Need::Session(number) => self.sessions.put_session(number, self.session(number)),

@@ -39,8 +39,7 @@ pub struct Sessions {
     rules: Rules,
     /// Apart from each other, so that a map of many has no room for more of them.
     rows: NumberMap<Box<Row>>,
-    /// Those that have to be saved.
-    changed: Vec<u64>,
+    changed: Changed,
     shares: Shares,
     count: u64,
     newest: u64,
@@ -48,6 +47,14 @@ pub struct Sessions {
     answers: Answers,
     expired: Option<leaving::Expired>,
     batch: Batch,
+}
+
+/// Those that have to be saved; some of them have been, meanwhile.
+#[derive(Debug, Default)]
+struct Changed {
+    all: Vec<u64>,
+    /// Those in which something has changed by which sessions are searched for.
+    searched: Vec<u64>,
 }
 
 #[derive(Debug)]
@@ -91,7 +98,7 @@ impl Sessions {
         Self {
             rules,
             rows: NumberMap::default(),
-            changed: Vec::new(),
+            changed: Changed::default(),
             shares: Shares::new(outgoing_bytes),
             count: sessions,
             newest,
@@ -165,18 +172,29 @@ impl Sessions {
         Ok(())
     }
 
-    /// Has everything saved that has changed: at the end of a batch, and before a search ([`Need::is_by_name`]).
+    /// Has everything saved that has changed: at the end of a batch.
     pub fn save(&mut self, effects: &mut Vec<Effect>) {
-        for number in self.changed.drain(..) {
+        self.changed.searched.clear();
+        for number in self.changed.all.drain(..) {
             // One that was changed may have been forgotten since.
-            let Some(row) = self.rows.get_mut(&number) else { continue };
-            let Some(part) = row.changed.take() else { continue };
-            if row.session.forget_confirmed() {
-                effects.push(Effect::ForgetRefusals(number, row.session.floor));
+            if let Some(row) = self.rows.get_mut(&number) {
+                row.save(number, effects);
             }
-            effects.push(Effect::Save(number, part));
         }
         self.shares.save(effects);
+    }
+
+    /// Has saved what has changed and what this need may find: before it is looked up. Messages alone change nothing that is
+    /// searched for.
+    pub fn save_for(&mut self, need: &Need<'_>, effects: &mut Vec<Effect>) {
+        if !need.is_search() {
+            return;
+        }
+        for number in self.changed.searched.drain(..) {
+            if let Some(row) = self.rows.get_mut(&number) {
+                row.save(number, effects);
+            }
+        }
     }
 
     /// Ends a batch: appends what it still has to say.
@@ -208,7 +226,7 @@ impl Sessions {
     /// Between batches: no more sessions than so many stay in use, of some 350 bytes each. Those of idle clients need not
     /// be.
     pub fn trim(&mut self, sessions_max: usize) {
-        if self.rows.len() > sessions_max && self.changed.is_empty() {
+        if self.rows.len() > sessions_max && self.changed.all.is_empty() {
             self.rows = NumberMap::default();
         }
         self.shares.trim();
@@ -237,10 +255,10 @@ impl Sessions {
         self.shares.outgoing_bytes
     }
 
-    /// How many sessions have changed since they were saved.
+    /// How many sessions have changed since they were saved, at most.
     #[must_use]
     pub const fn changed(&self) -> usize {
-        self.changed.len()
+        self.changed.all.len()
     }
 
     /// The answer to [`Need::Session`].
@@ -331,10 +349,22 @@ impl Row {
     }
 
     /// It has been changed, and has to be saved.
-    fn mark(&mut self, number: u64, part: Part, changed: &mut Vec<u64>) {
+    fn mark(&mut self, number: u64, part: Part, changed: &mut Changed) {
         if self.changed.is_none() {
-            changed.push(number);
+            changed.all.push(number);
+        }
+        if part >= Part::Connection && self.changed < Some(Part::Connection) {
+            changed.searched.push(number);
         }
         self.changed = self.changed.max(Some(part));
+    }
+
+    /// Has saved what has changed of it.
+    fn save(&mut self, number: u64, effects: &mut Vec<Effect>) {
+        let Some(part) = self.changed.take() else { return };
+        if self.session.forget_confirmed() {
+            effects.push(Effect::ForgetRefusals(number, self.session.floor));
+        }
+        effects.push(Effect::Save(number, part));
     }
 }

@@ -100,9 +100,7 @@ impl Backend {
 
     /// Looks something up. What waits is written before, also what there is of the running batch.
     fn provide(&mut self, need: Need<'_>, requests: &[Request]) {
-        if !need.is_by_name() {
-            self.sessions.save(&mut self.effects);
-        }
+        self.sessions.save_for(&need, &mut self.effects);
         self.note(requests);
         while self.pending.len() > 1 {
             self.write_next();

@@ -7,6 +7,7 @@ mod common;
 
 mod backend;
 mod requests;
+mod searching;
 
 use backend::Backend;
 use pulsegate_sessions::{Committed, Memory, Rules, Unjudged};

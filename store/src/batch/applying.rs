@@ -109,10 +109,8 @@ impl Batch<'_> {
 
     /// Looks something up.
     pub(super) fn provide(&mut self, need: Need<'_>) -> rusqlite::Result<()> {
-        if !need.is_by_name() {
-            // What this batch has changed is looked for as well.
-            self.state.sessions.save(&mut self.state.effects);
-        }
+        // What this batch has changed is looked for as well.
+        self.state.sessions.save_for(&need, &mut self.state.effects);
         self.apply()?;
         let (connection, sessions) = (self.connection, &mut self.state.sessions);
         match need {
