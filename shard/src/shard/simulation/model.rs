@@ -22,7 +22,7 @@ use pulsegate_core::stall::{CREDIT_MAX, SLEEP_MAX, STALL_MIN};
 use pulsegate_core::time::Instant;
 use pulsegate_core::wheel::TICK;
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use std::time::Duration;
 use stored::{Rests, Stored};
@@ -79,6 +79,8 @@ pub(super) struct Model {
     pub(super) taken: Vec<Instant>,
     /// When the sink failed.
     failure: Option<Instant>,
+    /// To whom nothing may be written after some time, as the application says.
+    pub(super) write_bound: BTreeSet<usize>,
     /// How many bytes each client had been sent then.
     sent_before: BTreeMap<usize, usize>,
     /// When the store had committed everything.
@@ -107,6 +109,7 @@ impl Model {
             idle: Vec::new(),
             taken: Vec::new(),
             failure: None,
+            write_bound: BTreeSet::new(),
             sent_before: BTreeMap::new(),
             judged: Vec::new(),
             death: None,
@@ -303,7 +306,7 @@ impl Model {
     }
 
     /// The application does something with a connection that the sink knows.
-    pub(super) fn command(&self, random: &mut Rng) {
+    pub(super) fn command(&mut self, random: &mut Rng) {
         let records = self.records.lock();
         // Devices are few among all, and messages for them are worth more looks.
         let devices = random.bool();
@@ -318,7 +321,10 @@ impl Model {
             2 => Command::Finish(handle.id),
             3 => Command::Close(handle.id),
             4 => Command::SetDeadline(handle.id, Direction::Read, deadline),
-            _ => Command::SetDeadline(handle.id, Direction::Write, deadline),
+            _ => {
+                self.write_bound.insert(usize::from(handle.peer().port()));
+                Command::SetDeadline(handle.id, Direction::Write, deadline)
+            }
         };
         handle.mailbox.post(command).expect("the shard runs");
     }
