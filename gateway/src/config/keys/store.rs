@@ -22,8 +22,8 @@ pub const STORE: &[Key<Config>] = &[
         kind: Kind::Text("DIR", "a folder"),
         at: |config| Some(&mut config.data_dir),
         scope: &[Scope::Disk],
-        says: "The folder of the store's files, seen from where the gateway is started. It belongs to one \
-               gateway only.",
+        says: "Folder of the store's files, relative to where the gateway is started. Only one gateway can use it \
+               at a time.",
         left_out: None,
         example: Some("\"data\""),
         reload: Reload::Restart,
@@ -32,12 +32,12 @@ pub const STORE: &[Key<Config>] = &[
         name: "durability",
         flag: Some("--durability"),
         kind: Kind::Word(&[
-            ("os", "the end of the gateway, by whatever signal, but not the loss of power"),
-            ("synced", "the loss of power as well: each batch is synced to disk first"),
+            ("os", "the end of the gateway by any signal, but not a power failure"),
+            ("synced", "a power failure too: each batch is synced to disk first"),
         ]),
         at: |config| Some(&mut config.store.durability),
         scope: &[Scope::Disk],
-        says: "What a message survives that was acknowledged.",
+        says: "What an acknowledged message survives.",
         left_out: None,
         example: Some("\"synced\""),
         reload: Reload::Restart,
@@ -48,9 +48,9 @@ pub const STORE: &[Key<Config>] = &[
         kind: Kind::Count(1..=1_000_000_000),
         at: |config| Some(&mut config.store.sessions_max),
         scope: &[],
-        says: "The most sessions, and as many in memory for each other sink. When there are as many, those \
-               without a connection in which nothing was ever acknowledged, in either direction, go for \
-               newcomers, oldest first; when there are none, newcomers are refused.",
+        says: "Maximum number of sessions in the store, and in memory for each other sink. At the maximum, \
+               unconnected sessions in which nothing was ever acknowledged, in either direction, make room, \
+               oldest first; if there are none, new sessions are refused.",
         left_out: None,
         example: None,
         reload: Reload::AtOnce,
@@ -61,10 +61,10 @@ pub const STORE: &[Key<Config>] = &[
         kind: Kind::Count(1..=1_000_000_000),
         at: |config| Some(&mut config.store.sessions_per_source_max),
         scope: &[],
-        says: "The most sessions of one source address (IPv6: of one /48); above it the same goes for newcomers \
-               from there alone. Of `max_sessions` the last quarter is kept for addresses that hold fewer than \
-               16, unless this allows an address more than the rest.",
-        left_out: Some("1/16 of `max_sessions`, but 16 at least"),
+        says: "Maximum number of sessions of one source address (IPv6: one /48); at it the same holds for new \
+               sessions from there only. The last quarter of `max_sessions` is kept for addresses that hold fewer \
+               than 16, unless this key allows one address more than the rest.",
+        left_out: Some("1/16 of `max_sessions`, at least 16"),
         example: Some("62500"),
         reload: Reload::AtOnce,
     },
@@ -74,8 +74,8 @@ pub const STORE: &[Key<Config>] = &[
         kind: Kind::Size(QUEUE_BYTES),
         at: |config| Some(&mut config.store.queue_bytes_max),
         scope: &[],
-        says: "The most that waits for the store; above it reading stops until the store takes something. It \
-               holds at least two of the longest messages (`message_bytes_max` of the listeners).",
+        says: "Maximum size of what waits for the store; above it reading stops until the store takes something. \
+               At least two of the longest messages (`message_bytes_max` of the listeners).",
         left_out: None,
         example: None,
         reload: Reload::Restart,
@@ -86,8 +86,8 @@ pub const STORE: &[Key<Config>] = &[
         kind: Kind::Duration(SECOND..=RETENTION_AGE_MAX),
         at: |config| Some(&mut config.store.retention_age),
         scope: &[],
-        says: "How long messages are kept, in time in which the gateway runs, whatever the wall clock says. \
-               Older ones are deleted, read or not.",
+        says: "How long messages are kept, counted while the gateway runs, whatever the wall clock says. Older \
+               ones are deleted, read or not.",
         left_out: None,
         example: None,
         reload: Reload::AtOnce,
@@ -98,10 +98,10 @@ pub const STORE: &[Key<Config>] = &[
         kind: Kind::Size(RETENTION_BYTES),
         at: |config| Some(&mut config.store.retention_bytes),
         scope: &[],
-        says: "How many bytes of messages are kept; each counts 64 beside its payload and its client's id. \
-               Above it the oldest are deleted, read or not. At least twice `queue_bytes_max`: what waits is \
-               stored although its sender's share is used up. No more than three quarters of the disk are used, \
-               or what the store's part of it has room for.",
+        says: "How many bytes of messages are kept; each message counts its payload, its client's id and 64 \
+               bytes. Above it the oldest are deleted, read or not. At least twice `queue_bytes_max`, since what \
+               waits is stored even if its sender's share is used up. The store uses at most three quarters of \
+               the disk, or less if other files fill it.",
         left_out: None,
         example: None,
         reload: Reload::AtOnce,
@@ -112,8 +112,8 @@ pub const STORE: &[Key<Config>] = &[
         kind: Kind::Size(1 << 10..=1 << 50),
         at: |config| Some(&mut config.store.retention_bytes_per_session),
         scope: &[],
-        says: "How many of these bytes one session may have, from 1/1024 of `retention_bytes` to all of them. \
-               Who has as much is not read any more until older messages have gone.",
+        says: "How many of these bytes one session may have, from 1/1024 of `retention_bytes` to all of them. A \
+               client that has as much is not read until older messages are deleted.",
         left_out: Some("1/16 of `retention_bytes`"),
         example: Some("\"512MiB\""),
         reload: Reload::AtOnce,
@@ -124,10 +124,10 @@ pub const STORE: &[Key<Config>] = &[
         kind: Kind::Size(1 << 10..=1 << 50),
         at: |config| Some(&mut config.store.retention_bytes_per_source),
         scope: &[],
-        says: "The same for one source address (IPv6: one /48) with all of its sessions and raw clients, so \
-               that nobody pushes out what others have sent. Raise it where a proxy stands, or many clients \
-               behind one router: 7/8 of `retention_bytes` or more means no share, so that clients are read on \
-               and the oldest messages make room.",
+        says: "The same for one source address (IPv6: one /48) with all its sessions and raw clients, so that \
+               nobody pushes out what others have sent. Raise it for a proxy, or for many clients behind one \
+               router: from 7/8 of `retention_bytes` on there is no share, clients are always read, and the \
+               oldest messages make room.",
         left_out: Some("1/4 of `retention_bytes`"),
         example: Some("\"2GiB\""),
         reload: Reload::AtOnce,
@@ -138,8 +138,8 @@ pub const STORE: &[Key<Config>] = &[
         kind: Kind::Size(65..=1 << 50),
         at: |config| Some(&mut config.store.quota.bytes),
         scope: &[],
-        says: "How much one session may store within `quota_every`; each message counts 64 beside its payload. \
-               It holds at least one of the longest messages.",
+        says: "How much one session may store within `quota_every`; each message counts its payload and 64 bytes. \
+               At least one of the longest messages.",
         left_out: None,
         example: None,
         reload: Reload::AtOnce,
@@ -150,7 +150,7 @@ pub const STORE: &[Key<Config>] = &[
         kind: Kind::Duration(SECOND..=QUOTA_EVERY_MAX),
         at: |config| Some(&mut config.store.quota.every),
         scope: &[],
-        says: "The time that `quota_bytes` is for.",
+        says: "The period of `quota_bytes`.",
         left_out: None,
         example: None,
         reload: Reload::AtOnce,
@@ -161,7 +161,7 @@ pub const STORE: &[Key<Config>] = &[
         kind: Kind::Count(1..=1_000_000),
         at: |config| Some(&mut config.store.outgoing_messages_max),
         scope: &[],
-        says: "The most messages to one client that wait for its receipt.",
+        says: "Maximum number of messages to one client that wait for its receipt.",
         left_out: None,
         example: None,
         reload: Reload::AtOnce,
@@ -172,7 +172,7 @@ pub const STORE: &[Key<Config>] = &[
         kind: Kind::Size(1..=1 << 30),
         at: |config| Some(&mut config.store.outgoing_bytes_max),
         scope: &[],
-        says: "The most bytes of messages to one client that wait for its receipt.",
+        says: "Maximum size of the messages to one client that wait for its receipt.",
         left_out: None,
         example: None,
         reload: Reload::AtOnce,
@@ -183,8 +183,8 @@ pub const STORE: &[Key<Config>] = &[
         kind: Kind::Size(1..=1 << 50),
         at: |config| Some(&mut config.store.outgoing_bytes_in_all),
         scope: &[],
-        says: "The same for all clients together, at least `outgoing_bytes_max`; more is refused.",
-        left_out: Some("256MiB, but `outgoing_bytes_max` at least"),
+        says: "The same for all clients together, at least `outgoing_bytes_max`; messages beyond it are refused.",
+        left_out: Some("256MiB, at least `outgoing_bytes_max`"),
         example: Some("\"256MiB\""),
         reload: Reload::AtOnce,
     },
@@ -206,8 +206,8 @@ pub const STORE: &[Key<Config>] = &[
         kind: Kind::Size(256 << 10..=1 << 30),
         at: |config| Some(&mut config.store.wal_bytes),
         scope: &[],
-        says: "At which size of the write-ahead log its content is moved into the database. Commits wait \
-               meanwhile: a larger one means fewer and longer waits, some 4 ms for each MiB.",
+        says: "Size of the write-ahead log at which it is moved into the database. Commits wait meanwhile: a \
+               larger log means fewer and longer waits, about 4 ms per MiB.",
         left_out: None,
         example: None,
         reload: Reload::Restart,
