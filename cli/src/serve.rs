@@ -20,25 +20,25 @@ Durations have a unit: 250ms, 10s, 1m 30s, 24h.
 
 Examples:
   pulsegate serve
-      Listen on 127.0.0.1:7373; keep a connection while bytes come at least
+      Listen on 127.0.0.1:7373; keep a connection while bytes arrive at least
       every 5s.
   pulsegate serve --long 1m --framing lines --heartbeat PING
-      Keep a connection while the line PING comes at least every minute.
+      Keep a connection while the line PING arrives at least every minute.
   pulsegate serve --listen 0.0.0.0:9000 --short 30s --sink echo
-      End every connection 30s after it was accepted, and send back what it
+      End every connection 30s after it was accepted; until then echo what it
       sends.
   pulsegate serve --protocol auto --sink store --data-dir ./data
-      Speak the pulse protocol to who begins with it, and keep all messages in
-      a store on disk.
+      Speak the pulse protocol with clients that begin with it, and keep all
+      messages in a store on disk.
   pulsegate serve --config pulsegate.toml --log json
-      Everything from a file, but the log as JSON. `pulsegate check` validates
+      Take everything from a file, but log as JSON. `pulsegate check` validates
       a file.
 
-SIGTERM or SIGINT drains: newcomers are told to come back, connections are
-ended over --drain-within. A second one, at least half a second after the
-first, ends at once. SIGQUIT ends on the spot; SIGHUP and others are ignored.
-The log goes to stderr; PULSEGATE_LOG=debug has a line for each connection that
-ended.";
+SIGTERM or SIGINT drains: newcomers are told to come back, and connections are
+closed over --drain-within. A second one, at least half a second after the
+first, closes everything at once. SIGQUIT ends the program on the spot; SIGHUP
+and others are ignored. The log goes to stderr; PULSEGATE_LOG=debug adds a line
+for each connection that ended.";
 
 /// Where the settings come from.
 #[derive(clap::Args, Debug)]
@@ -67,10 +67,10 @@ impl Args {
         }
     }
 
-    /// The settings that the flags, and the file if there is one, amount to.
+    /// The settings from the flags, and from the file if there is one.
     ///
     /// # Errors
-    /// A file that can't be used, and flags that can't be kept or contradict each other.
+    /// A file that can't be used, and flags that are invalid or contradict each other.
     fn config(&self) -> anyhow::Result<(Config, Option<Source>)> {
         let (mut config, source) = match &self.config {
             Some(path) => {

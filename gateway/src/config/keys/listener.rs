@@ -316,7 +316,7 @@ pub const LISTENER: &[Key<ListenerConfig>] = &[
                than 4, or fewer than one in 256 of the places. So one address alone keeps nobody out. For a \
                proxy, or many clients behind one router, set this to `max_connections`: above three quarters of \
                the places nothing is kept.",
-        left_out: Some("no limit of its own"),
+        left_out: Some("unlimited, up to `max_connections`"),
         example: Some("100"),
         reload: Reload::AtOnce,
     },
