@@ -1,4 +1,4 @@
-//! What a connection says that wants a session, and what it is told.
+//! The request of a connection for a session, and the answer.
 
 use crate::refusal::Refusal;
 use crate::seat::{Moment, Seat, Source, Ticket};
@@ -9,16 +9,16 @@ use std::time::Duration;
 /// 128 random bits that prove a session's owner.
 pub type Token = [u8; 16];
 
-/// A connection wants a session.
+/// A connection asks for a session.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Attach {
-    /// Handed back.
+    /// Returned in the reply.
     pub ticket: Ticket,
     /// The client's id.
     pub client: String,
-    /// Where it is.
+    /// The source of the connection.
     pub source: Source,
-    /// The session that it was in.
+    /// The session to resume.
     pub resume: Option<Resume>,
     /// The next token, if a new one is needed: 128 random bits that were never used before.
     pub token: Token,
@@ -34,7 +34,7 @@ pub struct Attach {
     pub time_to_live: Duration,
 }
 
-/// A session to go on with, as the client knows it.
+/// A session to resume, as the client knows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Resume {
     /// Its number.
@@ -58,7 +58,7 @@ pub struct Attached {
     pub replaced: Option<Ticket>,
     /// Whether it is a new one.
     pub outcome: Outcome,
-    /// The token for WELCOME: the one that was given, or the one that went out before and was never used.
+    /// The token for WELCOME: the one that was given, or one that was sent before and never used.
     pub token: Token,
     /// The cursor of the client's messages.
     pub committed: u64,
@@ -68,10 +68,10 @@ pub struct Attached {
     pub acknowledged: u64,
     /// The longest payload that the client may send, in bytes: the highest that it was ever told in this session.
     pub told_bytes_max: u32,
-    /// The first and the last of the client's messages that were acknowledged and are lost. Said again with each
+    /// The first and the last of the client's messages that were acknowledged and are lost. Repeated in each
     /// WELCOME until one of them is known to have arrived.
     pub lost: Option<(u64, u64)>,
-    /// Refusals that the client may not have got, lowest first. WELCOME names them (PROTOCOL.md section 5.7);
+    /// Refusals that the client may not have received, lowest first. WELCOME names them (PROTOCOL.md section 5.7);
     /// otherwise the client would take these messages for committed.
     pub refused: Vec<Refusal>,
     /// There are messages of ours above `acknowledged`; [`Request::Load`](crate::Request::Load) brings them.

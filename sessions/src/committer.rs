@@ -1,4 +1,5 @@
-//! What commits: asked for many things at a time, and answering when they are durable. Knows no storage.
+//! The trait of whatever commits: it takes many requests at a time, and replies when they are durable. Must not know:
+//! any storage.
 
 use crate::figures::Figures;
 use crate::request::Request;
@@ -7,12 +8,11 @@ use pulsegate_core::frame::Durability;
 use std::fmt::{Debug, Display, Formatter};
 use std::time::Duration;
 
-/// A commit point: whoever owns connections hands [`Request`]s in, and hears of each what became of it by a
-/// [`Reply`](crate::Reply), which is given only once it is as durable as [`Limits::durability`] says. How replies are
-/// delivered is agreed when a committer is made; it is done on a thread of the committer's own, in the order of the
-/// requests as far as they are of one session.
+/// A commit point: the owner of the connections submits [`Request`]s, and gets a [`Reply`](crate::Reply) to each once
+/// it is as durable as [`Limits::durability`] says. How replies are delivered is agreed when a committer is made. They
+/// are delivered on a thread of the committer's own; those of one session in the order of their requests.
 ///
-/// Nothing of this waits but [`close`](Self::close).
+/// No method blocks, except [`close`](Self::close).
 pub trait Committer: Debug + Send + Sync {
     /// Takes as many requests as there is room for, from the front. What finds no room stays in `requests`.
     ///
@@ -20,7 +20,7 @@ pub trait Committer: Debug + Send + Sync {
     /// If not all of them were taken.
     fn submit_all(&self, requests: &mut Vec<Request>) -> Result<(), SubmitError>;
 
-    /// Asks for one thing.
+    /// Submits one request.
     ///
     /// # Errors
     /// If it was not taken.
@@ -28,16 +28,16 @@ pub trait Committer: Debug + Send + Sync {
         self.submit_all(&mut vec![request])
     }
 
-    /// Says what time it is: once a second, or so. Whatever nobody asks for happens by this: sessions expire, and
-    /// what failed is tried again.
+    /// Says what time it is, about once a second. Upon this happens what nobody asks for: sessions expire, and what
+    /// failed is tried again.
     fn tick(&self, now: Moment);
 
-    /// A client has not accepted a message to it: for those who count such things.
+    /// A client has not accepted a message. For committers that count that.
     fn note_unaccepted(&self) {}
 
-    /// How often it has committed something so far. It only grows, and asking is cheap. Who waits for an answer behind
-    /// requests that bring none, or for room, is not ended as long as this grows. With 0 for good, only replies and
-    /// room count.
+    /// How often it has committed something so far. It never decreases, and asking is cheap. A connection that waits
+    /// for room, or for a reply behind requests that have none, is not ended as long as this grows. If it is always 0,
+    /// only replies and room count as progress.
     fn commits(&self) -> u64 {
         0
     }
@@ -50,10 +50,10 @@ pub trait Committer: Debug + Send + Sync {
     /// What it promises and takes. Never changes.
     fn limits(&self) -> Limits;
 
-    /// Takes nothing more and begins to end; [`close`](Self::close) waits for that.
+    /// Takes nothing more and starts to end; [`close`](Self::close) waits for that.
     fn begin_close(&self);
 
-    /// Whether it has ended, by whatever cause: it answers nothing any more.
+    /// Whether it has ended, for whatever reason: it sends no more replies.
     fn has_ended(&self) -> bool;
 
     /// Takes nothing more, commits what was submitted, as far as it can be committed, and ends. Returns how many
@@ -72,14 +72,14 @@ pub struct Limits {
     /// The longest payload of a message, in either direction, in bytes. A client's longer one is refused.
     pub message_bytes_max: usize,
     /// The most that waits for it, in bytes, what it is working on included. The gateway lets a quarter of that wait in
-    /// front of it, at least 256 KiB and at most 4 MiB for each shard, before it rests from reading.
+    /// front of it, at least 256 KiB and at most 4 MiB per shard, before it stops reading.
     pub queue_bytes_max: usize,
 }
 
 /// Why requests were not taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SubmitError {
-    /// As much waits as may. [`Reply::Ready`](crate::Reply::Ready) says when there is room again.
+    /// The queue is full. [`Reply::Ready`](crate::Reply::Ready) says when there is room again.
     Busy,
     /// The committer has been closed, or has failed for good.
     Closed,

@@ -1,11 +1,11 @@
-//! What a backend has to do, and what it has to look up. Knows no rule.
+//! What a backend has to do, and what it has to look up. Must not know: the rules.
 
 use crate::refusal::Refusal;
 use crate::reply::Reply;
 use crate::seat::{Seat, Source};
 use std::sync::Arc;
 
-/// What a source has.
+/// What is kept of a source.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Holding {
     /// Sessions.
@@ -16,10 +16,10 @@ pub struct Holding {
     pub outgoing_bytes: u64,
 }
 
-/// What of a session has changed since it was saved last, the most of it.
+/// How much of a session has changed since it was last saved.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Part {
-    /// What messages of its client move: `committed`, `floor`, the quota, `last_seen_ms`, `message_bytes`.
+    /// What messages of its client change: `committed`, `floor`, the quota, `last_seen_ms`, `message_bytes`.
     Cursor,
     /// That, and what else is exchanged: messages to its client, whether the token before the newest is valid, what is
     /// lost.
@@ -30,14 +30,14 @@ pub enum Part {
     New,
 }
 
-/// What has to be done, in the order in which effects are appended. Everything of a batch, or nothing of it.
+/// What has to be done, in the order in which effects are appended: all of a batch, or nothing of it.
 ///
 /// A *place* is that of the request in its batch, as the backend has named it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Effect {
-    /// Say this when the batch is durable, and not before.
+    /// Send this reply when the batch is durable, and not before.
     Reply(Reply),
-    /// The client's message in the request at this place is committed: it is kept, or goes on.
+    /// The client's message in the request at this place is committed: it is kept or forwarded.
     Commit {
         /// Of which request.
         place: usize,
@@ -71,34 +71,34 @@ pub enum Effect {
         seat: Seat,
         /// Those above this number,
         above: u64,
-        /// as far as so many bytes go.
+        /// up to about this many bytes.
         bytes_max: u32,
     },
     /// Save a session as [`Sessions::session`](crate::Sessions::session) has it.
     Save(u64, Part),
-    /// Save what a source has. Nothing: forget it.
+    /// Save what is kept of a source; if that is nothing, forget it.
     SaveSource(Source, Holding),
     /// Forget a session, its refusals and the messages to its client. Its own messages stay.
     Forget(u64),
-    /// Somebody has lost something: for those who count it.
+    /// Something was lost, for backends that count that.
     Loss(Loss),
 }
 
-/// What somebody has lost.
+/// What was lost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Loss {
     /// A message without a session was not stored, since it can't be.
     Append,
     /// A message to a client was refused because too much waits for all of them, or for those of its source.
     Push,
-    /// A session has expired with so many messages to its client.
+    /// A session has expired with this many messages to its client.
     Expired(u64),
-    /// A client has receipts for so many messages that are not there.
+    /// A client has receipts for this many messages that are not there.
     Acknowledged(u64),
 }
 
-/// What has to be looked up before a request can be handled. Whoever has written effects down only in part has to write
-/// them all before it looks, those of [`Sessions::save_for`](crate::Sessions::save_for) included.
+/// What has to be looked up before a request can be handled. A backend that has not carried out all effects has to do so
+/// before it looks, those of [`Sessions::save_for`](crate::Sessions::save_for) included.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Need<'r> {
     /// A session, for [`Sessions::put_session`](crate::Sessions::put_session).
@@ -127,12 +127,12 @@ pub enum Need<'r> {
         /// Up to which number.
         to: u64,
     },
-    /// The sessions whose time is over, at most so many and those first that have been over for the longest time, for
+    /// The sessions whose time is over, at most this many, those first that expired first, for
     /// [`Sessions::put_expired`](crate::Sessions::put_expired).
     Expired {
         /// Those whose `expires_ms` is at most this.
         now_ms: u64,
-        /// At most so many.
+        /// How many at most.
         count: usize,
     },
 }

@@ -1,9 +1,9 @@
-//! What a committer in memory hands on: committed messages on their way to where they go. Knows no destination.
+//! What a committer in memory forwards: committed messages. Must not know: where they go.
 
 use crate::request::Request;
 use crate::seat::Seat;
 
-/// A committed message of a committer in memory, on its way to where it goes.
+/// A committed message that a committer in memory forwards.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Forwarded {
     /// That of the [`Request::Message`].
@@ -17,7 +17,7 @@ pub struct Forwarded {
 }
 
 impl Forwarded {
-    /// Takes the message out of a request, which is of no use then.
+    /// Takes the message out of a request, which has no more use then.
     #[must_use]
     pub fn take_from(request: &mut Request) -> Option<Self> {
         let Request::Message { seat, number, received_at_ms, payload } = request else { return None };

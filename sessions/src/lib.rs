@@ -1,37 +1,38 @@
-//! Sessions, apart from what keeps them: what is asked of them, what is answered, and the rules by which.
+//! The rules of sessions, without any storage: requests, replies, and how the one leads to the other.
 //!
-//! Whoever owns connections hands [`Request`]s to a [`Committer`] and gets [`Reply`]s. A [`Seat`] says of which
-//! connection a request is and where its replies go.
+//! The owner of connections submits [`Request`]s to a [`Committer`] and gets [`Reply`]s. A [`Seat`] says to which
+//! connection a request belongs, and where its replies go.
 //!
 //! # How a committer uses the rules
 //!
-//! A [`Session`] is a plain value. [`Sessions`] has those that are in use, what they have in common, and the rules among
-//! them. It reads and writes nothing. A committer's *backend* takes a batch of requests and hands each to
-//! [`Sessions::handle`]:
+//! A [`Session`] is a plain value. [`Sessions`] has those that are in use, what they have in common, and the rules
+//! about several of them. It reads and writes nothing. A committer's *backend* takes a batch of requests and hands each
+//! to [`Sessions::handle`]:
 //!
-//! - If that says [`Need`], the backend looks it up, hands it over by the method that the need names, and asks again.
-//!   Nothing has changed until then, so a backend that looks things up without waiting may handle requests of other
+//! - If that returns a [`Need`], the backend looks it up, passes it to the method that the need names, and calls again.
+//!   Nothing has changed until then, so a backend that looks things up asynchronously may handle requests of other
 //!   sessions in between. A session that was looked up stays in use until [`Sessions::trim`].
-//! - Else it has appended [`Effect`]s. They are done in their order. The messages themselves stay in the requests: an effect
-//!   names its request by its place in the batch.
+//! - Otherwise it has appended [`Effect`]s, which are carried out in their order. The messages themselves stay in the
+//!   requests: an effect names its request by its place in the batch.
 //!
-//! At the end of the batch [`Sessions::save`] appends what of sessions and sources has changed, once for each however often
-//! it did, and [`Sessions::finish`] the receipts and ends. Then the batch is committed, all of it or nothing, and only
-//! after that its replies are given. Whoever writes effects down earlier may do so, in the same transaction.
+//! At the end of the batch [`Sessions::save`] appends each session and source that has changed, once, and
+//! [`Sessions::finish`] the receipts and ends. Then the batch is committed, all of it or nothing, and only after that
+//! its replies are sent. A backend may carry effects out earlier, in the same transaction.
 //!
-//! What a batch does is seen by what comes after it in the same batch: sessions in use are as they have become. Only a
-//! search among all sessions finds what was saved, so the backend calls [`Sessions::save_for`] before it looks.
+//! Each request sees what earlier ones of its batch have changed, since they share the sessions in use. But a search
+//! among all sessions finds only what was saved, so the backend calls [`Sessions::save_for`] before it looks.
 //!
-//! If a write fails, nothing is answered. All of `Sessions` is void: the backend makes a new one from what is stored, and
-//! handles the same batch again. If nobody can tell whether a batch was committed, the backend keeps its replies, finds
-//! out, and gives them if it was. To be handled twice does no harm then either: what was committed is known by its
-//! cursor, and gets its receipt again.
+//! If a write fails, nothing is answered, and `Sessions` is no longer valid: the backend makes a new one from what is
+//! stored, and handles the same batch again. If nobody can tell whether a batch was committed, the backend keeps its
+//! replies, finds out, and sends them if it was. Handling it twice would do no harm either: what was committed is known
+//! by the cursor, and gets its receipt again.
 //!
-//! Which connection a session has ([`Session::connection`]) is known for as long as the gateway runs. A backend that
-//! outlives it forgets that, and begins with no session attached.
+//! [`Session::connection`] has a meaning only as long as the gateway runs. A backend that outlives it starts with no
+//! session attached.
 //!
-//! Modules, each using only those after it: `committer`, `unjudged`, `memory`, `packed`, `sessions`, `shares`, `resting`, `session`, `token`,
-//! `effect`, `forwarded`, `weight`, `request`, `reply`, `attach`, `refusal`, `rules`, `figures`, `seat`, `number_hasher`.
+//! Modules, each using only those after it: `committer`, `unjudged`, `memory`, `packed`, `sessions`, `shares`,
+//! `resting`, `session`, `token`, `effect`, `forwarded`, `weight`, `request`, `reply`, `attach`, `refusal`, `rules`,
+//! `figures`, `seat`, `number_hasher`.
 
 mod attach;
 mod committer;

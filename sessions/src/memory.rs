@@ -1,5 +1,5 @@
-//! A backend without a disk: sessions in maps. What it commits can't fail, and is gone with it. Knows neither threads nor
-//! time.
+//! A backend without a disk: sessions in maps. What it commits can't fail, and is gone with it. Knows neither threads
+//! nor time.
 
 use crate::effect::{Effect, Holding, Loss, Need, Part};
 use crate::number_hasher::NumberMap;
@@ -46,21 +46,21 @@ struct Found {
     unused_by_source: BTreeSet<(Source, u64, u64)>,
 }
 
-/// What a batch comes to.
+/// The outcome of a batch.
 #[derive(Debug, Default)]
 pub struct Committed {
-    /// What is to be said now.
+    /// The replies.
     pub replies: Vec<Reply>,
-    /// The places of the requests whose messages go on, in their order. They go before the replies.
+    /// The places of the requests whose messages are forwarded, in their order, before the replies are sent.
     pub messages: Vec<usize>,
     /// The places of the messages that can't be judged yet.
     pub held: Vec<usize>,
-    /// What somebody has lost.
+    /// What was lost.
     pub losses: Vec<Loss>,
 }
 
 impl Memory {
-    /// No session yet; the numbers of sessions begin above this one. So late is it on the gateway's uptime.
+    /// No session yet. The numbers of sessions begin above `above`; the second argument is the gateway's uptime.
     #[must_use]
     pub fn new(rules: Rules, above: u64, uptime_ms: u64) -> Self {
         let mut sessions = Sessions::new(rules, Sums { newest: above, ..Sums::default() });
@@ -77,7 +77,7 @@ impl Memory {
         }
     }
 
-    /// So late is it on the gateway's uptime: sessions expire with the next batches.
+    /// This is the gateway's uptime now: sessions expire with the next batches.
     pub const fn handle_tick(&mut self, uptime_ms: u64) {
         self.uptime_ms = uptime_ms;
         self.sessions.set_age(uptime_ms);
@@ -150,8 +150,8 @@ impl Memory {
         Some(lost)
     }
 
-    /// Loses the last messages of a session, and which connection it has, as an older copy of a disk does: nobody is told.
-    /// Returns what it was before, if it has lost anything. For tests.
+    /// Loses the last messages of a session, and which connection it has, as an older copy of a disk does: nobody is
+    /// told. Returns what it was before, if it has lost anything. For tests.
     pub fn set_back(&mut self, number: u64, messages: u64) -> Option<Session> {
         let before = self.session(number).filter(|session| session.cursor.committed > 0 && messages > 0)?;
         let mut older = before.clone();
@@ -217,7 +217,7 @@ impl Memory {
         }
     }
 
-    /// The memory of a crowd that has gone is given back.
+    /// Frees the memory of sessions that are gone.
     fn shrink(&mut self) {
         const PLACES_MIN: usize = 1024;
         let places = self.kept.capacity();

@@ -41,11 +41,12 @@ pub enum PushRefusal {
     NoSession,
     /// Its payload is longer than the store takes, or the client.
     TooLarge,
-    /// As much waits for this client's receipt as may.
+    /// The most that may wait for this client's receipt waits already.
     Full,
-    /// As much waits for the receipts of all clients as may, or of those of this client's source.
+    /// The most that may wait for the receipts of all clients, or of those of this client's source, waits already.
     StoreFull,
-    /// The store has ended before it answered: nobody knows whether the message is stored. A store never says so itself.
+    /// The store has ended before it answered: nobody knows whether the message is stored. A store never says so
+    /// itself.
     Unknown,
 }
 
@@ -65,9 +66,10 @@ pub enum AttachRefusal {
     BadToken,
     /// The session belongs to a client with another id.
     OtherClient,
-    /// The client has a connection, which is not to be replaced.
+    /// The client has another connection, which is not to be replaced.
     InUse,
-    /// There are as many sessions as there may be, in all or of this source, and in each of them something was committed.
+    /// There is the maximum number of sessions, in total or of this source, and something was committed in each of
+    /// them.
     SessionLimit,
     /// A cursor is beyond what a session can reach, or the client's id is longer than 128 bytes.
     Impossible,

@@ -5,14 +5,14 @@ use crate::refusal::{AttachRefusal, EndReason, PushRefusal, Refusal};
 use crate::seat::{Seat, Source, Ticket};
 use pulsegate_core::connection::Attachment;
 
-/// What a store answers.
+/// A reply of a committer.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Reply {
     /// A connection has a session.
     Attached(Box<Attached>),
     /// A connection gets no session; nothing was changed.
     AttachRefused {
-        /// As given.
+        /// As in the request.
         ticket: Ticket,
         /// Why.
         why: AttachRefusal,
@@ -20,14 +20,14 @@ pub enum Reply {
     /// Everything up to `committed` is committed or was refused. At most one for a connection and batch, after the
     /// refusals.
     Committed {
-        /// As given.
+        /// As in the request.
         seat: Seat,
         /// The cursor.
         committed: u64,
     },
     /// A message is not accepted; the cursor has passed over it.
     Refused {
-        /// As given.
+        /// As in the request.
         seat: Seat,
         /// Which, and why.
         refusal: Refusal,
@@ -35,27 +35,27 @@ pub enum Reply {
     /// A message can't come from a connection that keeps the protocol, or can't wait any longer: the connection has to
     /// end. Nothing was changed by that message. It comes after all other replies of its batch.
     Ended {
-        /// As given.
+        /// As in the request.
         seat: Seat,
         /// The message's number.
         number: u64,
         /// Why.
         why: EndReason,
     },
-    /// The store does not know the session, or not that it has this connection: it has lost what it knew. The connection
-    /// has to end. Said to all of them after a fault, and to each that sends a message.
+    /// The store does not know the session, or does not know that it has this connection: it has lost data. The
+    /// connection has to end. Said to all of them after a fault, and to each that sends a message.
     Orphaned {
-        /// As given.
+        /// As in the request.
         seat: Seat,
     },
-    /// A message to a client is stored, and may go out.
+    /// A message to a client is stored, and may be sent.
     Pushed {
-        /// As given.
+        /// As in the request.
         ticket: Ticket,
         /// The session, and the epoch of its connection.
         attachment: Attachment,
-        /// Where it goes now: the ticket of that connection's [`Attach`](crate::Attach). Without one [`Request::Load`](crate::Request::Load) brings it to the
-        /// next.
+        /// Where it goes now: the ticket of that connection's [`Attach`](crate::Attach). Without one
+        /// [`Request::Load`](crate::Request::Load) brings it to the next.
         connection: Option<Ticket>,
         /// The number that it was given.
         number: u64,
@@ -64,7 +64,7 @@ pub enum Reply {
     },
     /// Messages to a client, in order and without gaps.
     Loaded {
-        /// As given.
+        /// As in the request.
         seat: Seat,
         /// Those that were asked for.
         messages: Vec<Outgoing>,
@@ -73,14 +73,14 @@ pub enum Reply {
     },
     /// A message to a client was not stored.
     PushRefused {
-        /// As given.
+        /// As in the request.
         ticket: Ticket,
         /// Why.
         why: PushRefusal,
     },
     /// A connection's end is known to the store.
     Detached {
-        /// As given.
+        /// As in the request.
         seat: Seat,
         /// Whether the session is gone.
         forgotten: bool,
@@ -92,9 +92,9 @@ pub enum Reply {
         /// The first and the last of our messages to it whose fate nobody knows.
         unknown: Option<(u64, u64)>,
     },
-    /// Those who have used up their share of what is kept: nothing more is to be read from them until they stand here no
-    /// longer. What has been read is committed all the same. All of them are named each time, and sessions may be told
-    /// that have no connection.
+    /// All sessions and sources that have used up their share of what is kept: nothing more is to be read from them
+    /// until they are no longer listed here. What has been read is committed all the same. Sessions without a
+    /// connection may be listed too.
     Resting {
         /// Sessions.
         sessions: Box<[u64]>,
@@ -108,7 +108,7 @@ pub enum Reply {
         /// A sentence for the operator: it names paths, and is not for clients.
         why: String,
     },
-    /// Commits go on: all that waited is committed, or a tick has passed without another fault.
+    /// Commits continue: all that waited is committed, or a tick has passed without another fault.
     GoesOn,
 }
 

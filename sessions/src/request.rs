@@ -1,4 +1,4 @@
-//! What a committer is asked. Knows neither frames nor tables.
+//! Requests to a committer. Must not know: frames, or tables.
 //!
 //! A session's number is never 0.
 
@@ -12,19 +12,21 @@ pub const LOAD_BYTES_MAX: u32 = 64 * 1024;
 /// What a request counts in the queue beside what it carries.
 pub(crate) const REQUEST_BYTES: usize = 128;
 
-/// What a store may be asked.
+/// A request to a committer.
 ///
 /// Those of one session have to be submitted in the order in which they happened.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Request {
-    /// A connection wants a session. Answered by [`Reply::Attached`](crate::Reply::Attached) or [`Reply::AttachRefused`](crate::Reply::AttachRefused).
+    /// A connection asks for a session. Answered by [`Reply::Attached`](crate::Reply::Attached) or
+    /// [`Reply::AttachRefused`](crate::Reply::AttachRefused).
     Attach(Box<Attach>),
-    /// A client's message. Answered by [`Reply::Committed`](crate::Reply::Committed), by [`Reply::Refused`](crate::Reply::Refused) and [`Reply::Committed`](crate::Reply::Committed), by
-    /// [`Reply::Ended`](crate::Reply::Ended), or not at all if the connection has been replaced. While 64 refusals of a session stand
-    /// unconfirmed, the next that would be refused waits, and all behind it, for a [`Request::Confirm`]. If the session or
-    /// the connection is not known, answered by [`Reply::Orphaned`](crate::Reply::Orphaned).
+    /// A client's message. Answered by [`Reply::Committed`](crate::Reply::Committed), by
+    /// [`Reply::Refused`](crate::Reply::Refused) and [`Reply::Committed`](crate::Reply::Committed), by
+    /// [`Reply::Ended`](crate::Reply::Ended), or not at all if the connection has been replaced. While 64 refusals of a
+    /// session stand unconfirmed, the next that would be refused waits, and all behind it, for a [`Request::Confirm`].
+    /// If the session or the connection is not known, answered by [`Reply::Orphaned`](crate::Reply::Orphaned).
     Message {
-        /// Handed back: the connection, and where its replies go.
+        /// The session, the connection, and where replies go; returned in the reply.
         seat: Seat,
         /// Its number.
         number: u64,
@@ -51,8 +53,8 @@ pub enum Request {
         /// What it says.
         payload: Box<[u8]>,
     },
-    /// A frame has arrived on the connection that brought the newest token: the one before is void. Not answered,
-    /// and made durable with the next commit or tick.
+    /// A frame has arrived on the connection that brought the newest token: the older one is no longer valid. Not
+    /// answered, and made durable with the next commit or tick.
     TokenUsed {
         /// The connection.
         attachment: Attachment,
@@ -65,7 +67,8 @@ pub enum Request {
         /// The highest number.
         floor: u64,
     },
-    /// A message to a client. Answered by [`Reply::Pushed`](crate::Reply::Pushed) or [`Reply::PushRefused`](crate::Reply::PushRefused).
+    /// A message to a client. Answered by [`Reply::Pushed`](crate::Reply::Pushed) or
+    /// [`Reply::PushRefused`](crate::Reply::PushRefused).
     Push {
         /// Handed back.
         ticket: Ticket,
@@ -76,10 +79,10 @@ pub enum Request {
         /// What it says.
         payload: Box<[u8]>,
     },
-    /// A connection's window has room for messages to its client. Answered by [`Reply::Loaded`](crate::Reply::Loaded) unless the connection has
-    /// been replaced.
+    /// A connection's window has room for messages to its client. Answered by [`Reply::Loaded`](crate::Reply::Loaded)
+    /// unless the connection has been replaced.
     Load {
-        /// Handed back: the connection, and where its replies go.
+        /// The session, the connection, and where replies go; returned in the reply.
         seat: Seat,
         /// Those with numbers above this one,
         above: u64,
@@ -94,10 +97,11 @@ pub enum Request {
         /// The client's cursor.
         committed: u64,
     },
-    /// A connection has ended. Answered by [`Reply::Detached`](crate::Reply::Detached) unless another connection has replaced it. Never
-    /// turned away by [`SubmitError::Busy`](crate::SubmitError::Busy): there is at most one for each attach.
+    /// A connection has ended. Answered by [`Reply::Detached`](crate::Reply::Detached) unless another connection has
+    /// replaced it. Never turned away by [`SubmitError::Busy`](crate::SubmitError::Busy): there is at most one for each
+    /// attach.
     Detach {
-        /// Handed back: the connection, and where its replies go.
+        /// The session, the connection, and where replies go; returned in the reply.
         seat: Seat,
         /// Whether the client has said that it is done for good: a session in which nothing is open goes at once.
         for_good: bool,
