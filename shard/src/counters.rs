@@ -122,7 +122,7 @@ impl Counts {
         self.stalled_ms = self.stalled_ms.max(other.stalled_ms);
     }
 
-    /// So many more of this.
+    /// Adds this many.
     pub(crate) const fn count(&mut self, counter: Counter, more: u64) {
         self.counters[counter as usize] += more;
     }

@@ -1,4 +1,4 @@
-//! The record of an end. Must not know: who makes it, and who is told.
+//! The record of an end. Must not know: who makes it, and who gets it.
 
 use crate::id::ConnectionNumber;
 use pulsegate_core::close::CloseReason;
@@ -60,7 +60,7 @@ impl End {
         }
     }
 
-    /// One line for the log. Whoever looks for one connection wants all of it.
+    /// One line for the log, with everything that helps to find out about one connection.
     pub(crate) fn log(&self) {
         tracing::debug!(
             connection = %self.number,

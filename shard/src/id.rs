@@ -4,7 +4,7 @@
 /// How many bits of a number count the connections of its shard.
 const SEQUENCE_BITS: u32 = 54;
 /// How many of these count within the unit of time in which the shard began. More carry over into the next unit, which
-/// is long over by then: nobody accepts so many in it.
+/// is long over by then: no gateway accepts that many in that time.
 const PLACE_BITS: u32 = 17;
 /// The unit, in milliseconds.
 const UNIT_MS: u64 = 10;
@@ -14,8 +14,8 @@ const EPOCH_MS: u64 = 1_767_225_600_000;
 /// The number of a connection. It names the shard, on which the connection stays, and goes up from one connection of a
 /// shard to the next.
 ///
-/// No other connection of a gateway has it, whether before or after a restart: the first number of a shard comes from the
-/// time at which it began. Only where the clock was set back between two starts a number may come again.
+/// No other connection of a gateway has it, whether before or after a restart: the first number of a shard comes from
+/// the time at which it began. Only where the clock was set back between two starts a number may come again.
 ///
 /// It reads as `1b2k9xc-0-17`: when the shard began, the shard, and which of its connections this was.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -2,7 +2,7 @@
 
 /// The part of the places that is kept: one in so many.
 const KEPT_PART: usize = 4;
-/// Who holds fewer than one in so many of the places holds few,
+/// An address that holds fewer than one in this many of the places holds few,
 const FEW_PART: usize = 256;
 /// and so does who holds fewer than this.
 const FEW_MIN: usize = 4;

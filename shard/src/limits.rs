@@ -1,5 +1,5 @@
-//! Who may enter: the limits that all shards share. Touched when a connection is accepted, has spoken for
-//! the first time, and ends; never for a message.
+//! Which newcomers are accepted: the limits that all shards share. Touched when a connection is accepted, has spoken
+//! for the first time, and ends; never for a message.
 //!
 //! The last quarter of the places is kept for addresses that hold few, so that one address alone keeps nobody out.
 //! There, IPv6 addresses count together by their /48, which is what one site is given.

@@ -109,7 +109,7 @@ impl Mailbox {
         self.post(command)
     }
 
-    /// The shard holds back so many bytes of what it was to send.
+    /// The shard holds back this many bytes that it was asked to send.
     pub(crate) fn set_held_up(&self, bytes: usize) {
         self.held_up.store(bytes, Relaxed);
     }
@@ -160,7 +160,7 @@ impl Mailbox {
 
     /// Takes all commands; `into` is empty before, and keeps its memory from turn to turn.
     pub(crate) fn take(&self, into: &mut Vec<Command>) {
-        // Whoever posts wakes the shard afterwards, unless it has been woken and has not looked yet.
+        // The caller wakes the shard afterwards, unless it has been woken and has not looked yet.
         if !self.woken.load(SeqCst) {
             return;
         }

@@ -1,4 +1,4 @@
-//! Where a listener listens, as whoever opens sockets is told. Opens none.
+//! Where a listener listens, for the code that opens sockets. Opens none itself.
 
 use std::net::SocketAddr;
 use std::time::Duration;

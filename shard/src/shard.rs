@@ -1,16 +1,16 @@
 //! A shard: a part of the connections, with their sockets, their state and their deadlines.
 //!
-//! What a shard decides is plain logic over its table and its wheel; sockets and the clock lie behind
-//! [`Io`]. Whoever drives it (the event loop, or a simulation) calls [`Shard::turn`] with what the poller has told, and
-//! [`Shard::sleep`] to learn when the next turn is due.
+//! What a shard decides is plain logic over its table and its wheel; sockets and the clock lie behind [`Io`]. The event
+//! loop, or a simulation, calls [`Shard::turn`] with what the poller reports, and [`Shard::sleep`] to learn when the
+//! next turn is due.
 //!
-//! Its state lies with those who own it: the connections, the outlets, the agenda. Whatever happens to one connection
-//! happens to it as [`Served`].
+//! Its state has owners: the connections, the outlets, the agenda. Each event about one connection is handled by a
+//! [`Served`].
 //!
-//! Modules, each using only those after it: `simulation`, `commands`, `accepting`,
-//! `sessions`, `shares`, `stuck`, `draining`, `errands`, `deadlines`, `turning_away`, `reading`, `layered`, `reconciling`,
-//! `served`, `output`, `ends`, `listener`, `outlets`, `ledger`, `held`, `lane`, `resting`, `standstill`, `agenda`, `drain`,
-//! `acceptor`, `connections`, `entry`, `pipe`, `layer`, `byte_queue`, `table`, `time`, `io`.
+//! Modules, each using only those after it: `simulation`, `commands`, `accepting`, `sessions`, `shares`, `stuck`,
+//! `draining`, `errands`, `deadlines`, `turning_away`, `reading`, `layered`, `reconciling`, `served`, `output`, `ends`,
+//! `listener`, `outlets`, `ledger`, `held`, `lane`, `resting`, `standstill`, `agenda`, `drain`, `acceptor`,
+//! `connections`, `entry`, `pipe`, `layer`, `byte_queue`, `table`, `time`, `io`.
 
 mod accepting;
 mod acceptor;
@@ -105,14 +105,14 @@ pub struct Shard<I: Io> {
     published: Arc<Published>,
 }
 
-/// What others ask of a shard.
+/// Commands from other threads.
 struct Inbox {
     mailbox: Arc<Mailbox>,
     /// Taken out of the mailbox; empty between turns.
     commands: Vec<Command>,
 }
 
-/// What bytes pass through on their way; empty between events.
+/// Buffers that bytes pass through; empty between events.
 struct Buffers {
     read: Box<[u8]>,
     /// Bytes for the peer of the connection that is being served.
@@ -152,7 +152,7 @@ impl<I: Io> Shard<I> {
         self.time.read(&mut self.io)
     }
 
-    /// Serves the connection with this id, if it is still there, and obeys what it has become by that.
+    /// Serves the connection with this id, if it is still there, and then does what its fate says.
     pub(crate) fn serve<T>(
         &mut self,
         id: ConnectionId,
@@ -186,10 +186,10 @@ impl<I: Io> Shard<I> {
         Some(outcome)
     }
 
-    /// One turn. What came until `horizon` is known, or among what is `ready`.
+    /// One turn. What arrived until `horizon` is known already, or is among what is `ready`.
     ///
-    /// Nobody else knows the order of the steps. Each is bounded, so that one loud peer, or ten thousand deadlines at once,
-    /// can't keep the others waiting.
+    /// Only this method knows the order of the steps. Each is bounded, so that one loud peer, or ten thousand deadlines
+    /// at once, can't keep the others waiting.
     pub fn turn(&mut self, horizon: Instant, ready: impl IntoIterator<Item = Ready>) {
         // What arrives after a fixed deadline counts for nothing, so these expire before anything is read.
         self.expire(horizon);
@@ -239,7 +239,7 @@ impl<I: Io> Shard<I> {
         Err(reason)
     }
 
-    /// Somebody who was accepted is gone before it became one of the connections.
+    /// Records the end of a newcomer that never became one of the connections.
     fn record_refusal(&mut self, now: Now, peer: Peer, listener: u16, reason: CloseReason) {
         let of = &self.shared.listeners[usize::from(listener)];
         record_end(of, self.counts.of(listener), now, (self.numbers.next(), peer), reason, None);
@@ -281,8 +281,8 @@ impl<I: Io> Shard<I> {
         }
     }
 
-    /// Puts one more among the connections, whose next deadline is yet to be scheduled; or gives its socket back, if that
-    /// can't be watched.
+    /// Puts one more among the connections, whose next deadline is yet to be scheduled; or gives its socket back, if
+    /// that can't be watched.
     fn insert(
         &mut self,
         connection: Connection,
@@ -310,7 +310,7 @@ impl<I: Io> Shard<I> {
             listener.limits.leave(entry.peer.source(), !entry.connection.lifetime().has_spoken());
         }
         if self.agenda.closes_later() && !abort {
-            // The peer is told now. What else a close costs, a third of it, must not keep the next one waiting.
+            // The peer is told now. The rest of a close, a third of its cost, must not keep the next one waiting.
             self.io.shut_down(&entry.stream);
             self.agenda.close_later(entry.stream);
         } else {
@@ -318,7 +318,7 @@ impl<I: Io> Shard<I> {
         }
     }
 
-    /// Closes up to so many of those whose end has been sent. Returns how many.
+    /// Closes up to `count` of those whose end has been sent. Returns how many.
     pub(crate) fn close_ended(&mut self, count: usize) -> usize {
         let streams = self.agenda.take_unclosed(count);
         let count = streams.len();
@@ -352,8 +352,8 @@ impl<I: Io> Shard<I> {
         self.inbox.mailbox.set_held_up(self.outlets.held_up_bytes());
     }
 
-    /// When the next turn is due though nothing becomes ready: now if work is left, `None` if nothing is
-    /// to come. The shard counts as asleep until then.
+    /// When the next turn is due even if nothing becomes ready: now if work is left, `None` if there is nothing to wait
+    /// for. The shard counts as asleep until then.
     pub fn sleep(&mut self) -> Option<Instant> {
         let wake = if self.has_work() { Some(Instant::ORIGIN) } else { self.next_wake() };
         self.time.sleep(wake)
@@ -392,7 +392,7 @@ impl<I: Io> Shard<I> {
     }
 }
 
-/// However a shard ends, nobody may go on writing to it.
+/// However a shard ends, nothing more may be posted to it.
 impl<I: Io> Drop for Shard<I> {
     fn drop(&mut self) {
         self.inbox.mailbox.close();

@@ -9,7 +9,7 @@ use crate::handle::Handle;
 /// A destination for messages and connection events, written by whoever embeds the gateway.
 ///
 /// All calls come from one thread, in the order in which things happened on each connection. While a call
-/// takes its time, the gateway goes on; when too much waits, it stops reading from the connections
+/// takes its time, the gateway continues; when too much waits, it stops reading from the connections
 /// concerned, and their silence doesn't count. A sink that panics ends its connections with the reason
 /// "sink failed".
 pub trait Sink: Send + 'static {

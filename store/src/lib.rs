@@ -1,27 +1,27 @@
 //! The embedded store: messages, cursors and sessions on one disk, without any network.
 //!
-//! Whoever owns connections hands [`Request`]s in by [`Store::submit`], which never blocks, and gets [`Reply`]s by
-//! the callback given to [`Store::open`]. One thread commits: a batch is what arrived while the last batch
-//! was being written. All of a batch is one transaction, and its replies are handed out after that
-//! transaction has become as durable as [`Durability`] says, never before. What becomes of each
-//! is for [`Sessions`](pulsegate_sessions::Sessions) to say: the store keeps what they have, and looks up what they need.
+//! The owner of connections submits [`Request`]s by [`Store::submit`], which never blocks, and gets [`Reply`]s by the
+//! callback given to [`Store::open`]. One thread commits: a batch is what arrived while the last batch was being
+//! written. A batch is one transaction, and its replies are delivered once that transaction is as durable as
+//! [`Durability`] says, never before. [`Sessions`](pulsegate_sessions::Sessions) decides what becomes of each request:
+//! the store keeps the sessions, and looks up what the rules need.
 //!
-//! The store reads no clock: a [`Moment`] comes with what needs one, and with [`Store::tick`], by which
-//! everything happens that nobody asks for: expiry, retention, and trying again after a fault.
+//! The store reads no clock: a [`Moment`] comes with the requests that need one, and with [`Store::tick`], upon which
+//! happens what nobody asks for: expiry, retention, and trying again after a fault.
 //!
 //! A store may also be in memory ([`Store::open_in_memory`]): then sessions, cursors and receipts are the same, but
-//! the committed messages go on to somewhere else, and nothing outlives the store.
+//! the committed messages are forwarded, and nothing outlives the store.
 //!
-//! The files are `pulsegate.db` (SQLite; its schema is [`SCHEMA`]), `pulsegate.lock`, and `pulsegate.reserve`, which only
-//! takes up room that is given back when the disk is full. A [`Reader`] reads them while a
-//! gateway writes, from any process. Each tick looks whether they are still where they were, and stops the store if
-//! not, or if somebody has written over them in place: what was acknowledged since the tick before may then be in removed
-//! files only, or lost.
+//! The files are `pulsegate.db` (SQLite; its schema is [`SCHEMA`]), `pulsegate.lock`, and `pulsegate.reserve`, which
+//! only takes up room and is deleted when the disk is full. A [`Reader`] reads them while a gateway writes, from any
+//! process. Each tick checks that they are still where they were, and stops the store if not, or if they were
+//! overwritten in place: what was acknowledged since the previous tick may then be only in removed files, or lost.
 //!
-//! All but the store in memory is there with the feature `sqlite`.
+//! Everything except the store in memory needs the feature `sqlite`.
 //!
-//! Modules, each using only those after it: `opening`, `store`, `in_memory`, `committer`, `working`, `parts`, `queue`, `batch`, `rows`,
-//! `tickets`, `reader`, `database`, `migration`, `schema`, `lock`, `room`, `last_write`, `log_file`, `files`, `lasting`, `warnings`, `config`.
+//! Modules, each using only those after it: `opening`, `store`, `in_memory`, `committer`, `working`, `parts`, `queue`,
+//! `batch`, `rows`, `tickets`, `reader`, `database`, `migration`, `schema`, `lock`, `room`, `last_write`, `log_file`,
+//! `files`, `lasting`, `warnings`, `config`.
 
 #[cfg(feature = "sqlite")]
 mod batch;

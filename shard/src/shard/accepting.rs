@@ -1,4 +1,4 @@
-//! Newcomers: accepted in bounded batches, let in or told why not. Everybody is answered, and while it drains the
+//! Newcomers: accepted in bounded batches, and kept or told why not. All are answered, and while it drains the
 //! listeners stay open for that.
 
 use crate::counters::Counter;
@@ -30,7 +30,7 @@ impl<I: Io> Shard<I> {
         Ok(address)
     }
 
-    /// Accepts those who have come, a bounded number from each listener.
+    /// Accepts newcomers, a bounded number from each listener.
     pub(crate) fn accept(&mut self) {
         for number in self.acceptor.numbers() {
             let Some(due) = self.acceptor.due(number) else { continue };
@@ -38,7 +38,8 @@ impl<I: Io> Shard<I> {
             if due > now {
                 continue;
             }
-            // If it was lost to others it comes before everybody who waits: else nobody could be told that there is no room.
+            // If it was lost to others it comes before everybody who waits: else nobody could be told that there is no
+            // room.
             self.io.keep_spare();
             let mut done = 0;
             while done < ACCEPTS_PER_TURN
@@ -65,8 +66,8 @@ impl<I: Io> Shard<I> {
         }
     }
 
-    /// There is no descriptor, or no memory: the next one is told so by means of the spare descriptor. Returns whether
-    /// there may be more to accept now.
+    /// There is no descriptor, or no memory: the next one is told so with the help of the spare descriptor. Returns
+    /// whether there may be more to accept now.
     fn refuse_one(&mut self, number: u16, now: Instant, error: &io::Error) -> bool {
         let accepted = self.acceptor.accept_by_spare(&mut self.io, number, now, error);
         let may_go_on = !matches!(accepted, Accepted::Nobody);
@@ -82,8 +83,8 @@ impl<I: Io> Shard<I> {
         may_go_on
     }
 
-    /// Tells a connection that can't be kept, and closes it. What it has sent is read, so that the close doesn't become a
-    /// reset that destroys the answer.
+    /// Tells a connection that can't be kept, and closes it. What it has sent is read, so that the close doesn't become
+    /// a reset that destroys the answer.
     pub(crate) fn refuse(&mut self, mut stream: I::Stream, listener: u16, reason: CloseReason) {
         let words = self.farewell(listener, reason).unwrap_or_default();
         let words = self.shared.listeners[usize::from(listener)].pipe().into_last_words(words);
@@ -96,8 +97,8 @@ impl<I: Io> Shard<I> {
         self.io.close(stream, false);
     }
 
-    /// While it drains the listeners stay open, so that newcomers are answered. They are closed at the end of a turn, since
-    /// no other one may come after that in which the last thing has left.
+    /// While it drains the listeners stay open, so that newcomers are answered. They are closed at the end of a turn,
+    /// since no other one may come after that in which the last thing has left.
     pub(crate) fn close_listeners(&mut self) {
         if !self.is_draining() {
             return;

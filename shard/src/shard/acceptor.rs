@@ -1,5 +1,5 @@
-//! The listening sockets of a shard: at which there is somebody to accept, and when to try again after the kernel had no
-//! descriptor. No way to spin or to die when descriptors run out. Whom to let in is not decided here.
+//! The listening sockets of a shard: at which there is somebody to accept, and when to try again after the kernel had
+//! no descriptor. It neither spins nor dies when descriptors run out. Which newcomers are accepted is not decided here.
 
 use crate::shard::io::Io;
 use pulsegate_core::close::CloseReason;
@@ -29,7 +29,7 @@ struct Listening<L> {
     backlog: Backlog,
 }
 
-/// What is known of those who wait at a listener.
+/// What is known of the newcomers that wait at a listener.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Backlog {
     /// They wait until all shards listen.
@@ -96,7 +96,7 @@ impl<L> Acceptor<L> {
 
     /// The poller says that somebody has come to the listener with this number, which may be closed already.
     pub(crate) fn handle_ready(&mut self, number: u16) {
-        // Whoever comes during a shortage doesn't shorten the wait, or each of them would wake us in vain.
+        // Newcomers during a shortage don't shorten the wait, or each of them would wake us in vain.
         if let Some(listening) = self.at(number).filter(|it| it.backlog == Backlog::Empty) {
             listening.backlog = Backlog::Ready;
         }

@@ -7,7 +7,7 @@ use pulsegate_core::close::{CloseReason, Retry};
 use pulsegate_core::time::Instant;
 use std::collections::VecDeque;
 
-/// From so many ends in one turn on it is a mass end: all are told before any of their sockets is closed.
+/// From this many ends in one turn on, all are told before any of their sockets is closed.
 const MASS: usize = 16;
 /// How many sockets are closed in one turn when others no longer end in masses.
 pub(crate) const CLOSED_PER_TURN: usize = 64;
@@ -19,7 +19,7 @@ pub(crate) enum Errand {
     Purge,
     /// Those end that wait for the receipts of this ledger, if its sink has taken nothing for too long.
     EndStalled(usize),
-    /// Clients of the pulse protocol are told something (PROTOCOL.md section 8.1).
+    /// Clients of the pulse protocol get a notice (PROTOCOL.md section 8.1).
     Notice {
         /// Only those of this ledger.
         ledger: Option<usize>,
@@ -43,7 +43,7 @@ pub(crate) struct Agenda<S> {
     pub(crate) listed: VecDeque<ConnectionId>,
     /// Their time for silence or for writing is over, unless a last try says otherwise.
     pub(crate) suspects: VecDeque<ConnectionId>,
-    /// Those who wait to be told why they can't be kept, and some who were told, oldest first.
+    /// Connections that were turned away and wait to be told so, and some that were told, oldest first.
     pub(crate) turned_away: VecDeque<ConnectionId>,
     pub(crate) sweeps: VecDeque<Sweep>,
     /// The graceful stop, once it has begun.
@@ -77,7 +77,7 @@ impl<S> Agenda<S> {
         !is_idle || !self.unclosed.is_empty()
     }
 
-    /// When somebody who is refused for this reason should come back.
+    /// When a client that is refused for this reason should come back.
     pub(crate) fn retry_of(&mut self, now: Instant, listener: u16, reason: CloseReason) -> Retry {
         match &mut self.drain {
             Some(drain) if reason == CloseReason::Drain => {

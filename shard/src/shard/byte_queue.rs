@@ -4,7 +4,7 @@
 #[derive(Debug, Default)]
 pub(crate) struct ByteQueue {
     bytes: Vec<u8>,
-    /// So many of them have left.
+    /// This many of them have been sent.
     start: usize,
 }
 

@@ -53,7 +53,7 @@ impl<I: Io> Shard<I> {
             Command::Replies(ledger, replies) => self.handle_replies(now, ledger, replies),
             Command::Replaced(id) => self.handle_replaced(now, id),
             Command::Listen(number, place, answer) => {
-                // Whoever has asked may have given up.
+                // The thread that asked may have given up.
                 let _ = answer.send(self.listen(number, &place));
             }
             Command::Accept => self.acceptor.begin(),
@@ -67,8 +67,8 @@ impl<I: Io> Shard<I> {
         self.serve(id, |served| served.end(now, reason));
     }
 
-    /// Lets those read on that a full sink or store has held back: in their order, and before those who have just been
-    /// read and would be read on.
+    /// Resumes reading connections that were held back by a full sink or store: in their order, and before those that
+    /// have just been read and have more.
     fn resume_held_back(&mut self) {
         let now = self.now();
         for id in self.outlets.take_released().into_iter().rev() {

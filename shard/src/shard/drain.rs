@@ -1,4 +1,4 @@
-//! The graceful stop: when each connection is ended, and when whoever is turned away should come back.
+//! The graceful stop: when each connection is ended, and when refused newcomers should come back.
 //!
 //! Each connection's end is planned in advance, so that its client can be told. The port stays open meanwhile, and
 //! newcomers are told to come back when the drain is over.
@@ -12,14 +12,14 @@ use std::time::Duration;
 
 /// How long a gateway takes from its last connection until the next one listens.
 const RESTART: Duration = Duration::from_secs(1);
-/// For so long after the last end newcomers are answered at the most.
+/// How long after the last end newcomers are answered at most.
 pub(crate) const ANSWERS_AFTER: Duration = Duration::from_secs(2);
-/// For so long after the last planned end a shard waits until everything is handed over.
+/// How long after the last planned end a shard waits until everything is handed over.
 const HANDOVER: Duration = Duration::from_secs(3);
 /// The same when it is told to stop while it drains.
 const HANDOVER_FORCED: Duration = Duration::from_millis(500);
-/// What is added for each newcomer to the part of the return that it gets; of the sums only the part below 1 counts, and
-/// these are spread as evenly as can be (the golden ratio).
+/// What is added for each newcomer to the part of the return that it gets; of the sums only the part below 1 counts,
+/// and these are spread as evenly as can be (the golden ratio).
 const SPREAD_STEP: f64 = 0.618_033_988_749_895;
 
 /// A drain in progress: an even pace over `within`, the first one at once.

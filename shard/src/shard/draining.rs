@@ -63,7 +63,7 @@ impl<I: Io> Shard<I> {
         self.outlets.give_up();
     }
 
-    /// When somebody who is refused for this reason should come back.
+    /// When a client that is refused for this reason should come back.
     pub(crate) fn retry_of(&mut self, listener: u16, reason: CloseReason) -> Retry {
         let now = self.now().instant;
         self.agenda.retry_of(now, listener, reason)

@@ -7,7 +7,7 @@ use crate::shard::lane::Lane;
 use crate::sink::queue::From;
 use std::collections::HashMap;
 
-/// An end, and who is to be told of it.
+/// An end, and the sink that is to be told.
 #[derive(Clone, Debug)]
 pub struct HeldEnd {
     /// The place of the sink.
@@ -50,7 +50,7 @@ impl Held {
         }
     }
 
-    /// Those that are still held back, to be told when their store has ended.
+    /// Those that are still held back, to be reported when their store has ended.
     pub(crate) fn take_all(&mut self) -> impl Iterator<Item = HeldEnd> {
         self.0.drain().map(|(_, end)| end)
     }

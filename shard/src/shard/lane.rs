@@ -1,4 +1,4 @@
-//! A shard's side of a sink: what this turn has gathered for it, and who waits until the sink has room.
+//! A shard's side of a sink: the batch of this turn, and the connections that wait until the sink has room.
 
 use crate::id::ConnectionId;
 use crate::shard::standstill::Standstill;
@@ -50,7 +50,7 @@ impl Lane {
         self.standstill.observe(is_full, self.queue.taken(), own)
     }
 
-    /// Why it has no room for newcomers, who may overrun it, if it has none.
+    /// Why it has no room for newcomers, which may overrun it, if it has none.
     pub(crate) fn obstacle_of_newcomers(
         &mut self,
         own: OwnInstant,

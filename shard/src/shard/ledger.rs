@@ -1,4 +1,4 @@
-//! A shard's side of a store: what this turn has gathered for it, and who waits until the store has room.
+//! A shard's side of a committer: the requests of this turn, and the connections that wait until it has room.
 
 use crate::id::ConnectionId;
 use crate::origins::Origins;
@@ -13,8 +13,8 @@ use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// All shards together let one in so many bytes of a committer's queue wait in front of it. Above that reading rests, of
-/// pulse connections too: their windows bound each of them, but not the sum of very many.
+/// All shards together let one byte in this many of a committer's queue wait in front of it. Above that nothing is
+/// read, from pulse connections either: their windows bound each of them, but not the sum of very many.
 pub const BACKLOG_PART: usize = 4;
 /// A shard's part of that, in bytes: the least, so that a turn of many is not broken off, and the most.
 pub const BACKLOG_BYTES: RangeInclusive<usize> = 256 * 1024..=4 * 1024 * 1024;
@@ -24,7 +24,7 @@ const REQUEST_BYTES: usize = 128;
 /// The sink of a store in memory takes nothing.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Stuck {
-    /// When those are looked for next who have waited too long.
+    /// When to look next for connections that have waited too long.
     pub(crate) check: OwnInstant,
     /// The time between two looks.
     pub(crate) every: Duration,
@@ -55,11 +55,11 @@ pub(crate) struct Ledger {
     /// How often it had committed something when that was last looked at.
     commits: u64,
     standstill: Standstill,
-    /// When the store was last seen to move, for those who wait for an answer.
+    /// When the store last made progress, for connections that wait for a reply.
     moved: OwnInstant,
     /// The store is in memory, and waits for a sink that takes nothing.
     pub(crate) stuck: Option<Stuck>,
-    /// Ends that the sink is to hear of after messages that the store has yet to forward.
+    /// Ends to report to the sink after messages that the store has yet to forward.
     pub(crate) held: Held,
     pub(crate) paused: Vec<ConnectionId>,
     pub(crate) resting: Resting,
@@ -210,7 +210,8 @@ impl Ledger {
     }
 }
 
-/// What a request takes while it waits here, where nothing of its reply is held yet: the committer's queue counts that too.
+/// What a request takes while it waits here, where nothing of its reply is held yet: the committer's queue counts that
+/// too.
 fn bytes(request: &Request) -> usize {
     let payload = match request {
         Request::Message { payload, .. }

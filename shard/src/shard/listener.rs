@@ -76,7 +76,7 @@ impl Listener {
         Pipe::new(self.layers.as_ref().map(|layers| layers.layer()))
     }
 
-    /// The sink that hears of its connections, by its place in the shard's lanes.
+    /// The sink that is told of its connections, by its place among the shard's lanes.
     pub(crate) const fn lane(&self) -> Option<usize> {
         match self.raw {
             Outlet::Lane(lane) => Some(lane),
@@ -84,7 +84,8 @@ impl Listener {
         }
     }
 
-    /// What nobody is let in without. Whoever turns out to be a raw client may not need the sessions at all.
+    /// The outlet without which newcomers are refused. A client that turns out to be raw may not need the sessions at
+    /// all.
     #[inline]
     pub(crate) const fn of_newcomers(&self) -> &Outlet {
         match self.policy.protocol {

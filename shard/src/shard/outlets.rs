@@ -1,5 +1,5 @@
-//! What goes out of a shard to sinks and stores, and what stands in its way: who is held back for want of room, since
-//! when, and who may go on. Knows no connection but by its id.
+//! What goes from a shard to sinks and committers, and what is in the way: which connections are held back for lack of
+//! room, since when, and which may continue. Must not know: connections, but by their ids.
 
 use crate::end::End;
 use crate::id::ConnectionId;
@@ -48,7 +48,7 @@ impl Outlet {
 /// What a shard could not hand over before it ended.
 #[derive(Debug, Default)]
 pub struct Leftover {
-    /// Ends that the sinks are to hear of when the stores in memory have forwarded what they can.
+    /// Ends to report to the sinks when the stores in memory have forwarded what they can.
     pub ends: Vec<HeldEnd>,
     /// How many messages each store has not taken, in the order of the ledgers: these are lost.
     pub messages: Vec<u64>,
@@ -103,8 +103,8 @@ impl Outlets {
         obstacle.or_else(|| (!paused.is_empty()).then_some(CloseReason::SinkStalled))
     }
 
-    /// Why nobody is let in for want of this outlet, if so. That it is full is no reason: reading rests for a newcomer
-    /// as it does for all others.
+    /// Why newcomers are refused because of this outlet, if they are. That it is full is no reason: a newcomer is held
+    /// back like all others.
     #[inline]
     pub(crate) fn obstacle_of_newcomers(
         &mut self,
@@ -121,7 +121,7 @@ impl Outlets {
         obstacle.or_else(|| self.ledgers[ledger?].obstacle_of_newcomers(own, sink_stall))
     }
 
-    /// Notes who waits until there is room.
+    /// Notes a connection that waits until there is room.
     pub(crate) fn pause(&mut self, outlet: &Outlet, id: ConnectionId) {
         match *outlet {
             Outlet::Discard | Outlet::Echo(_) => {}
@@ -130,8 +130,8 @@ impl Outlets {
         }
     }
 
-    /// Since when this outlet has not moved, or now if it does. With `awaits_answer` somebody waits for an answer of the
-    /// store, and not for room.
+    /// Since when this outlet has not moved, or now if it does. With `awaits_answer` somebody waits for an answer of
+    /// the store, and not for room.
     pub(crate) fn moved(
         &mut self,
         outlet: &Outlet,
@@ -194,7 +194,7 @@ impl Outlets {
         }
     }
 
-    /// The ledgers of which those have to be looked for now who have waited too long for a sink that takes nothing.
+    /// The ledgers whose connections may have waited too long for a sink that takes nothing.
     pub(crate) fn check_stuck(&mut self, own: impl FnOnce() -> OwnInstant) -> Vec<usize> {
         if self.ledgers.iter().all(|ledger| ledger.stuck.is_none()) {
             return Vec::new();
@@ -241,7 +241,7 @@ impl Outlets {
             if lane.queue.is_full(0) {
                 lane.rests_since(own());
             }
-            // Only now the queue counts all that stands in the way of those who are held back.
+            // Only now the queue counts all that keeps connections from being read.
             if !lane.paused.is_empty() && !lane.queue.wait(self.shard) {
                 self.has_room = true;
             }
@@ -299,7 +299,7 @@ impl Outlets {
         }
     }
 
-    /// Whoever held back the end of this connection need not any more: its messages have gone before.
+    /// The end of this connection need not be held back any more: its messages have been forwarded.
     pub(crate) fn release_end(&mut self, ledger: usize, id: ConnectionId) {
         self.ledgers[ledger].held.release(id, &mut self.lanes);
     }

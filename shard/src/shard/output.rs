@@ -1,5 +1,5 @@
-//! Where the outputs of one connection go: bytes to its peer, messages to its outlet, the wishes of its session to the
-//! ledger that keeps it.
+//! Takes the outputs of one connection: bytes for its peer, messages for its outlet, requests of its session for the
+//! ledger.
 
 use crate::counters::{Counter, Counts};
 use crate::id::{ConnectionId, ConnectionNumber};
@@ -37,12 +37,12 @@ pub(crate) struct ConnectionOutput<'a> {
     pub(crate) undone: Undone,
 }
 
-/// What a call has left to be done.
+/// What a call leaves to be done.
 #[derive(Debug, Default)]
 pub(crate) struct Undone {
-    /// The peer's side has ended, and nobody else can say that nothing more is to be sent.
+    /// The peer's side has ended, and no sink decides what else is to be sent.
     pub(crate) finish: bool,
-    /// A client wants a session; a token is missing yet.
+    /// A client asks for a session; a token is still missing.
     pub(crate) attach: Option<Box<Attach>>,
     /// The connection has ended.
     pub(crate) closed: Option<CloseReason>,

@@ -5,7 +5,7 @@ use crate::shard::byte_queue::ByteQueue;
 use crate::shard::layer::{InputEnd, Layer};
 use pulsegate_core::close::CloseReason;
 
-/// So much may a layer have to say for itself while the peer takes nothing, in bytes.
+/// How many bytes a layer may produce by itself while the peer takes nothing.
 const ANSWERS_BYTES_MAX: usize = 16 * 1024;
 
 /// The way between a connection and its socket. Without a layer nothing is allocated while nothing waits there.
@@ -17,7 +17,7 @@ pub(crate) struct Pipe {
 /// What most connections don't have.
 #[derive(Debug, Default)]
 struct Aside {
-    /// Until it has said its last.
+    /// Until it has produced its last bytes.
     layer: Option<Box<dyn Layer>>,
     /// An idle connection has none.
     waiting: Option<Box<Waiting>>,
@@ -30,7 +30,7 @@ const _: () = assert!(size_of::<Pipe>() == 8 && size_of::<Aside>() == 24);
 struct Waiting {
     /// What the socket is to take.
     unsent: ByteQueue,
-    /// At most so much of that is what the layer says for itself.
+    /// At most this many bytes of that were produced by the layer itself.
     answers: usize,
     /// What the layer is to take once it is open.
     early: Vec<u8>,
@@ -38,7 +38,7 @@ struct Waiting {
     unread: ByteQueue,
     /// How its input ends after that.
     end: Option<InputEnd>,
-    /// The layer has said its last, and nothing may come after it.
+    /// The layer has produced its last bytes, and nothing may come after them.
     is_closed: bool,
 }
 
@@ -123,8 +123,8 @@ impl Pipe {
         });
     }
 
-    /// The connection has said its last: now the layer says its own. What still waits for it to be open is never sent, and
-    /// nothing is read of it any more.
+    /// The connection has ended: the layer appends its own last bytes. What still waits for it to be open is never
+    /// sent, and nothing is read from it any more.
     pub(crate) fn close(&mut self) {
         let Some(aside) = &mut self.aside else { return };
         let Some(mut layer) = aside.layer.take() else { return };
@@ -186,7 +186,7 @@ impl Pipe {
         end
     }
 
-    /// All that a peer is sent whose connection has these words for it and nothing else.
+    /// Everything that a peer is sent whose connection has this farewell for it and nothing else.
     pub(crate) fn into_last_words(mut self, words: Vec<u8>) -> Vec<u8> {
         if self.is_bare() {
             return words;

@@ -1,4 +1,5 @@
-//! Reading: what the poller, an unfinished turn or a verdict asks to be read, each time a bounded piece.
+//! Reading from connections, in bounded pieces: those that the poller names, those that had more in the last turn, and
+//! suspects.
 
 use crate::counters::Counter;
 use crate::id::ConnectionId;
@@ -63,7 +64,8 @@ impl<I: Io> Served<'_, I> {
     }
 
     /// Reads a newcomer once: most send as soon as they are connected, and those bytes would wait for the next turn, in
-    /// which the poller tells of them. It tells of what is left in the socket, too. Returns whether there was something.
+    /// which the poller tells of them. It tells of what is left in the socket, too. Returns whether there was
+    /// something.
     pub(crate) fn read_first(&mut self) -> bool {
         // Whoever would be held back has to have sent something first: else its silence would not count.
         if self.share() == 0 || self.obstacle().is_some() {
@@ -82,7 +84,7 @@ impl<I: Io> Served<'_, I> {
         let buffer = std::mem::take(&mut self.buffer);
         let mut finished = false;
         for reads in 0..times {
-            // If it has filled the queue itself, it waits behind all others who wait.
+            // If it has filled the queue itself, it waits behind all others.
             if finished || reads > 0 && self.obstacle() == Some(CloseReason::SinkStalled) {
                 break;
             }
@@ -163,7 +165,7 @@ impl<I: Io> Served<'_, I> {
         });
     }
 
-    /// How much may be read of it now. Zero holds it back until what stands in the way is gone.
+    /// How much may be read from it now. Zero holds it back until the obstacle is gone.
     pub(crate) fn room(&mut self) -> usize {
         let connection = &self.entry.connection;
         if self.is_over() || !connection.wants_read() {
@@ -197,8 +199,8 @@ impl<I: Io> Served<'_, I> {
         }
     }
 
-    /// Whether what waits to be read, the first that comes, is of a client of the pulse protocol: it is let in, and only
-    /// its messages wait for the sink.
+    /// Whether the first bytes that wait to be read are those of a client of the pulse protocol: it gets its session,
+    /// and only its messages wait for the sink.
     fn begins_a_session(&mut self) -> bool {
         let connection = &self.entry.connection;
         if connection.totals().bytes_in > 0 || !connection.is_undecided(&self.listener.policy) {

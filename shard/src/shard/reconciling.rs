@@ -1,4 +1,4 @@
-//! After a connection has changed: its output leaves, its phase is obeyed, its next deadline is scheduled.
+//! After a connection has changed: writes its output, does what its phase asks for, schedules its next deadline.
 
 use crate::counters::Counter;
 use crate::shard::entry::Entry;
@@ -108,7 +108,7 @@ impl<I: Io> Served<'_, I> {
         Written { bytes: count, waiting: self.entry.pipe.waiting(), drained }
     }
 
-    /// Stops reading while too much output waits, and goes on when half of it has left.
+    /// Stops reading while too much output waits, and resumes when half of it has been sent.
     fn balance(&mut self, now: Now) {
         let Entry { connection, pipe, marks, .. } = &mut *self.entry;
         let policy = &self.listener.policy;
@@ -153,7 +153,7 @@ pub(crate) fn write_all<I: Io>(
     (count, None)
 }
 
-/// Whose doing an error of a socket is.
+/// The close reason for an error of a socket.
 #[expect(clippy::wildcard_enum_match_arm, reason = "an open enum, and any other error is just that")]
 pub(crate) fn failure_reason(error: &std::io::Error) -> CloseReason {
     match error.kind() {

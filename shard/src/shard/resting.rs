@@ -1,4 +1,5 @@
-//! What a shard knows of those who have used up their share of what a store keeps. Knows connections by their ids alone.
+//! The sessions and sources that have used up their share of what a store keeps. Must not know: connections, but by
+//! their ids.
 
 use crate::id::ConnectionId;
 use crate::peer::Source;
@@ -24,7 +25,7 @@ pub(crate) struct Resting {
 }
 
 impl Resting {
-    /// How many are held back, and some who have ended.
+    /// How many are held back, including some that have ended.
     #[cfg(test)]
     pub(crate) const fn held(&self) -> usize {
         self.held.len()
@@ -39,7 +40,7 @@ impl Resting {
             || session.is_some_and(|session| self.sessions.contains(&session))
     }
 
-    /// Those who rest now are these, as the store says, and no others. Returns the connections that were held back.
+    /// These, and no others, rest now, as the store says. Returns the connections that were held back.
     pub(crate) fn replace(
         &mut self,
         sessions: Box<[u64]>,
@@ -66,7 +67,7 @@ impl Resting {
         self.held.clear();
     }
 
-    /// Says in the log, once in a while, who rests that did not before, and how many do.
+    /// Logs, once in a while, one that rests now and did not before, and how many do.
     pub(crate) fn tell(&mut self, now: Instant, sessions: &[u64], sources: &[pulsegate_sessions::Source]) {
         let session = sessions.iter().find(|session| !self.sessions.contains(session));
         let source = sources.iter().find(|source| !self.sources.contains(source));

@@ -1,4 +1,4 @@
-//! The one connection that is being served, with all that this takes; made once for each event.
+//! The connection that an event is about, with everything that handling it needs; made once for each event.
 
 use crate::counters::Counts;
 use crate::id::ConnectionId;
@@ -42,7 +42,7 @@ pub(crate) enum Fate {
     Reschedule,
     /// It is over: everything that it held is given back. With `abort` its socket is reset.
     Release {
-        /// What is unsent is thrown away.
+        /// What is unsent is discarded.
         abort: bool,
     },
 }
@@ -119,8 +119,8 @@ impl<'a, I: Io> Served<'a, I> {
         self.reschedule();
     }
 
-    /// Changes it by one call, and does what the call leaves to be done, but for the socket: that is
-    /// [`reconcile`](Self::reconcile)'s.
+    /// Changes it by one call, and does what follows, except at the socket: that is what [`reconcile`](Self::reconcile)
+    /// does.
     pub(crate) fn act(
         &mut self,
         now: Now,
@@ -154,7 +154,7 @@ impl<'a, I: Io> Served<'a, I> {
         }
     }
 
-    /// Changes it by one call, and obeys what it has become.
+    /// Changes it by one call, and reconciles.
     pub(crate) fn change(
         &mut self,
         now: Now,

@@ -1,4 +1,4 @@
-//! What a store answers: clients are let into their sessions, receipts go out, messages come for them.
+//! Replies of committers: clients get their sessions, receipts and messages.
 
 use crate::id::ConnectionId;
 use crate::origins::Origin;
@@ -108,7 +108,7 @@ impl<I: Io> Shard<I> {
         }
     }
 
-    /// Receipts have stopped, or go on: the clients of this ledger are told.
+    /// Receipts have stopped, or continue: the clients of this ledger are told.
     fn handle_receipts(&mut self, ledger: usize, go_on: bool) {
         let (code, text) = if go_on {
             (NOTICE_GOES_ON, "receipts go on")
@@ -188,7 +188,7 @@ impl<I: Io> Served<'_, I> {
     /// The client has its session. Returns whether it still waits for it.
     fn welcome(&mut self, now: Now, ledger: usize, attached: &Attached) -> bool {
         if self.obstacle() == Some(CloseReason::SinkFailed) {
-            // The cursor that it would be told may count messages that the sink has never got.
+            // The cursor that it would be told may cover messages that the sink never got.
             self.end(now, CloseReason::SinkFailed);
         }
         if !self.entry.connection.awaits_welcome() {

@@ -1,5 +1,5 @@
-//! Those who have used up their share of what a store keeps: nothing more is read from them until the store has made
-//! room, and the time doesn't count as silence. As with a sink that takes nothing, `sink_stall` bounds it.
+//! Connections that have used up their share of what a store keeps: nothing more is read from them until the store has
+//! made room, and that time doesn't count as silence. As with a sink that takes nothing, `sink_stall` bounds it.
 
 use crate::shard::Shard;
 use crate::shard::io::Io;
@@ -15,7 +15,7 @@ const RESTS: &str =
 const GOES_ON: &str = "receipts go on";
 
 impl<I: Io> Shard<I> {
-    /// The store names all who rest now.
+    /// The store names all that rest now.
     pub(crate) fn handle_resting(
         &mut self,
         now: Now,
@@ -43,7 +43,7 @@ impl<I: Io> Shard<I> {
         }
     }
 
-    /// Forgets those who have ended while they were held back.
+    /// Forgets connections that have ended while they were held back.
     pub(crate) fn forget_ended(&mut self) {
         for ledger in &mut self.outlets.ledgers {
             ledger.resting.forget_ended(&mut self.connections.table);
@@ -52,8 +52,8 @@ impl<I: Io> Shard<I> {
 }
 
 impl<I: Io> Served<'_, I> {
-    /// How much may be read with regard to its share. Who has yet to show what it speaks, or to get its session, can't
-    /// send a message by that.
+    /// How much its share allows to be read. A client whose protocol is not known yet, or that has no session yet,
+    /// can't send a message with that.
     pub(crate) fn share(&self) -> usize {
         let connection = &self.entry.connection;
         if !self.rests() {

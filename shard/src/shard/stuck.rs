@@ -1,5 +1,5 @@
-//! Sinks and stores that take nothing: who is told, who is ended, and when. One that moves, however slowly, ends
-//! nobody.
+//! Sinks and stores that take nothing: which clients are told, which are ended, and when. One that moves, however
+//! slowly, ends nobody.
 
 use crate::shard::Shard;
 use crate::shard::agenda::Errand;
@@ -30,7 +30,7 @@ impl<I: Io> Shard<I> {
         self.agenda.sweep(Errand::Notice { ledger: Some(ledger), code, text: text.to_owned() });
     }
 
-    /// Looks for those who have waited too long for a sink that takes nothing, if it is time to.
+    /// Looks for connections that have waited too long for a sink that takes nothing, if it is time to.
     pub(crate) fn check_stuck(&mut self) {
         let (time, io) = (&mut self.time, &mut self.io);
         for ledger in self.outlets.check_stuck(|| time.read(io).own()) {

@@ -75,7 +75,7 @@ impl<T: Numbered> Table<T> {
         (index * Chunk::<T>::PLACES + place) as u32
     }
 
-    /// What stands at `key`. Whoever serves a connection asks for it by its id.
+    /// What is at `key`. To serve a connection, ask for it by its id.
     pub(crate) fn at(&mut self, key: u32) -> Option<&mut T> {
         let (index, place) = split::<T>(key);
         self.chunks.get_mut(index)?.as_mut()?.slots.get_mut(place)?.as_mut()

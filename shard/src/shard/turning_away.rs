@@ -19,7 +19,7 @@ const SHOW_WITHIN: Duration = Duration::from_secs(1);
 const TURNED_AWAY_MAX: usize = 32;
 
 impl<I: Io> Shard<I> {
-    /// Keeps somebody for a moment who can't be kept, to tell it why; or gives it back, to be told at once or not at all.
+    /// Keeps a refused connection for a moment, to tell it why; or gives it back, to be told at once or not at all.
     pub(crate) fn turn_away(
         &mut self,
         now: Now,
@@ -50,7 +50,7 @@ impl<I: Io> Shard<I> {
         Ok(())
     }
 
-    /// What a refused connection is told at once, if its listener tells anything.
+    /// What a refused connection is sent at once, if anything.
     pub(crate) fn farewell(&mut self, listener: u16, reason: CloseReason) -> Option<Vec<u8>> {
         let retry = self.retry_of(listener, reason);
         let policy = &self.shared.listeners[usize::from(listener)].policy;
@@ -79,7 +79,7 @@ impl<I: Io> Served<'_, I> {
         reason.is_some()
     }
 
-    /// Takes what it has sent, since it can't be kept, to learn in which language it is to be told.
+    /// Takes what a refused connection has sent, to learn in which protocol to tell it.
     pub(crate) fn hear_turned_away(&mut self, now: Now, reason: CloseReason, bytes: &[u8]) {
         let retry = self.agenda.retry_of(now.instant, self.entry.listener, reason);
         self.act(now, |connection, policy, output| {

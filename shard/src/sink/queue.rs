@@ -23,7 +23,7 @@ const RECORD_BYTES: usize = size_of::<Record>();
 /// A sink that has been handed so much more has moved.
 const PROGRESS_BYTES: usize = 4096;
 
-/// How long a sink may take nothing before those who wait for it are told.
+/// How long a sink may take nothing before clients that wait for it are told.
 const STUCK_AFTER: Duration = Duration::from_secs(2);
 
 /// How many batches a busy sink takes between two flushes.
@@ -57,7 +57,7 @@ impl From {
 #[derive(Debug)]
 enum Kind {
     Opened,
-    /// A message of so many bytes. The id of whoever has this session stands before it, if it came within one.
+    /// A message of this many bytes. If it came in a session, the client's id is in front of it.
     Message {
         number: u64,
         length: usize,
@@ -143,7 +143,7 @@ struct Inbox {
     given_up: bool,
 }
 
-/// A shard that has stopped reading for this sink, and wants to hear when there is room again.
+/// A shard that has stopped reading because of this sink, and has to be told when there is room again.
 #[derive(Debug)]
 struct Waiter {
     waits: AtomicBool,
