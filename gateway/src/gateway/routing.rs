@@ -116,14 +116,15 @@ pub(super) fn open(
 }
 
 /// A listener keeps its messages in a database, without which this program was built.
-#[cfg(not(feature = "sqlite"))]
-fn no_database(routes: &[Route]) -> ConfigFault {
-    ConfigFault {
-        listener: routes.iter().position(|route| route.committer == Some(Kind::Disk)),
-        field: "sink",
-        problem: format!("{STORE:?} keeps messages in SQLite, without which this program was built"),
-        mend: "build it with pulsegate's feature sqlite, or choose another sink".to_owned(),
-    }
+#[cfg_attr(
+    feature = "sqlite",
+    expect(dead_code, reason = "compiled all the same, so that it can't fall behind")
+)]
+fn no_database(routes: &[Route]) -> Faults {
+    let listener = routes.iter().position(|route| route.committer == Some(Kind::Disk));
+    let problem = format!("{STORE:?} keeps messages in SQLite, without which this program was built");
+    let fix = "build it with pulsegate's feature sqlite, or choose another sink".to_owned();
+    Fault::new(Place::Listener(listener.unwrap_or_default()), "sink", problem, fix).into()
 }
 
 /// What raw clients send is never refused, so that it must not be too long.
@@ -152,9 +153,10 @@ mod tests {
         });
         let config = Config { listeners: doors.into(), ..Config::default() };
         let started = crate::gateway::Gateway::builder().config(config).start();
-        let Err(StartError::Config(fault)) = started else { panic!("{started:?}") };
-        assert_eq!((fault.listener, fault.field), (Some(1), "sink"));
-        assert!(fault.problem.contains("SQLite") && fault.mend.contains("feature sqlite"), "{fault}");
+        let Err(StartError::Config(faults)) = started else { panic!("{started:?}") };
+        let [fault] = faults.0.as_slice() else { panic!("{faults}") };
+        assert_eq!((fault.place, fault.key), (Place::Listener(1), "sink"));
+        assert!(fault.problem.contains("SQLite") && fault.fix.contains("feature sqlite"), "{faults}");
     }
 
     #[test]
