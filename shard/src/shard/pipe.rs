@@ -196,6 +196,12 @@ impl Pipe {
         self.unsent().to_vec()
     }
 
+    /// How much of what the layer has yielded is not read.
+    #[cfg(test)]
+    pub(crate) fn yielded(&self) -> usize {
+        self.what_waits().map_or(0, |waiting| waiting.unread.len())
+    }
+
     fn what_waits(&self) -> Option<&Waiting> {
         self.aside.as_ref()?.waiting.as_deref()
     }

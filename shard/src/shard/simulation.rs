@@ -8,9 +8,11 @@ mod devices;
 mod ending;
 mod finish;
 mod flood;
+mod framing_layer;
 mod held_back;
 mod judge;
 mod kernel;
+mod layers;
 mod listeners;
 mod model;
 mod newcomers;
@@ -237,19 +239,23 @@ impl Simulation {
         while let Some(id) = self.shard.connections.table.next(from) {
             from = id.key() + 1;
             let Some(entry) = self.shard.connections.get(id) else { continue };
-            self.model.note_taken(entry.stream, entry.connection.totals().messages);
+            self.model.note_taken(entry.stream, entry.connection.totals());
             if entry.connection.lifetime().phase() != Phase::Open {
                 continue;
             }
             open += 1;
             let most = self.shard.shared.listeners[usize::from(entry.listener)].policy.output_bytes_max;
-            let waiting = entry.pipe.waiting();
-            assert!(entry.connection.is_pulse() || waiting <= most + REPLY_BYTES, "{waiting} bytes wait");
+            let (waiting, most) = (entry.pipe.waiting(), most + REPLY_BYTES);
+            let most = if entry.pipe.has_layer() { layers::grown(most) } else { most };
+            assert!(entry.connection.is_pulse() || waiting <= most, "{waiting} bytes wait");
+            let yielded = entry.pipe.yielded();
+            assert!(yielded <= layers::YIELDED_BYTES_MAX, "{yielded} bytes wait to be read");
         }
         open
     }
 
     fn live(&mut self) {
+        self.model.pump(false);
         self.devices.live(&mut self.model, &mut self.random);
         self.disk.devices.live(&mut self.model, &mut self.random);
     }
@@ -285,6 +291,7 @@ impl Simulation {
 
     /// Everybody does all that there is to be done.
     fn serve_all(&mut self) {
+        self.model.pump(true);
         self.judge.go_on();
         self.disk.judge.go_on();
         self.serve_sink(usize::MAX);
@@ -386,7 +393,9 @@ impl Simulation {
 }
 
 fn play(seed: u64) -> Counts {
-    Simulation::closed(seed).run()
+    let mut simulation = Simulation::closed(seed);
+    simulation.choose_layers();
+    simulation.run()
 }
 
 /// Plays all of these, and names those that fail.
@@ -440,7 +449,7 @@ fn a_seed_plays_the_same_run_each_time() {
     (0..20).for_each(|seed| assert_eq!(play(seed), play(seed)));
 }
 
-const REACHED: [CloseReason; 20] = [
+const REACHED: [CloseReason; 22] = [
     CloseReason::PeerClosed,
     CloseReason::PeerReset,
     CloseReason::FirstMessageTimeout,
@@ -450,6 +459,8 @@ const REACHED: [CloseReason; 20] = [
     CloseReason::WriteStall,
     CloseReason::MinimumRate,
     CloseReason::MessageTooLarge,
+    CloseReason::MalformedFrame,
+    CloseReason::TruncatedFrame,
     CloseReason::OutputFull,
     CloseReason::ReadDeadline,
     CloseReason::WriteDeadline,

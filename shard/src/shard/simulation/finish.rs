@@ -67,6 +67,7 @@ impl Simulation {
                 self.catch_up();
             }
             self.run_short();
+            self.model.pump(false);
             (0..self.random.usize(..4)).for_each(|_| self.come_somewhere());
             let now = self.now();
             if hurry_at.take_if(|at| *at <= now).is_some() {

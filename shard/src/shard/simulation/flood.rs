@@ -72,7 +72,7 @@ impl Simulation {
             }
         }
         for client in &flood.loud {
-            let waits = self.world.borrow().links[client].inbound.len();
+            let waits = self.world.borrow().links[client].backlog();
             let line = format!("{client} is loud {}\n", "!".repeat(self.random.usize(100..300)));
             let bytes = line.repeat(INBOUND_BYTES.saturating_sub(waits) / line.len());
             if !bytes.is_empty() {
@@ -128,6 +128,7 @@ impl Simulation {
     /// Serves what takes the messages of this listener until it is empty, with a turn of the shard before and after. Returns
     /// whether it works.
     fn serve_listener(&mut self, listener: usize) -> bool {
+        self.model.pump(true);
         self.advance(Duration::ZERO);
         let works = if listener == STORED {
             self.serve_disk(usize::MAX);

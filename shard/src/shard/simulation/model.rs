@@ -1,5 +1,6 @@
 //! What must hold, whatever happens: the clients' side of the story, compared with the gateway's.
 
+mod sending;
 mod stored;
 mod truth;
 
@@ -26,7 +27,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use std::time::Duration;
 use stored::{Rests, Stored};
-use truth::{check_messages, check_reason, check_record, silence};
+use truth::{check_layer, check_messages, check_reason, check_record, is_of_layer, silence};
 
 /// What may end a device's connection at any time. A message that is too long for it does not, and nothing else that it
 /// gets has a bound here.
@@ -54,6 +55,8 @@ struct Client {
     /// When it sent something, accept included, and how many bytes it had sent before.
     bytes: Vec<(Instant, u64)>,
     sent: u64,
+    /// How many of these the gateway had taken after the last turn.
+    read: u64,
     /// All stalls until it was accepted.
     stalls: Duration,
     /// The turn that heard its last heartbeat, as the named listener counts it, with all stalls until then.
@@ -157,6 +160,7 @@ impl Model {
             lines: Vec::new(),
             bytes: vec![(opened, 0)],
             sent: 0,
+            read: 0,
             stalls: self.stalls,
             last_beat: None,
             beats: false,
@@ -223,58 +227,6 @@ impl Model {
         !(state.hung_up || state.reset || state.left || ended)
     }
 
-    /// The client sends something: a line, a heartbeat, a piece of a line, or a lot.
-    pub(super) fn send(&mut self, client: usize, random: &mut Rng) {
-        let silent = |state: &&Client| state.hung_up || state.reset || state.device.is_some();
-        let Some(state) = self.clients.get(client).filter(|state| !silent(state)) else { return };
-        let number = state.lines.len();
-        let bytes = match random.u32(..20) {
-            0..8 => format!("{client} says {number}\n"),
-            8..14 => "PING\n".to_owned(),
-            14..18 => "drip".to_owned(),
-            18 if random.bool() => "\n".repeat(random.usize(1..3000)),
-            18 => format!("{client} says {number}\n").repeat(random.usize(1..300)),
-            _ => "x".repeat(random.usize(1..3000)),
-        };
-        if random.u32(..10) == 0
-            && let Some(link) = self.world.borrow_mut().links.get_mut(&client)
-        {
-            link.urgent = Some(link.inbound.len() + random.usize(..=bytes.len()));
-        }
-        self.say(client, bytes.as_bytes());
-    }
-
-    /// The client sends these bytes, which are lines.
-    pub(super) fn say(&mut self, client: usize, bytes: &[u8]) {
-        if !self.transmit(client, bytes) {
-            return;
-        }
-        let now = self.now();
-        let state = &mut self.clients[client];
-        for &byte in bytes {
-            if byte == b'\n' {
-                let line = std::mem::take(&mut state.unfinished);
-                state.beats |= line == b"PING" || state.lines.is_empty();
-                state.lines.push((now, line));
-            } else {
-                state.unfinished.push(byte);
-            }
-        }
-    }
-
-    /// The client sends these bytes. Returns whether they count: the gateway has not ended the connection.
-    pub(super) fn transmit(&mut self, client: usize, bytes: &[u8]) -> bool {
-        let mut world = self.world.borrow_mut();
-        let counts = world.links.get(&client).is_some_and(|link| link.ended.is_none());
-        world.touch(client, |link| link.inbound.extend(bytes));
-        if counts {
-            let state = &mut self.clients[client];
-            state.bytes.push((world.now, state.sent));
-            state.sent += bytes.len() as u64;
-        }
-        counts
-    }
-
     /// The clients that the gateway has not ended.
     pub(super) fn living(&self) -> Vec<usize> {
         let world = self.world.borrow();
@@ -286,7 +238,8 @@ impl Model {
     pub(super) fn hang_up(&mut self, client: usize) {
         if let Some(state) = self.clients.get_mut(client) {
             state.hung_up = true;
-            self.world.borrow_mut().touch(client, |link| link.fin = true);
+            let whole = self.world.borrow_mut().finish(client);
+            self.note_sent(client, &whole);
         }
     }
 
@@ -407,6 +360,7 @@ impl Model {
         assert_eq!(counts.open(), 0);
         for (client, state) in self.clients.iter().enumerate() {
             assert!(world.links[&client].closed, "client {client} is left over");
+            check_layer(client, state, &world.links[&client], self.stopped);
             let told = records.get(&client);
             let is_told_of = matches!(RULES[state.listener].delivery, Delivery::Lane(_));
             if !is_told_of || !state.accepted || state.refused.is_some() {
@@ -483,6 +437,9 @@ impl Model {
             CloseReason::MaxAge => ended.age >= MAX_AGE,
             CloseReason::HalfCloseTimeout | CloseReason::TruncatedFrame => state.hung_up,
             CloseReason::PeerReset => state.reset,
+            CloseReason::MalformedFrame => {
+                is_of_layer(self.world.borrow().links[&client].side.as_ref(), ended.reason)
+            }
             CloseReason::Stopped => self.stopped.is_some_and(|since| since <= at),
             _ => ALWAYS_TRUE.contains(&ended.reason),
         }

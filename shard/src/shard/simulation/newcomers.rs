@@ -2,6 +2,7 @@
 
 use super::Simulation;
 use super::devices::host_of;
+use super::framing_layer::ClientSide;
 use super::listeners::{AUTO, NARROW, RULES, STORED};
 use super::world::Link;
 use crate::mailbox::Command;
@@ -69,7 +70,8 @@ impl Simulation {
         if !world.kernel.come(listener, client, address) {
             return None;
         }
-        world.links.insert(client, Link::default());
+        let has_layer = self.shard.shared.listeners[listener].layers.is_some();
+        world.links.insert(client, Link::new(has_layer.then(|| ClientSide::new(client))));
         world.ready.push_back(Ready::Listener(listener as u16));
         drop(world);
         self.clients += 1;

@@ -1,6 +1,7 @@
 //! A world without a kernel: sockets are buffers, the clock stands until it is moved, and what the poller
 //! would say is kept in order, edge by edge.
 
+use super::framing_layer::ClientSide;
 use super::kernel::Kernel;
 use crate::id::ConnectionId;
 use crate::place::Place;
@@ -28,6 +29,8 @@ pub(crate) struct Link {
     pub(crate) heard: usize,
     /// The client has ended its side.
     pub(crate) fin: bool,
+    /// The same, or its layer has said so.
+    has_finished: bool,
     /// The client has reset the connection.
     pub(crate) reset: bool,
     /// That was told to whoever read, wrote or asked first; from then on reads find an end.
@@ -44,12 +47,29 @@ pub(crate) struct Link {
     pub(crate) closed: bool,
     pub(crate) id: Option<ConnectionId>,
     wants_writable: bool,
+    /// The client's side of the layer that stands between, if one does.
+    pub(super) side: Option<ClientSide>,
 }
 
 impl Link {
+    /// A connection with this side of a layer, if any.
+    pub(super) fn new(side: Option<ClientSide>) -> Self {
+        Self { side, ..Self::default() }
+    }
+
     /// The client doesn't read, and the kernel takes no more for it.
     fn is_stuck(&self) -> bool {
         self.outbound.len() >= SEND_BUFFER
+    }
+
+    /// All that the gateway has ever said by what it has sent.
+    pub(super) fn told(&self) -> Vec<u8> {
+        self.side.as_ref().map_or_else(|| self.history.clone(), |side| side.history(&self.history).plain)
+    }
+
+    /// How much the gateway has yet to read, or to be sent.
+    pub(super) fn backlog(&self) -> usize {
+        self.inbound.len() + self.side.as_ref().map_or(0, ClientSide::waiting)
     }
 
     /// It is over before it was accepted.
@@ -110,10 +130,64 @@ impl World {
     pub(crate) fn drink(&mut self, client: usize) -> Vec<u8> {
         let Some(link) = self.links.get_mut(&client) else { return Vec::new() };
         let bytes = std::mem::take(&mut link.outbound);
+        let bytes = match &mut link.side {
+            Some(side) => side.take_in(&bytes),
+            None => bytes,
+        };
         if link.wants_writable && !link.closed {
             self.tell(client);
         }
         bytes
+    }
+
+    /// The client says something. Returns what has been sent whole by that: without a layer, just this.
+    pub(super) fn say(&mut self, client: usize, bytes: &[u8], all: bool) -> Vec<u8> {
+        let Some(link) = self.links.get_mut(&client) else { return Vec::new() };
+        if let Some(side) = &mut link.side {
+            // Nothing comes after its last, though it waits to be accepted.
+            if !link.has_finished {
+                side.say(bytes);
+            }
+            return self.pump(client, all);
+        }
+        self.touch(client, |link| link.inbound.extend(bytes));
+        bytes.to_vec()
+    }
+
+    /// The client's side of a layer goes on, as far as it can, or a part of that. Returns what has been sent whole by that.
+    pub(super) fn pump(&mut self, client: usize, all: bool) -> Vec<u8> {
+        let side = |world: &Self| Some(world.links.get(&client)?.side.as_ref()?.is_open());
+        let Some(is_open) = side(self) else { return Vec::new() };
+        if !is_open {
+            self.drink(client);
+        }
+        let Some(link) = self.links.get_mut(&client) else { return Vec::new() };
+        if link.fin || link.reset || link.closed {
+            return Vec::new();
+        }
+        let Some(side) = link.side.as_mut() else { return Vec::new() };
+        let (wire, whole) = side.poll(all);
+        if !wire.is_empty() {
+            self.touch(client, |link| link.inbound.extend(wire));
+        }
+        whole
+    }
+
+    /// The client ends its side. Returns what has been sent whole by that.
+    pub(super) fn finish(&mut self, client: usize) -> Vec<u8> {
+        let Some(link) = self.links.get_mut(&client) else { return Vec::new() };
+        let is_new = !link.fin && !link.reset && !link.closed && !link.has_finished;
+        link.has_finished = true;
+        let Some(side) = link.side.as_mut().filter(|_| is_new) else {
+            self.touch(client, |link| link.fin = true);
+            return Vec::new();
+        };
+        let (wire, whole, fin) = side.finish();
+        self.touch(client, |link| {
+            link.inbound.extend(wire);
+            link.fin = fin;
+        });
+        whole
     }
 
     /// The gateway accepts the client that has waited longest, unless it has gone and the kernel says so.

@@ -81,10 +81,11 @@ impl Stored {
 }
 
 impl Model {
-    /// The shard has taken so many messages of a client.
-    pub(in crate::shard::simulation) fn note_taken(&mut self, client: usize, messages: u64) {
+    /// The shard has taken so much of a client.
+    pub(in crate::shard::simulation) fn note_taken(&mut self, client: usize, totals: Totals) {
+        self.clients[client].read = totals.bytes_in;
         if self.clients[client].listener == STORED && self.clients[client].device.is_none() {
-            self.stored.taken.insert(client, messages);
+            self.stored.taken.insert(client, totals.messages);
         }
     }
 
@@ -136,7 +137,8 @@ impl Model {
         link: &Link,
         stored: usize,
     ) -> Option<CloseReason> {
-        let told = std::str::from_utf8(&link.history).ok()?;
+        let told = link.told();
+        let told = std::str::from_utf8(&told).ok()?;
         if told.is_empty() {
             return None;
         }
@@ -183,7 +185,7 @@ impl Model {
 fn ended(state: &Client, link: &Link, reason: CloseReason, messages: usize) -> End {
     let age = link.ended.map_or_else(Default::default, |ended| ended.since(state.opened));
     let totals = Totals {
-        bytes_in: link.heard as u64,
+        bytes_in: if link.side.is_some() { state.read } else { link.heard as u64 },
         bytes_out: link.history.len() as u64,
         messages: messages as u64,
     };
@@ -204,7 +206,7 @@ fn ended(state: &Client, link: &Link, reason: CloseReason, messages: usize) -> E
 /// What a device was told at its end, as the last of all frames.
 fn bye_of(client: usize, link: &Link) -> Option<u16> {
     let mut told = None;
-    let outcome = FrameReader::default().handle_input(&link.history, frame::MESSAGE_BYTES_MAX, |frame| {
+    let outcome = FrameReader::default().handle_input(&link.told(), frame::MESSAGE_BYTES_MAX, |frame| {
         assert!(told.is_none(), "client {client}: nothing comes after BYE");
         if let Frame::Bye(bye) = frame {
             told = Some(bye.code);
@@ -220,7 +222,8 @@ fn check_turned_away(client: usize, state: &Client, link: &Link, reason: CloseRe
     if state.device.is_some() {
         return check_farewell(client, true, link, reason);
     }
-    let told = |reason: CloseReason| link.history == format!("bye {reason}\n").into_bytes();
-    let is_right = link.history.is_empty() || told(reason) || told(CloseReason::Drain);
-    assert!(is_right, "client {client}, to whom {reason} applies, is told {:?}", link.history);
+    let words = link.told();
+    let told = |reason: CloseReason| words == format!("bye {reason}\n").into_bytes();
+    let is_right = words.is_empty() || told(reason) || told(CloseReason::Drain);
+    assert!(is_right, "client {client}, to whom {reason} applies, is told {words:?}");
 }

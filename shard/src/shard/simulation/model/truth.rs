@@ -3,10 +3,12 @@
 use super::{Client, Model};
 use crate::end::End;
 use crate::shard::listener::Delivery;
+use crate::shard::simulation::framing_layer::ClientSide;
 use crate::shard::simulation::listeners::{
     DEADLINE, DEMANDING, FIRST_MESSAGE, MAX_AGE, NARROW, RULES, SHORT, TIMEOUT, WRITE_STALL,
 };
 use crate::shard::simulation::recorder::Told;
+use crate::shard::simulation::world::Link;
 use pulsegate_core::close::CloseReason;
 use pulsegate_core::connection::Totals;
 use pulsegate_core::frame::{self, Frame, FrameReader};
@@ -25,7 +27,7 @@ impl Model {
     pub(in crate::shard::simulation) fn handle_sink_failure(&mut self) {
         self.failure = Some(self.now());
         let world = self.world.borrow();
-        self.sent_before = world.links.iter().map(|(client, link)| (*client, link.history.len())).collect();
+        self.sent_before = world.links.iter().map(|(client, link)| (*client, link.told().len())).collect();
     }
 
     /// Nobody is left whose messages go to a sink that has failed, and nobody was given a session since.
@@ -37,7 +39,7 @@ impl Model {
             let is_kept = is_let_in && world.links[&client].ended.is_none() && !world.is_behind(client);
             assert!(!is_its || !is_kept, "client {client} is kept, and its sink has failed");
             let before = self.sent_before.get(&client).copied().unwrap_or(0);
-            let is_welcomed = state.device.is_some() && is_welcomed(&world.links[&client].history, before);
+            let is_welcomed = state.device.is_some() && is_welcomed(&world.links[&client].told(), before);
             assert!(!is_its || !is_welcomed, "client {client} has got a session, and its sink has failed");
         }
     }
@@ -95,6 +97,8 @@ pub(super) fn check_reason(client: usize, state: &Client, ended: &End, model: &M
         let within = |(began, span): &&(Instant, Duration)| *began >= from && began.after(*span) <= until;
         model.credited.iter().filter(within).map(|(_, span)| *span).sum::<Duration>()
     };
+    let world = model.world.borrow();
+    let side = world.links[&client].side.as_ref();
     let true_reason = match ended.reason {
         CloseReason::HeartbeatTimeout => {
             let (from, until) = silence(state, &ended.totals, at);
@@ -110,7 +114,9 @@ pub(super) fn check_reason(client: usize, state: &Client, ended: &End, model: &M
         CloseReason::PeerClosed | CloseReason::HalfCloseTimeout => state.hung_up,
         CloseReason::PeerReset => state.reset,
         CloseReason::SinkStalled => model.has_stalled(at),
-        CloseReason::WriteStall => ended.age >= WRITE_STALL && ended.totals.bytes_out > 0,
+        // What waits for a layer to be open is something that the client doesn't take, too.
+        CloseReason::WriteStall => ended.age >= WRITE_STALL && (ended.totals.bytes_out > 0 || side.is_some()),
+        CloseReason::MalformedFrame | CloseReason::TruncatedFrame => is_of_layer(side, ended.reason),
         CloseReason::ReadDeadline
         | CloseReason::WriteDeadline
         | CloseReason::Application
@@ -120,7 +126,6 @@ pub(super) fn check_reason(client: usize, state: &Client, ended: &End, model: &M
         // What a raw connection in a simulated world never meets.
         CloseReason::BadPreface
         | CloseReason::UnsupportedVersion
-        | CloseReason::MalformedFrame
         | CloseReason::UnknownFrame
         | CloseReason::FrameTooLarge
         | CloseReason::FrameOutOfPlace
@@ -130,7 +135,6 @@ pub(super) fn check_reason(client: usize, state: &Client, ended: &End, model: &M
         | CloseReason::UnconfirmedRefusals
         | CloseReason::RawListener
         | CloseReason::BadText
-        | CloseReason::TruncatedFrame
         | CloseReason::BadToken
         | CloseReason::Replaced
         | CloseReason::SessionInUse
@@ -146,6 +150,24 @@ pub(super) fn check_reason(client: usize, state: &Client, ended: &End, model: &M
         reason => panic!("{reason} is new: say here when it is true"),
     };
     assert!(true_reason, "client {client} of listener {} can't have ended with {ended:?}", state.listener);
+}
+
+/// Whether the client's side of a layer has done what this reason says.
+pub(super) fn is_of_layer(side: Option<&ClientSide>, reason: CloseReason) -> bool {
+    side.is_some_and(|side| {
+        let is_garbage = side.has_spoiled && reason == CloseReason::MalformedFrame;
+        is_garbage || side.is_cut && reason == CloseReason::TruncatedFrame
+    })
+}
+
+/// All that the gateway has sent is what its side of the layer may send; and that has said its last before the end, unless
+/// the connection was cut off.
+pub(super) fn check_layer(client: usize, state: &Client, link: &Link, stopped: Option<Instant>) {
+    let Some(side) = link.side.as_ref().filter(|_| state.accepted) else { return };
+    let history = side.history(&link.history);
+    let is_cut = stopped.is_some_and(|stopped| link.ended.is_some_and(|ended| stopped <= ended));
+    let is_whole = !link.aborted && !link.reset && !is_cut;
+    assert!(history.is_closed || !is_whole, "client {client}: the layer has not said its last");
 }
 
 /// From when until when it was silent, by an end at `at`: from the last that was read until something came that was
