@@ -5,11 +5,11 @@
 //! `echo hello | cargo run --release -- connect 127.0.0.1:7373 --id me`
 
 use pulsegate::{
-    Attach, AttachRefusal, Attached, Attachment, Committer, Cursor, Durability, EndReason, Gateway, Limits,
-    ListenerConfig, Moment, Outcome, PushRefusal, Replies, Reply, Request, Seat, StartError, SubmitError,
-    Ticket, Token, Verdict,
+    Committer, Durability, Gateway, Limits, ListenerConfig, Moment, Replies, Reply, Request, StartError,
+    SubmitError,
 };
-use std::collections::{BTreeMap, VecDeque};
+use pulsegate_sessions::{Committed, Forwarded, Memory, Rules, Unjudged};
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
@@ -17,12 +17,28 @@ use std::time::Duration;
 
 const LIMITS: Limits =
     Limits { durability: Durability::None, message_bytes_max: 1 << 20, queue_bytes_max: 4 << 20 };
-const SESSIONS_MAX: usize = 10_000;
+/// How much the sessions may have. The messages themselves are no affair of the rules.
+const RULES: Rules = Rules {
+    keeps_messages: false,
+    sessions_max: 10_000,
+    sessions_of_source_max: 10_000,
+    sessions_open: 10_000,
+    sessions_few: 10_000,
+    message_bytes_max: LIMITS.message_bytes_max,
+    quota_bytes: u64::MAX,
+    quota_every_ms: u64::MAX,
+    outgoing_messages_max: 1_000,
+    outgoing_bytes_max: 1 << 20,
+    outgoing_bytes_of_source: 16 << 20,
+    outgoing_bytes_of_all: 64 << 20,
+    kept_of_session: None,
+    kept_of_source: None,
+};
 
 /// A committed message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Kept {
-    pub(crate) client: String,
+    pub(crate) client: Arc<str>,
     /// 0: it had no session.
     pub(crate) session: u64,
     pub(crate) number: u64,
@@ -35,7 +51,7 @@ pub(crate) type Messages = Arc<Mutex<Vec<Kept>>>;
 /// What waits for the thread that commits.
 #[derive(Debug, Default)]
 struct Inbox {
-    requests: VecDeque<Request>,
+    requests: Vec<Request>,
     bytes: usize,
     /// Somebody was turned away.
     awaited: bool,
@@ -70,7 +86,7 @@ impl Journal {
         let of_thread = Arc::clone(&shared);
         let thread = std::thread::Builder::new().name("journal".to_owned());
         let thread = thread.spawn(move || {
-            let mut books = Books { messages, sessions: BTreeMap::new(), last: 0 };
+            let mut books = Books::new(messages);
             while books.work(&of_thread, &replies) {}
             of_thread.lock().ended = true;
             of_thread.changed.notify_all();
@@ -130,44 +146,42 @@ impl Committer for Journal {
     }
 }
 
-/// What is known of a client beyond its connection.
-struct Session {
-    client: String,
-    token: Token,
-    /// Valid until the newest has shown up.
-    previous: Option<Token>,
-    cursor: Cursor,
-    floor: u64,
-    connection: Option<Ticket>,
-    time_to_live: Duration,
-    expires_ms: u64,
-}
-
-/// The state of the thread that commits.
+/// The state of the thread that commits. What becomes of a request is for the rules of sessions to say, by which the
+/// built-in store goes too.
 struct Books {
     messages: Messages,
-    sessions: BTreeMap<u64, Session>,
-    /// The number of the newest session.
-    last: u64,
+    sessions: Memory,
+    /// Messages that can't be judged yet.
+    unjudged: Unjudged,
+    /// The clients of the sessions.
+    clients: BTreeMap<u64, Arc<str>>,
 }
 
 impl Books {
+    fn new(messages: Messages) -> Self {
+        let (sessions, unjudged) = (Memory::new(RULES, 0, 0), Unjudged::new(LIMITS.queue_bytes_max));
+        Self { messages, sessions, unjudged, clients: BTreeMap::new() }
+    }
+
     /// Commits what has come, and answers. Returns whether more may come.
     fn work(&mut self, shared: &Shared, replies: &Replies) -> bool {
+        let is_due = self.sessions.is_due() || self.unjudged.is_due();
         let mut inbox = shared.lock();
-        while inbox.requests.is_empty() && !inbox.ticked && !inbox.closed {
+        while inbox.requests.is_empty() && !inbox.ticked && !inbox.closed && !is_due {
             inbox = shared.changed.wait(inbox).unwrap_or_else(PoisonError::into_inner);
         }
         let (requests, now, is_last) = (std::mem::take(&mut inbox.requests), inbox.now, inbox.closed);
-        (inbox.bytes, inbox.ticked) = (0, false);
+        let ticked = std::mem::take(&mut inbox.ticked);
+        inbox.bytes = 0;
         let is_awaited = std::mem::take(&mut inbox.awaited);
         drop(inbox);
-        let mut answers = Vec::new();
-        for request in requests {
-            self.handle(request, &mut answers);
+        let requests = self.unjudged.sort(requests);
+        if ticked {
+            self.sessions.handle_tick(now.uptime_ms);
+            self.unjudged.handle_tick();
+            self.clients.retain(|session, _| self.sessions.session(*session).is_some());
         }
-        self.sessions.retain(|_, it| it.connection.is_some() || it.expires_ms > now.uptime_ms);
-        // A real one makes all of this durable here.
+        let mut answers = self.commit(requests);
         answers.extend(is_awaited.then_some(Reply::Ready));
         if !answers.is_empty() {
             replies.deliver(answers);
@@ -175,124 +189,34 @@ impl Books {
         !is_last
     }
 
-    fn handle(&mut self, request: Request, answers: &mut Vec<Reply>) {
-        match request {
-            Request::Attach(attach) => answers.push(self.attach(*attach)),
-            Request::Message { seat, number, payload, .. } => {
-                answers.extend(self.commit(seat, number, payload));
-            }
-            Request::Append { client, number, payload, .. } => {
-                self.keep(Kept { client: client.into(), session: 0, number, payload });
-            }
-            Request::TokenUsed { attachment } => {
-                if let Some(session) = self.attached(attachment) {
-                    session.previous = None;
-                }
-            }
-            Request::Confirm { attachment, floor } => {
-                if let Some(session) = self.attached(attachment) {
-                    session.floor = session.floor.max(floor);
-                }
-            }
-            // It has nothing to say to clients.
-            Request::Push { ticket, .. } => {
-                answers.push(Reply::PushRefused { ticket, why: PushRefusal::NoSession });
-            }
-            Request::Load { seat, .. } => {
-                answers.push(Reply::Loaded { seat, messages: Vec::new(), has_more: false });
-            }
-            Request::OutReceipt { .. } => {}
-            Request::Detach { seat, for_good, now } => {
-                let Some(session) = self.attached(seat.attachment) else { return };
-                let expires_ms = now.uptime_ms + session.time_to_live.as_millis() as u64;
-                (session.connection, session.expires_ms) = (None, expires_ms);
-                let forgotten = for_good && session.floor == session.cursor.committed;
-                if forgotten {
-                    self.sessions.remove(&seat.session());
-                }
-                answers.push(Reply::Detached { seat, forgotten });
+    fn commit(&mut self, mut requests: Vec<Request>) -> Vec<Reply> {
+        let Committed { mut replies, messages, held, .. } = self.sessions.commit(&requests);
+        for reply in &replies {
+            if let Reply::Attached(attached) = reply {
+                self.clients.insert(attached.session(), Arc::clone(&attached.client));
             }
         }
+        // A real one makes all of this durable here.
+        for place in messages {
+            let message = Forwarded::take_from(&mut requests[place]);
+            let Some(Forwarded { seat, number, payload, .. }) = message else { continue };
+            let (client, session) = (self.clients.get(&seat.session()).cloned(), seat.session());
+            self.keep(Kept { client: client.unwrap_or_default(), session, number, payload });
+        }
+        // Raw clients have no session, so that no rule is about these.
+        for request in &mut requests {
+            if let Request::Append { client, number, payload, .. } = request {
+                let (client, payload) = (client.as_ref().into(), std::mem::take(payload));
+                self.keep(Kept { client, session: 0, number: *number, payload });
+            }
+        }
+        self.unjudged.handle_commit(requests, &held);
+        replies.append(&mut self.unjudged.take_ended());
+        replies
     }
 
     fn keep(&self, message: Kept) {
         self.messages.lock().unwrap_or_else(PoisonError::into_inner).push(message);
-    }
-
-    /// The session that this connection has.
-    fn attached(&mut self, Attachment { session, epoch }: Attachment) -> Option<&mut Session> {
-        self.sessions.get_mut(&session).filter(|session| session.cursor.epoch == epoch)
-    }
-
-    fn attach(&mut self, attach: Attach) -> Reply {
-        let ticket = attach.ticket;
-        let known = attach.resume.filter(|resume| self.sessions.contains_key(&resume.session));
-        let outcome = if known.is_some() { Outcome::Resumed } else { Outcome::New };
-        let id = match known {
-            Some(resume) => resume.session,
-            None if self.sessions.len() >= SESSIONS_MAX => {
-                return Reply::AttachRefused { ticket, why: AttachRefusal::SessionLimit };
-            }
-            None => self.last + 1,
-        };
-        self.last = self.last.max(id);
-        // What it asks for of a client's second connection is left to the newest one.
-        let session = self.sessions.entry(id).or_insert_with(|| Session {
-            client: attach.client.clone(),
-            token: attach.token,
-            previous: None,
-            cursor: Cursor::default(),
-            floor: 0,
-            connection: None,
-            time_to_live: attach.time_to_live,
-            expires_ms: 0,
-        });
-        if let Some(resume) = known {
-            let is_newest = session.token == resume.token;
-            if session.client != attach.client || !(is_newest || session.previous == Some(resume.token)) {
-                return Reply::AttachRefused { ticket, why: AttachRefusal::BadToken };
-            }
-            // The one that was shown stays valid until the next has shown up.
-            if is_newest {
-                session.token = attach.token;
-            }
-            session.previous = Some(resume.token);
-            session.floor = session.floor.max(resume.acknowledged).min(session.cursor.committed);
-        }
-        session.cursor.epoch += 1;
-        session.time_to_live = attach.time_to_live;
-        Reply::Attached(Box::new(Attached {
-            seat: Seat::new(ticket, id, session.cursor.epoch),
-            client: attach.client.into(),
-            replaced: session.connection.replace(ticket),
-            outcome,
-            token: session.token,
-            committed: session.cursor.committed,
-            floor: session.floor,
-            acknowledged: 0,
-            told_bytes_max: attach.told_bytes_max,
-            lost: None,
-            refused: Vec::new(),
-            is_behind: false,
-        }))
-    }
-
-    fn commit(&mut self, seat: Seat, number: u64, payload: Box<[u8]>) -> Option<Reply> {
-        let Some(session) = self.sessions.get_mut(&seat.session()) else {
-            return Some(Reply::Orphaned { seat });
-        };
-        match session.cursor.judge(seat.epoch(), number) {
-            Verdict::Stale => return None,
-            Verdict::Gap => return Some(Reply::Ended { seat, number, why: EndReason::Gap }),
-            Verdict::Known => {}
-            Verdict::Commit => {
-                session.cursor.committed = number;
-                let client = session.client.clone();
-                self.keep(Kept { client, session: seat.session(), number, payload });
-            }
-        }
-        let committed = self.sessions[&seat.session()].cursor.committed;
-        Some(Reply::Committed { seat, committed })
     }
 }
 
