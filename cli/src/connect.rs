@@ -64,7 +64,8 @@ pub(crate) struct Args {
     #[arg(long)]
     raw: bool,
 
-    /// What to send; a line end is added, and {n} is replaced by the number of the message, from 1
+    // Clap would make a line break of the placeholder itself.
+    /// What to send; a line end is added. An n in braces, as in the default, stands for the message's number, from 1
     #[arg(long, value_name = "TEXT", default_value = "message {n}", conflicts_with = "id")]
     message: String,
 
