@@ -142,7 +142,8 @@ impl Memory {
         self.kept.get(&number).map(Packed::unpack)
     }
 
-    /// Loses a session, as a disk may: nobody is told. For tests of those who have connections.
+    /// Loses a session, as a disk may: nobody is told.
+    #[cfg(feature = "damage")]
     pub fn lose(&mut self, number: u64) -> Option<Session> {
         let lost = self.session(number)?;
         self.sessions.lose(number, &lost, &mut self.effects);
@@ -151,7 +152,8 @@ impl Memory {
     }
 
     /// Loses the last messages of a session, and which connection it has, as an older copy of a disk does: nobody is
-    /// told. Returns what it was before, if it has lost anything. For tests.
+    /// told. Returns what it was before, if it has lost anything.
+    #[cfg(feature = "damage")]
     pub fn set_back(&mut self, number: u64, messages: u64) -> Option<Session> {
         let before = self.session(number).filter(|session| session.cursor.committed > 0 && messages > 0)?;
         let mut older = before.clone();

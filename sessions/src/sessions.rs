@@ -233,6 +233,7 @@ impl Sessions {
     }
 
     /// A session is in use no longer. Between batches.
+    #[cfg(feature = "damage")]
     pub(crate) fn drop_row(&mut self, number: u64) {
         self.rows.remove(&number);
     }

@@ -5,7 +5,6 @@ use crate::effect::{Effect, Loss, Need, Part};
 use crate::reply::Reply;
 use crate::rules::{EXPIRED_MAX, EXPIRED_OUTGOING_MAX};
 use crate::seat::{Moment, Seat};
-use crate::session::Session;
 
 /// Sessions whose time is over.
 #[derive(Debug)]
@@ -103,7 +102,8 @@ impl Sessions {
     }
 
     /// A session is lost.
-    pub(crate) fn lose(&mut self, id: u64, session: &Session, effects: &mut Vec<Effect>) {
+    #[cfg(feature = "damage")]
+    pub(crate) fn lose(&mut self, id: u64, session: &crate::session::Session, effects: &mut Vec<Effect>) {
         self.put_session(id, Some(session.clone()));
         self.forget(id, effects);
         self.save(effects);
