@@ -26,6 +26,7 @@ use std::thread::JoinHandle;
 
 /// Why a gateway can't start.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum StartError {
     /// Settings that can't be kept.
     #[error(transparent)]
@@ -73,6 +74,7 @@ fn kernel_mend(error: &io::Error) -> &'static str {
 
 /// A part of a running gateway has failed.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum RunError {
     /// A shard's poller failed.
     #[error("a shard has failed: {0}")]
@@ -218,6 +220,7 @@ pub struct Control {
 
 /// Why a message to a client was not taken. What becomes of one that was taken, its [`PushOutcome`] says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum SendError {
     /// No listener keeps sessions, or the gateway has stopped.
     #[error("this gateway keeps no sessions, or has stopped")]

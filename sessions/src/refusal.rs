@@ -36,6 +36,7 @@ impl RefusalCode {
 
 /// Why a message to a client was not stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum PushRefusal {
     /// There is no such session.
     NoSession,

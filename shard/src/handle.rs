@@ -23,6 +23,7 @@ pub struct Handle {
 /// A call on a [`Handle`] was not taken. That it was taken does not say that the connection still lived:
 /// the sink learns of each end by [`Sink::handle_closed`](crate::Sink::handle_closed).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum HandleError {
     /// The shard has more than 16 MiB of commands waiting, or of messages that a store takes no more of: try again
     /// later.

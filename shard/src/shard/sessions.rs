@@ -263,6 +263,7 @@ const fn push_reason(why: PushRefusal) -> Option<CloseReason> {
         PushRefusal::NoSession | PushRefusal::Unknown => Some(CloseReason::SinkFailed),
         PushRefusal::Full => Some(CloseReason::OutputFull),
         PushRefusal::TooLarge | PushRefusal::StoreFull => None,
+        _ => None,
     }
 }
 
