@@ -101,7 +101,7 @@ impl Origins {
         if is_stuck {
             tracing::warn!("a sink takes nothing: receipts for its clients have stopped");
         } else {
-            tracing::info!("the sink takes messages again: receipts go on");
+            tracing::info!("the sink takes messages again: receipts continue");
         }
         for mailbox in self.mailboxes.iter() {
             // A shard that has ended has nobody to tell.

@@ -173,7 +173,7 @@ impl Committer {
         if self.resuming_ms.is_some() && (is_tick || has_served && self.parts.queue.is_empty()) {
             moved = self.move_log();
             if moved.is_ok() {
-                info!("the store goes on");
+                info!("the store can write again");
                 self.resuming_ms = None;
                 replies.insert(0, Reply::GoesOn);
             }

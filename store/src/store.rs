@@ -29,7 +29,7 @@ pub enum OpenError {
     #[error(transparent)]
     Config(#[from] ConfigError),
     /// Another gateway has the directory.
-    #[error("another pulsegate uses the store in {}: end it first, or choose another directory", .0.display())]
+    #[error("another pulsegate uses the store in {}: stop it first, or choose another directory", .0.display())]
     Held(PathBuf),
     /// The directory or the file can't be used as it is.
     #[error("can't open the store in {}: {why}", .directory.display())]

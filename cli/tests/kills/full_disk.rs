@@ -13,7 +13,7 @@ use std::process::Command;
 use std::time::Duration;
 
 const OUTAGES: usize = 4;
-/// NOTICE: receipts have stopped, and receipts go on (PROTOCOL.md section 8.1).
+/// NOTICE: receipts have stopped, and receipts continue (PROTOCOL.md section 8.1).
 const STOPPED: u16 = 3;
 const GOES_ON: u16 = 4;
 
@@ -30,7 +30,7 @@ async fn notice(events: &mut Events, wanted: u16) {
             let Event::Notice { code, text, .. } = event else { continue };
             if code == wanted {
                 assert!(
-                    ["receipts have stopped: the store can't write", "receipts go on"]
+                    ["receipts have stopped: the store can't write", "receipts continue"]
                         .contains(&text.as_str())
                 );
                 return;

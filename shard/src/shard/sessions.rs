@@ -111,7 +111,7 @@ impl<I: Io> Shard<I> {
     /// Receipts have stopped, or continue: the clients of this ledger are told.
     fn handle_receipts(&mut self, ledger: usize, go_on: bool) {
         let (code, text) = if go_on {
-            (NOTICE_GOES_ON, "receipts go on")
+            (NOTICE_GOES_ON, "receipts continue")
         } else {
             self.outlets.ledgers[ledger].doubt();
             // Why is for the log: strangers have nothing to do with our files and disks.

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 const RESTS: &str =
     "nothing more is read: this session, or its address, has used up its share of what is kept";
-const GOES_ON: &str = "receipts go on";
+const GOES_ON: &str = "receipts continue";
 
 impl<I: Io> Shard<I> {
     /// The store names all that rest now.

@@ -25,7 +25,7 @@ impl<I: Io> Shard<I> {
         let (code, text) = if is_stuck {
             (NOTICE_STOPPED, "receipts have stopped: the sink takes nothing")
         } else {
-            (NOTICE_GOES_ON, "receipts go on")
+            (NOTICE_GOES_ON, "receipts continue")
         };
         self.agenda.sweep(Errand::Notice { ledger: Some(ledger), code, text: text.to_owned() });
     }
