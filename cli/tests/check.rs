@@ -44,7 +44,7 @@ fn a_sound_file_is_told_a_fact_a_line() {
 #[test]
 fn a_store_is_shown_and_what_may_surprise_is_told() {
     check(
-        b"max_connections = 5000\n\
+        b"connections_max = 5000\n\
           [[listener]]\nname = \"devices\"\nlisten = \"0.0.0.0:7373\"\nprotocol = \"raw\"\nsink = \"store\"\n",
         0,
         "listener 0.0.0.0:7373 (devices) long, raw: first message within 10s, heartbeat timeout 5s, maximum age 24h, \
@@ -55,7 +55,7 @@ fn a_store_is_shown_and_what_may_surprise_is_told() {
          waiting: at most 4MiB for a sink, 16MiB for a store, 256MiB for all clients\n\
          warning: devices can be reached from other machines, without TLS: what is sent there can be read and changed on \
          its way\n\
-         warning: devices: one address may hold three quarters of the places; set max_per_address\n\
+         warning: devices: one address may hold three quarters of the places; set connections_per_address_max\n\
          gate.toml is valid.\n",
         "",
     );
@@ -85,13 +85,13 @@ fn the_example_is_sound() {
 #[test]
 fn a_contradiction_is_shown_in_its_place() {
     check(
-        b"[[listener]]\nlisten = \"127.0.0.1:7373\"\nmax_age = \"8s\"\nfirst_message = \"10s\"\n",
+        b"[[listener]]\nlisten = \"127.0.0.1:7373\"\nage_max = \"8s\"\nfirst_message_timeout = \"10s\"\n",
         2,
         "",
-        "pulsegate: gate.toml:4:17: first_message: 10s is longer than `max_age`, 8s\n  \
-           4 | first_message = \"10s\"\n    \
-             |                 ^^^^^\n\
-         help: lower it to 8s or less, or raise `max_age`\n",
+        "pulsegate: gate.toml:4:25: first_message_timeout: 10s is longer than `age_max`, 8s\n  \
+           4 | first_message_timeout = \"10s\"\n    \
+             |                         ^^^^^\n\
+         help: lower it to 8s or less, or raise `age_max`\n",
     );
 }
 

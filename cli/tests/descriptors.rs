@@ -133,7 +133,7 @@ fn without_proc_the_shards_share_one_table() {
 fn the_lowered_limit_is_said_and_those_over_it_are_answered() {
     let (program, address) = serve(120);
     let log = program.stderr();
-    assert!(log.contains("max_connections is lowered from 1000 to 93"), "{log}");
+    assert!(log.contains("connections_max is lowered from 1000 to 93"), "{log}");
     assert!(log.contains("ulimit -Hn") && log.contains("LimitNOFILE="), "{log}");
     assert!(log.contains("at most 93 connections in all"), "{log}");
     let (mut kept, refused) = sort((0..150).map(|_| connect(address)).collect(), 93);

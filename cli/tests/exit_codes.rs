@@ -47,7 +47,7 @@ fn what_was_committed_is_a_success_and_what_was_not_is_none() {
     let directory = tempfile::tempdir().unwrap();
     let (config, data) = (directory.path().join("pulsegate.toml"), directory.path().join("data"));
     let text = format!(
-        "[store]\ndata_dir = {data:?}\nquota_bytes = \"2KiB\"\nquota_every = \"1h\"\n\n\
+        "[store]\ndata_dir = {data:?}\nquota_bytes_max = \"2KiB\"\nquota_every = \"1h\"\n\n\
          [[listener]]\nlisten = \"127.0.0.1:0\"\nprotocol = \"pulse\"\nsink = \"store\"\nmessage_bytes_max = \"1KiB\"\n"
     );
     std::fs::write(&config, text).unwrap();

@@ -19,7 +19,9 @@ fn one_address_alone_keeps_nobody_out_and_it_is_said_what_to_do_for_a_proxy() {
     let crowd: Vec<_> = (0..8).map(|_| connect_from([127, 0, 0, 2], address)).collect();
     wait_until("six stay", || crowd.iter().filter(|client| is_quiet(client)).count() == 6);
     let others = [3, 4].map(|last| connect_from([127, 0, 0, last], address));
-    wait_until("it is said", || program.stderr().contains("set max_per_address of the listener to 8"));
+    wait_until("it is said", || {
+        program.stderr().contains("set connections_per_address_max of the listener to 8")
+    });
     assert!(program.stderr().contains("address=127.0.0.2 held=6"), "{}", program.stderr());
     assert_eq!(hear_text(&mut connect_from([127, 0, 0, 5], address)), "", "now it is full");
     assert!(others.iter().all(is_quiet));

@@ -12,7 +12,7 @@ fn serve(directory: &std::path::Path, quota_bytes: &str) -> (Program, String) {
     let config = directory.join("pulsegate.toml");
     let data = directory.join("data");
     let text = format!(
-        "[store]\ndata_dir = {data:?}\nquota_bytes = {quota_bytes:?}\nquota_every = \"1h\"\n\n\
+        "[store]\ndata_dir = {data:?}\nquota_bytes_max = {quota_bytes:?}\nquota_every = \"1h\"\n\n\
          [[listener]]\nlisten = \"127.0.0.1:0\"\nprotocol = \"pulse\"\nsink = \"store\"\nmessage_bytes_max = \"1KiB\"\n"
     );
     std::fs::write(&config, text).unwrap();

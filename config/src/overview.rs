@@ -76,8 +76,9 @@ fn open_to_others(listener: &ListenerConfig) -> Vec<String> {
         ));
     }
     if listener.max_per_address.is_none() {
-        warnings
-            .push(format!("{name}: one address may hold three quarters of the places; set max_per_address"));
+        warnings.push(format!(
+            "{name}: one address may hold three quarters of the places; set connections_per_address_max"
+        ));
     }
     warnings
 }

@@ -47,14 +47,15 @@ fn check_top(key: &str, column: usize, problem: &str, help: &str) {
 
 #[test]
 fn an_error_shows_the_place_and_what_to_do() {
-    let error =
-        refused("[[listener]]\nlisten = \"127.0.0.1:1\"\nmax_age = \"8s\"\nfirst_message = \"10s\" # slow\n");
+    let error = refused(
+        "[[listener]]\nlisten = \"127.0.0.1:1\"\nage_max = \"8s\"\nfirst_message_timeout = \"10s\" # slow\n",
+    );
     assert_eq!(
         error.to_string(),
-        "f.toml:4:17: first_message: 10s is longer than `max_age`, 8s\n  \
-           4 | first_message = \"10s\" # slow\n    \
-             |                 ^^^^^\n\
-         help: lower it to 8s or less, or raise `max_age`"
+        "f.toml:4:25: first_message_timeout: 10s is longer than `age_max`, 8s\n  \
+           4 | first_message_timeout = \"10s\" # slow\n    \
+             |                         ^^^^^\n\
+         help: lower it to 8s or less, or raise `age_max`"
     );
 }
 
@@ -64,12 +65,12 @@ drain_within = 3
 durability = "none"
 [[listener]]
 listen = "localhost:7373"
-max_age = "8s"
-first_message = "10s"
+age_max = "8s"
+first_message_timeout = "10s"
 [[listener]]
 listen = "0.0.0.0:75010"
 message_bytes_max = "big"
-window_bytes = "64KiB"
+window_bytes_max = "64KiB"
 [[listener]]
 listen = 127.0.0.1:7374
 sink = "strore"
@@ -92,7 +93,7 @@ fn all_faults_of_a_file_are_told_at_once_and_nothing_that_only_follows_from_them
         (2, "drain_within: 3 has no unit"),
         (4, "durability: unknown value \"none\""),
         (6, "listen: \"localhost\" is a host name"),
-        (8, "first_message: 10s is longer than `max_age`, 8s"),
+        (8, "first_message_timeout: 10s is longer than `age_max`, 8s"),
         (10, "listen: there is no port 75010"),
         (11, "message_bytes_max: \"big\" is not a size"),
         (14, "this is not a value"),
@@ -153,7 +154,7 @@ fn unknown_keys_come_with_the_nearest_ones() {
         "timeout = \"5s\"",
         1,
         "unknown key `timeout`",
-        "did you mean `user_timeout`, `heartbeat_timeout` or `heartbeat_timeout_max`?",
+        "did you mean `heartbeat_timeout`, `write_timeout` or `sink_timeout`?",
     );
     check_key("colour = 1", 1, "unknown key `colour`", "docs/reference.md has all keys");
     check_top("colour = 1", 1, "unknown key `colour`", "docs/reference.md has all keys");
@@ -177,12 +178,12 @@ fn wrong_types_have_a_place() {
     let size = "expected a size such as 64KiB, 1MB or 4096 (bytes)";
     let count = "expected a whole number of at least 1";
     for (key, column, problem, fix) in [
-        ("max_age = 10", 11, "10 has no unit", "add a unit, e.g. \"10s\""),
-        ("max_age = \"10\"", 11, "10 has no unit", "add a unit, e.g. \"10s\""),
-        ("max_age = 1.5", 11, "1.5 has no unit", "add a unit, e.g. \"10s\""),
-        ("max_age = \"soon; now\"", 11, "\"soon; now\" is not a duration", duration),
+        ("age_max = 10", 11, "10 has no unit", "add a unit, e.g. \"10s\""),
+        ("age_max = \"10\"", 11, "10 has no unit", "add a unit, e.g. \"10s\""),
+        ("age_max = 1.5", 11, "1.5 has no unit", "add a unit, e.g. \"10s\""),
+        ("age_max = \"soon; now\"", 11, "\"soon; now\" is not a duration", duration),
         (
-            "max_age = true",
+            "age_max = true",
             11,
             "this is of the type boolean",
             "give it a duration above 0s, up to 365days, in quotes",
@@ -190,10 +191,10 @@ fn wrong_types_have_a_place() {
         ("message_bytes_max = \"big\"", 21, "\"big\" is not a size", size),
         ("message_bytes_max = -1", 21, "-1 is not a size", size),
         ("message_bytes_max = 99999999999999999999", 21, "99999999999999999999 is not a size", size),
-        ("max_connections = 0", 19, "0 is out of range", "give it a whole number of at least 1"),
-        ("max_per_address = -1", 19, "-1 is not a count", count),
-        ("max_newcomers = 99999999999999999999", 17, "99999999999999999999 is not a count", count),
-        ("max_newcomers = \"9\"", 17, "\"9\" is in quotes", "write the number without quotes"),
+        ("connections_max = 0", 19, "0 is out of range", "give it a whole number of at least 1"),
+        ("connections_per_address_max = -1", 31, "-1 is not a count", count),
+        ("newcomers_max = 99999999999999999999", 17, "99999999999999999999 is not a count", count),
+        ("newcomers_max = \"9\"", 17, "\"9\" is in quotes", "write the number without quotes"),
         ("lifetime = \"medium\"", 12, "unknown value \"medium\"", "give it \"short\" or \"long\""),
         ("lifetime = 5", 12, "this is of the type integer", "give it \"short\" or \"long\", in quotes"),
     ] {
@@ -256,7 +257,7 @@ fn keys_that_do_not_go_together_are_refused() {
     ] {
         check_key(key, column, problem, fix);
     }
-    for key in ["heartbeat_timeout", "max_age"] {
+    for key in ["heartbeat_timeout", "age_max"] {
         check(
             &format!(
                 "[[listener]]\nlisten = \"[::1]:0\"\nlifetime = \"short\"\ndeadline = \"5s\"\n{key} = \"1s\"\n"
@@ -273,14 +274,14 @@ fn keys_that_do_not_go_together_are_refused() {
 fn values_out_of_range_are_refused() {
     let life = "give it a duration above 0s, up to 365days";
     for (key, column, problem, fix) in [
-        ("linger = \"0s\"", 10, "0s is out of range", life),
-        ("max_age = \"2years\"", 11, "2years is out of range", life),
+        ("linger_timeout = \"0s\"", 18, "0s is out of range", life),
+        ("age_max = \"2years\"", 11, "2years is out of range", life),
         ("message_bytes_max = 0", 21, "0B is out of range", "give it a size from 1B to 64MiB"),
         ("minimum_rate = 0", 16, "0B is out of range", "give it a size from 1B to 1GB"),
         ("minimum_rate = \"2GB\"", 16, "2GB is out of range", "give it a size from 1B to 1GB"),
         (
-            "accept_rate = 4294967296",
-            15,
+            "accept_rate_max = 4294967296",
+            19,
             "4294967296 is out of range",
             "give it a whole number from 1 to 1000000",
         ),
@@ -321,8 +322,8 @@ fn what_is_absent_points_at_the_header() {
         "[[listener]]\nlisten = \"[::1]:1\"\nheartbeat_timeout = \"25h\"\n",
         3,
         21,
-        "heartbeat_timeout: 25h is longer than `max_age`, 24h",
-        "lower it to 24h or less, or raise `max_age`",
+        "heartbeat_timeout: 25h is longer than `age_max`, 24h",
+        "lower it to 24h or less, or raise `age_max`",
     );
 }
 
@@ -344,7 +345,7 @@ fn an_address_stands_once() {
 #[test]
 fn defaults_follow_a_brief_lifetime() {
     let config = parsed(
-        "[[listener]]\nlisten = \"[::1]:1\"\nmax_age = \"2s\"\n\
+        "[[listener]]\nlisten = \"[::1]:1\"\nage_max = \"2s\"\n\
          [[listener]]\nlisten = \"[::1]:2\"\nlifetime = \"short\"\ndeadline = \"3s\"\n",
     );
     let seconds = Duration::from_secs;

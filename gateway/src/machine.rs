@@ -103,7 +103,7 @@ impl Machine {
             tables => format!(" for each of {tables} shards"),
         };
         format!(
-            "max_connections is lowered from {wanted} to {possible}: the hard limit of open files is {descriptors}{tables} \
+            "connections_max is lowered from {wanted} to {possible}: the hard limit of open files is {descriptors}{tables} \
              and {reserve} of them are kept back; raise it with `ulimit -Hn {needed}` (as root), or in a systemd unit \
              with `LimitNOFILE={needed}`"
         )

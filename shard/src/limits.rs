@@ -118,7 +118,7 @@ impl Limits {
                 address = %source.network(),
                 held,
                 "an address is refused: the places that are left are kept for addresses that hold few; if a proxy or \
-                 many clients behind one router stand there, set max_per_address of the listener to {}",
+                 many clients behind one router stand there, set connections_per_address_max of the listener to {}",
                 self.total.max
             );
         }

@@ -68,7 +68,7 @@ impl Room {
                 kept_bytes,
                 retention_bytes,
                 message_bytes,
-                "the disk is too small for retention_bytes: fewer messages are kept; lower it, or give the store more room"
+                "the disk is too small for retention_bytes_max: fewer messages are kept; lower it, or give the store more room"
             );
             config.retention_bytes = kept_bytes;
         }

@@ -66,7 +66,7 @@ impl Losses {
             warn!(
                 messages,
                 bytes,
-                "acknowledged messages younger than retention_age were deleted, since more came than retention_bytes \
+                "acknowledged messages younger than retention_age_max were deleted, since more came than retention_bytes_max \
                  keeps: raise it, or lower the shares of it"
             );
         }

@@ -95,8 +95,8 @@ fn configuration([usual, small]: [SocketAddr; 2], data_dir: &Path) -> String {
         protocol = "auto"
         sink = "store"
         message_bytes_max = "1KiB"
-        window_messages = 3
-        window_bytes = "1KiB"
+        window_messages_max = 3
+        window_bytes_max = "1KiB"
         "#,
         data_dir.display()
     )

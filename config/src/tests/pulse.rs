@@ -43,10 +43,10 @@ fn words_reach_their_settings() {
 
 /// What belongs to the pulse protocol, each with a sound value.
 const OF_PULSE: [(&str, &str); 5] = [
-    ("window_messages", "256"),
-    ("window_bytes", "\"256KiB\""),
+    ("window_messages_max", "256"),
+    ("window_bytes_max", "\"256KiB\""),
     ("heartbeat_timeout_max", "\"5m\""),
-    ("session_ttl", "\"1h\""),
+    ("session_timeout", "\"1h\""),
     ("second_connection", "\"allow\""),
 ];
 
@@ -104,12 +104,12 @@ fn the_window_holds_one_of_the_longest_messages() {
     let window = |lines: &str| policy_of(&format!("protocol = \"auto\"\n{lines}")).pulse.window.bytes;
     assert_eq!(window(""), 256 * 1024);
     assert_eq!(window("message_bytes_max = \"1MB\""), 1_000_000);
-    assert_eq!(window("message_bytes_max = \"8MB\"\nwindow_bytes = \"64MiB\""), 64 * 1024 * 1024);
+    assert_eq!(window("message_bytes_max = \"8MB\"\nwindow_bytes_max = \"64MiB\""), 64 * 1024 * 1024);
     check(
-        &listener("protocol = \"auto\"\nmessage_bytes_max = \"1MB\"\nwindow_bytes = \"256KiB\""),
+        &listener("protocol = \"auto\"\nmessage_bytes_max = \"1MB\"\nwindow_bytes_max = \"256KiB\""),
         5,
-        16,
-        "window_bytes: the window has to hold at least one of the longest messages",
+        20,
+        "window_bytes_max: the window has to hold at least one of the longest messages",
         "raise it to `message_bytes_max` or more",
     );
 }
@@ -118,10 +118,10 @@ fn the_window_holds_one_of_the_longest_messages() {
 fn values_out_of_range_are_refused() {
     let messages = "give it a whole number from 1 to 1000000";
     for (key, column, problem, fix) in [
-        ("window_messages = 0", 19, "0 is out of range", messages),
-        ("window_messages = 1000001", 19, "1000001 is out of range", messages),
-        ("window_messages = 4294967297", 19, "4294967297 is out of range", messages),
-        ("window_bytes = \"65MiB\"", 16, "65MiB is out of range", "give it a size from 1B to 64MiB"),
+        ("window_messages_max = 0", 23, "0 is out of range", messages),
+        ("window_messages_max = 1000001", 23, "1000001 is out of range", messages),
+        ("window_messages_max = 4294967297", 23, "4294967297 is out of range", messages),
+        ("window_bytes_max = \"65MiB\"", 20, "65MiB is out of range", "give it a size from 1B to 64MiB"),
         (
             "message_bytes_max = \"17MB\"",
             21,
@@ -129,16 +129,16 @@ fn values_out_of_range_are_refused() {
             "lower it to 16MB or less, or set `protocol` to raw",
         ),
         (
-            "session_ttl = \"366days\"",
-            15,
+            "session_timeout = \"366days\"",
+            19,
             "366days is out of range",
             "give it a duration above 0s, up to 365days",
         ),
         (
             "heartbeat_timeout_max = \"25h\"",
             25,
-            "25h is longer than `max_age`, 24h",
-            "lower it to 24h or less, or raise `max_age`",
+            "25h is longer than `age_max`, 24h",
+            "lower it to 24h or less, or raise `age_max`",
         ),
     ] {
         let name = key.split(' ').next().expect("a key");

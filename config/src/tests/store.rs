@@ -31,29 +31,29 @@ fn the_store_s_files_without_the_store_are_refused() {
     let help = "set the `sink` of a listener to store, or take it out";
     check_store("data_dir = \"data\"", 12, &format!("data_dir: {problem}"), help);
     check_store("durability = \"os\"", 14, &format!("durability: {problem}"), help);
-    parsed(&format!("[store]\nmax_sessions = 5\n{LISTENER}protocol = \"auto\"\n"));
+    parsed(&format!("[store]\nsessions_max = 5\n{LISTENER}protocol = \"auto\"\n"));
 }
 
 #[test]
 fn values_out_of_range_are_refused() {
     for (key, column, problem, fix) in [
         ("data_dir = 5", 12, "this is of the type integer", "give it a folder, in quotes"),
-        ("max_sessions = 0", 16, "0 is out of range", "give it a whole number from 1 to 1000000000"),
+        ("sessions_max = 0", 16, "0 is out of range", "give it a whole number from 1 to 1000000000"),
         (
-            "max_sessions = 1000000001",
+            "sessions_max = 1000000001",
             16,
             "1000000001 is out of range",
             "give it a whole number from 1 to 1000000000",
         ),
         ("queue_bytes_max = \"63KiB\"", 19, "63KiB is out of range", "give it a size from 64KiB to 1GiB"),
         (
-            "retention_age = \"11years\"",
-            17,
+            "retention_age_max = \"11years\"",
+            21,
             "11years is out of range",
             "give it a duration from 1s to 10years",
         ),
-        ("retention_bytes = 1000", 19, "1kB is out of range", "give it a size from 1MiB to 1PiB"),
-        ("quota_bytes = 64", 15, "64B is out of range", "give it a size from 65B to 1PiB"),
+        ("retention_bytes_max = 1000", 23, "1kB is out of range", "give it a size from 1MiB to 1PiB"),
+        ("quota_bytes_max = 64", 19, "64B is out of range", "give it a size from 65B to 1PiB"),
         ("quota_every = \"31days\"", 15, "31days is out of range", "give it a duration from 1s to 30days"),
         (
             "outgoing_messages_max = 1000001",
@@ -88,10 +88,10 @@ fn a_store_takes_what_its_listeners_send() {
     parsed(&large.replace("\"store\"", "\"discard\"\nprotocol = \"raw\""));
 
     check(
-        &format!("[store]\nquota_bytes = 1000\n{LISTENER}protocol = \"auto\"\n"),
+        &format!("[store]\nquota_bytes_max = 1000\n{LISTENER}protocol = \"auto\"\n"),
         2,
-        15,
-        "quota_bytes: 1kB is too little for messages of up to 64KiB",
+        19,
+        "quota_bytes_max: 1kB is too little for messages of up to 64KiB",
         "raise it to 65600B or more, or lower `message_bytes_max`",
     );
     check(
@@ -108,37 +108,42 @@ fn what_is_kept_has_room_for_others_beside_one_address_and_what_waits() {
     let store = |keys: &str| format!("shards = 1\n[store]\n{keys}\n{LISTENER}sink = \"store\"\n");
     let refused = |keys: &str, numbers: &str, help: &str| {
         let problem = format!(
-            "retention_bytes: {numbers} can wait for the store are stored as well, which leaves others next to nothing"
+            "retention_bytes_max: {numbers} can wait for the store are stored as well, which leaves others next to nothing"
         );
-        check(&store(keys), 3, 19, &problem, help);
+        check(&store(keys), 3, 23, &problem, help);
     };
     refused(
-        "retention_bytes = \"24MiB\"",
+        "retention_bytes_max = \"24MiB\"",
         "24MiB are too few: one address may have 6MiB of them, and the 20MiB that",
         "raise it to 32MiB, or lower `queue_bytes_max` to 12288KiB",
     );
-    parsed(&store("retention_bytes = \"32MiB\""));
-    parsed(&store("retention_bytes = \"24MiB\"\nqueue_bytes_max = \"12288KiB\""));
+    parsed(&store("retention_bytes_max = \"32MiB\""));
+    parsed(&store("retention_bytes_max = \"24MiB\"\nqueue_bytes_max = \"12288KiB\""));
     refused(
-        "retention_bytes = \"32MiB\"\nretention_bytes_per_address = \"16MiB\"",
+        "retention_bytes_max = \"32MiB\"\nretention_bytes_per_address_max = \"16MiB\"",
         "32MiB are too few: one address may have 16MiB of them, and the 20MiB that",
         "raise it to 42MiB, or lower `queue_bytes_max` to 9830KiB",
     );
-    parsed(&store("retention_bytes = \"42MiB\"\nretention_bytes_per_address = \"16MiB\""));
+    parsed(&store("retention_bytes_max = \"42MiB\"\nretention_bytes_per_address_max = \"16MiB\""));
     refused(
-        "retention_bytes = \"1MiB\"\nretention_bytes_per_address = \"890KiB\"\nqueue_bytes_max = \"128KiB\"",
+        "retention_bytes_max = \"1MiB\"\nretention_bytes_per_address_max = \"890KiB\"\nqueue_bytes_max = \"128KiB\"",
         "1MiB are too few: one address may have 890KiB of them, and the 384KiB that",
         "raise it to 2MiB",
     );
     // Without a share, and where nothing is kept, nobody is promised any.
-    parsed(&store("retention_bytes = \"24MiB\"\nretention_bytes_per_address = \"21MiB\""));
-    parsed(&format!("[store]\nretention_bytes = \"1MiB\"\n{LISTENER}"));
+    parsed(&store("retention_bytes_max = \"24MiB\"\nretention_bytes_per_address_max = \"21MiB\""));
+    parsed(&format!("[store]\nretention_bytes_max = \"1MiB\"\n{LISTENER}"));
 }
 
 #[test]
 fn keys_of_the_store_belong_into_its_table() {
     check_store("colour = 1", 1, "unknown key `colour`", "docs/reference.md has all keys");
-    check_store("max_session = 1", 1, "unknown key `max_session`", "did you mean `max_sessions`?");
+    check_store(
+        "max_session = 1",
+        1,
+        "unknown key `max_session`",
+        "did you mean `sessions_max`, `sessions_per_address_max` or `retention_bytes_per_session_max`?",
+    );
     check_store(
         "shards = 2",
         1,

@@ -71,7 +71,7 @@ impl Config {
         if let Some(bytes) = self.longest_stored() {
             for (key, has, needs) in [
                 ("queue_bytes_max", self.store.queue_bytes_max as u64, 2 * bytes as u64),
-                ("quota_bytes", self.store.quota.bytes, bytes as u64 + STORED_EXTRA),
+                ("quota_bytes_max", self.store.quota.bytes, bytes as u64 + STORED_EXTRA),
             ] {
                 if has < needs {
                     let problem =
@@ -153,7 +153,7 @@ mod tests {
         for (key, change) in [
             ("listener", (|config| config.listeners.clear()) as fn(&mut Config)),
             ("shards", |config| config.shards = NonZeroUsize::new(1025)),
-            ("max_connections", |config| config.max_connections = Some(0)),
+            ("connections_max", |config| config.max_connections = Some(0)),
             ("drain_within", |config| config.drain_within = Duration::from_secs(3601)),
             ("gather", |config| config.gather = Some(Duration::from_secs(1))),
             ("summary_every", |config| config.summary_every = Duration::from_millis(500)),
@@ -175,8 +175,8 @@ mod tests {
         let all = [
             (Place::Gateway, "gather"),
             (Place::Store, "wal_bytes"),
-            (listener(0), "flush"),
-            (listener(1), "first_message"),
+            (listener(0), "flush_timeout"),
+            (listener(1), "first_message_timeout"),
             (listener(1), "sink"),
         ];
         assert_eq!(several, all, "all are told at once");
@@ -185,23 +185,23 @@ mod tests {
     #[test]
     fn settings_of_the_store_are_named() {
         for (field, change) in [
-            ("max_sessions", (|store| store.sessions_max = 0) as fn(&mut StoreConfig)),
-            ("max_sessions", |store| store.sessions_max = 1_000_000_001),
+            ("sessions_max", (|store| store.sessions_max = 0) as fn(&mut StoreConfig)),
+            ("sessions_max", |store| store.sessions_max = 1_000_000_001),
             ("queue_bytes_max", |store| store.queue_bytes_max = 65_535),
-            ("retention_age", |store| store.retention_age = Duration::from_millis(999)),
-            ("retention_bytes", |store| store.retention_bytes = u64::MAX),
-            ("quota_bytes", |store| store.quota.bytes = 64),
+            ("retention_age_max", |store| store.retention_age = Duration::from_millis(999)),
+            ("retention_bytes_max", |store| store.retention_bytes = u64::MAX),
+            ("quota_bytes_max", |store| store.quota.bytes = 64),
             ("quota_every", |store| store.quota.every = Duration::from_secs(31 * 86_400)),
             ("outgoing_messages_max", |store| store.outgoing_messages_max = 0),
             ("outgoing_bytes_max", |store| store.outgoing_bytes_max = 0),
             ("wal_bytes", |store| store.wal_bytes = 1),
-            ("max_sessions_per_address", |store| store.sessions_per_source_max = Some(0)),
-            ("outgoing_bytes_in_all", |store| {
+            ("sessions_per_address_max", |store| store.sessions_per_source_max = Some(0)),
+            ("outgoing_bytes_in_all_max", |store| {
                 store.outgoing_bytes_in_all = Some(store.outgoing_bytes_max - 1)
             }),
-            ("outgoing_bytes_per_address", |store| store.outgoing_bytes_per_source = Some(1)),
-            ("retention_bytes_per_session", |store| store.retention_bytes_per_session = Some(1 << 20)),
-            ("retention_bytes_per_address", |store| store.retention_bytes_per_source = Some(1 << 40)),
+            ("outgoing_bytes_per_address_max", |store| store.outgoing_bytes_per_source = Some(1)),
+            ("retention_bytes_per_session_max", |store| store.retention_bytes_per_session = Some(1 << 20)),
+            ("retention_bytes_per_address_max", |store| store.retention_bytes_per_source = Some(1 << 40)),
         ] {
             assert_eq!(refused(|config| change(&mut config.store)), [(Place::Store, field)]);
         }
@@ -263,20 +263,20 @@ mod tests {
             ("name", |listener| listener.name = Some("all devices".to_owned())),
             ("name", |listener| listener.name = Some("gerät".to_owned())),
             ("name", |listener| listener.name = Some("127.0.0.1:7373".to_owned())),
-            ("linger", |listener| listener.policy.linger = Duration::ZERO),
+            ("linger_timeout", |listener| listener.policy.linger = Duration::ZERO),
             ("sink", |listener| listener.sink = "strore".to_owned()),
-            ("max_connections", |listener| listener.max_connections = Some(0)),
-            ("max_per_address", |listener| listener.max_per_address = Some(0)),
-            ("max_newcomers", |listener| listener.max_newcomers = Some(0)),
-            ("accept_rate", |listener| listener.accept_rate = 0),
+            ("connections_max", |listener| listener.max_connections = Some(0)),
+            ("connections_per_address_max", |listener| listener.max_per_address = Some(0)),
+            ("newcomers_max", |listener| listener.max_newcomers = Some(0)),
+            ("accept_rate_max", |listener| listener.accept_rate = 0),
             ("user_timeout", |listener| listener.user_timeout = Duration::from_millis(999)),
             ("user_timeout", |listener| listener.user_timeout = Duration::from_secs(25 * 86_400)),
             ("keepalive", |listener| listener.keepalive = Duration::ZERO),
-            ("window_messages", |listener| {
+            ("window_messages_max", |listener| {
                 listener.policy.protocol = Protocol::Auto;
                 listener.policy.pulse.window.messages = 1_000_001;
             }),
-            ("window_bytes", |listener| {
+            ("window_bytes_max", |listener| {
                 listener.policy.protocol = Protocol::Pulse;
                 listener.policy.pulse.window.bytes = 64 * 1024 * 1024 + 1;
             }),

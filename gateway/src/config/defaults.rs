@@ -30,10 +30,10 @@ pub fn give_way(policy: &mut Policy, is_stated: impl Fn(&str) -> bool) {
     {
         *heartbeat_timeout = (*heartbeat_timeout).min(age);
     }
-    if !is_stated("first_message") {
+    if !is_stated("first_message_timeout") {
         policy.first_message = policy.first_message.min(age);
     }
-    if !is_stated("window_bytes") {
+    if !is_stated("window_bytes_max") {
         let longest = u32::try_from(policy.message_bytes_max).unwrap_or(u32::MAX);
         policy.pulse.window.bytes = policy.pulse.window.bytes.max(longest);
     }

@@ -38,7 +38,7 @@ impl ListenerConfig {
             refuse("message_bytes_max", problem, "lower it to 16MB or less, or set `protocol` to raw");
         } else if (policy.pulse.window.bytes as usize) < policy.message_bytes_max {
             let problem = "the window has to hold at least one of the longest messages";
-            refuse("window_bytes", problem, "raise it to `message_bytes_max` or more");
+            refuse("window_bytes_max", problem, "raise it to `message_bytes_max` or more");
         }
     }
 }
@@ -47,16 +47,16 @@ impl ListenerConfig {
 fn spans(policy: &Policy) -> Vec<(&'static str, Duration, &'static str, Duration)> {
     let first = policy.first_message;
     match policy.lifetime {
-        LifetimePolicy::Short { deadline } => vec![("first_message", first, "deadline", deadline)],
+        LifetimePolicy::Short { deadline } => vec![("first_message_timeout", first, "deadline", deadline)],
         LifetimePolicy::Long { heartbeat_timeout: timeout, max_age } => {
             let mut spans = vec![
-                ("heartbeat_timeout", timeout, "max_age", max_age),
-                ("first_message", first, "max_age", max_age),
+                ("heartbeat_timeout", timeout, "age_max", max_age),
+                ("first_message_timeout", first, "age_max", max_age),
             ];
             let longest = policy.pulse.heartbeat_timeout_max;
             if let Some(longest) = longest.filter(|_| policy.protocol != Protocol::Raw) {
                 spans.push(("heartbeat_timeout", timeout, "heartbeat_timeout_max", longest));
-                spans.push(("heartbeat_timeout_max", longest, "max_age", max_age));
+                spans.push(("heartbeat_timeout_max", longest, "age_max", max_age));
             }
             spans
         }
@@ -84,10 +84,16 @@ mod tests {
         };
         assert_eq!(refused(|_| ()), [""; 0]);
         assert_eq!(refused(|policy| policy.lifetime = long(60, 30)), ["heartbeat_timeout"]);
-        assert_eq!(refused(|policy| policy.lifetime = long(5, 8)), ["first_message"]);
-        assert_eq!(refused(|policy| policy.lifetime = long(9, 8)), ["heartbeat_timeout", "first_message"]);
+        assert_eq!(refused(|policy| policy.lifetime = long(5, 8)), ["first_message_timeout"]);
+        assert_eq!(
+            refused(|policy| policy.lifetime = long(9, 8)),
+            ["heartbeat_timeout", "first_message_timeout"]
+        );
         let deadline = seconds(1);
-        assert_eq!(refused(|policy| policy.lifetime = LifetimePolicy::Short { deadline }), ["first_message"]);
+        assert_eq!(
+            refused(|policy| policy.lifetime = LifetimePolicy::Short { deadline }),
+            ["first_message_timeout"]
+        );
         let longest = |seconds| Some(Duration::from_secs(seconds));
         assert_eq!(refused(|policy| policy.pulse.heartbeat_timeout_max = longest(1)), ["heartbeat_timeout"]);
         assert_eq!(
@@ -99,7 +105,7 @@ mod tests {
     #[test]
     fn a_message_fits_into_a_frame_and_into_the_window() {
         assert_eq!(refused(|policy| policy.message_bytes_max = 20_000_000), ["message_bytes_max"]);
-        assert_eq!(refused(|policy| policy.pulse.window.bytes = 1024), ["window_bytes"]);
+        assert_eq!(refused(|policy| policy.pulse.window.bytes = 1024), ["window_bytes_max"]);
         assert_eq!(
             refused(|policy| {
                 policy.protocol = Protocol::Raw;

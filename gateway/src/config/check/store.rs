@@ -20,20 +20,20 @@ pub(super) fn check_shares(store: &StoreConfig, faults: &mut Faults) {
         faults.push(Fault::new(Place::Store, key, problem, format!("give it {bounds}")));
     };
     for (key, bytes) in [
-        ("outgoing_bytes_in_all", store.outgoing_bytes_in_all),
-        ("outgoing_bytes_per_address", store.outgoing_bytes_per_source),
+        ("outgoing_bytes_in_all_max", store.outgoing_bytes_in_all),
+        ("outgoing_bytes_per_address_max", store.outgoing_bytes_per_source),
     ] {
         if let Some(bytes) = bytes.filter(|bytes| *bytes < store.outgoing_bytes_max) {
             refuse(key, bytes, "at least `outgoing_bytes_max`");
         }
     }
     for (key, bytes) in [
-        ("retention_bytes_per_session", store.retention_bytes_per_session),
-        ("retention_bytes_per_address", store.retention_bytes_per_source),
+        ("retention_bytes_per_session_max", store.retention_bytes_per_session),
+        ("retention_bytes_per_address_max", store.retention_bytes_per_source),
     ] {
         let bounds = store.retention_bytes.div_ceil(1024)..=store.retention_bytes;
         if let Some(bytes) = bytes.filter(|bytes| !bounds.contains(bytes)) {
-            refuse(key, bytes, "1/1024 of `retention_bytes` to all of them");
+            refuse(key, bytes, "1/1024 of `retention_bytes_max` to all of them");
         }
     }
 }
@@ -68,7 +68,7 @@ pub(super) fn check_room_for_others(store: &StoreConfig, shards: usize, faults: 
     } else {
         format!("raise it to {}", said(needed))
     };
-    faults.push(Fault::new(Place::Store, "retention_bytes", problem, fix));
+    faults.push(Fault::new(Place::Store, "retention_bytes_max", problem, fix));
 }
 
 /// Bytes as the file takes them, rounded up.

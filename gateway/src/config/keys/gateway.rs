@@ -17,7 +17,7 @@ pub const GATEWAY: &[Key<Config>] = &[
         at: |config| Some(&mut config.shards),
         scope: &[],
         says: "Number of threads that hold connections.",
-        left_out: Some("one per core, or more if the descriptors for `max_connections` require it"),
+        left_out: Some("one per core, or more if the descriptors for `connections_max` require it"),
         example: Some("2"),
         reload: Reload::Restart,
     },
@@ -38,7 +38,7 @@ pub const GATEWAY: &[Key<Config>] = &[
         reload: Reload::Restart,
     },
     Key {
-        name: "max_connections",
+        name: "connections_max",
         flag: Some("--max-connections"),
         kind: Kind::Count(ANY_COUNT),
         at: |config| Some(&mut config.max_connections),
@@ -67,7 +67,7 @@ pub const GATEWAY: &[Key<Config>] = &[
         at: |config| Some(&mut config.drain_within),
         scope: &[],
         says: "Spread a graceful shutdown over this time. Meanwhile newcomers are told to come back. Everyone is \
-               told when: after the shutdown and a second for the restart, at the pace of `accept_rate`. 5s later \
+               told when: after the shutdown and a second for the restart, at the pace of `accept_rate_max`. 5s later \
                the gateway ends: what the sinks and the store have not taken by then is given up, counted and \
                logged.",
         left_out: None,

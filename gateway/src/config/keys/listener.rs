@@ -90,13 +90,13 @@ pub const LISTENER: &[Key<ListenerConfig>] = &[
             LifetimePolicy::Short { .. } => None,
         },
         scope: &[Scope::Long],
-        says: "Long connections end after this much silence, at most `max_age`; each heartbeat restarts it.",
-        left_out: Some("5s, or `max_age` if that is less"),
+        says: "Long connections end after this much silence, at most `age_max`; each heartbeat restarts it.",
+        left_out: Some("5s, or `age_max` if that is less"),
         example: None,
         reload: Reload::Newcomers,
     },
     Key {
-        name: "max_age",
+        name: "age_max",
         flag: Some("--max-age"),
         kind: Kind::Duration(LIFE),
         at: |listener| match &mut listener.policy.lifetime {
@@ -110,12 +110,12 @@ pub const LISTENER: &[Key<ListenerConfig>] = &[
         reload: Reload::Newcomers,
     },
     Key {
-        name: "first_message",
+        name: "first_message_timeout",
         flag: Some("--first-message"),
         kind: Kind::Duration(LIFE),
         at: |listener| Some(&mut listener.policy.first_message),
         scope: &[],
-        says: "From accept to the first complete message, at most `max_age` or `deadline`.",
+        says: "From accept to the first complete message, at most `age_max` or `deadline`.",
         left_out: Some("10s, or less if the connection can't live that long"),
         example: None,
         reload: Reload::Newcomers,
@@ -182,7 +182,7 @@ pub const LISTENER: &[Key<ListenerConfig>] = &[
         reload: Reload::Newcomers,
     },
     Key {
-        name: "write_stall",
+        name: "write_timeout",
         flag: None,
         kind: Kind::Duration(LIFE),
         at: |listener| Some(&mut listener.policy.write_stall),
@@ -193,7 +193,7 @@ pub const LISTENER: &[Key<ListenerConfig>] = &[
         reload: Reload::Newcomers,
     },
     Key {
-        name: "half_close",
+        name: "half_close_timeout",
         flag: None,
         kind: Kind::Duration(LIFE),
         at: |listener| Some(&mut listener.policy.half_close),
@@ -204,7 +204,7 @@ pub const LISTENER: &[Key<ListenerConfig>] = &[
         reload: Reload::Newcomers,
     },
     Key {
-        name: "sink_stall",
+        name: "sink_timeout",
         flag: None,
         kind: Kind::Duration(LIFE),
         at: |listener| Some(&mut listener.policy.sink_stall),
@@ -262,7 +262,7 @@ pub const LISTENER: &[Key<ListenerConfig>] = &[
         reload: Reload::Newcomers,
     },
     Key {
-        name: "flush",
+        name: "flush_timeout",
         flag: None,
         kind: Kind::Duration(LIFE),
         at: |listener| Some(&mut listener.policy.flush),
@@ -273,7 +273,7 @@ pub const LISTENER: &[Key<ListenerConfig>] = &[
         reload: Reload::Newcomers,
     },
     Key {
-        name: "linger",
+        name: "linger_timeout",
         flag: None,
         kind: Kind::Duration(LIFE),
         at: |listener| Some(&mut listener.policy.linger),
@@ -295,7 +295,7 @@ pub const LISTENER: &[Key<ListenerConfig>] = &[
         reload: Reload::Newcomers,
     },
     Key {
-        name: "max_connections",
+        name: "connections_max",
         flag: None,
         kind: Kind::Count(ANY_COUNT),
         at: |listener| Some(&mut listener.max_connections),
@@ -306,7 +306,7 @@ pub const LISTENER: &[Key<ListenerConfig>] = &[
         reload: Reload::AtOnce,
     },
     Key {
-        name: "max_per_address",
+        name: "connections_per_address_max",
         flag: Some("--max-per-address"),
         kind: Kind::Count(ANY_COUNT),
         at: |listener| Some(&mut listener.max_per_address),
@@ -314,25 +314,25 @@ pub const LISTENER: &[Key<ListenerConfig>] = &[
         says: "Maximum number of connections from one source address (IPv6: one /64). The last quarter of the \
                places, and of the newcomers' places, is kept for addresses (IPv6: one /48) that hold few: fewer \
                than 4, or fewer than one in 256 of the places. So one address alone keeps nobody out. For a \
-               proxy, or many clients behind one router, set this to `max_connections`: above three quarters of \
+               proxy, or many clients behind one router, set this to `connections_max`: above three quarters of \
                the places nothing is kept.",
-        left_out: Some("unlimited, up to `max_connections`"),
+        left_out: Some("unlimited, up to `connections_max`"),
         example: Some("100"),
         reload: Reload::AtOnce,
     },
     Key {
-        name: "max_newcomers",
+        name: "newcomers_max",
         flag: None,
         kind: Kind::Count(ANY_COUNT),
         at: |listener| Some(&mut listener.max_newcomers),
         scope: &[],
         says: "Maximum number of connections without a complete first message.",
-        left_out: Some("as `max_connections`"),
+        left_out: Some("as `connections_max`"),
         example: Some("1000"),
         reload: Reload::AtOnce,
     },
     Key {
-        name: "accept_rate",
+        name: "accept_rate_max",
         flag: None,
         kind: Kind::Count(1..=1_000_000),
         at: |listener| Some(&mut listener.accept_rate),
@@ -366,7 +366,7 @@ pub const LISTENER: &[Key<ListenerConfig>] = &[
         reload: Reload::Newcomers,
     },
     Key {
-        name: "window_messages",
+        name: "window_messages_max",
         flag: None,
         kind: Kind::Count(1..=1_000_000),
         at: |listener| Some(&mut listener.policy.pulse.window.messages),
@@ -377,7 +377,7 @@ pub const LISTENER: &[Key<ListenerConfig>] = &[
         reload: Reload::Newcomers,
     },
     Key {
-        name: "window_bytes",
+        name: "window_bytes_max",
         flag: None,
         kind: Kind::Size(1..=BYTES_MAX as u64),
         at: |listener| Some(&mut listener.policy.pulse.window.bytes),
@@ -393,13 +393,13 @@ pub const LISTENER: &[Key<ListenerConfig>] = &[
         kind: Kind::Duration(LIFE),
         at: |listener| Some(&mut listener.policy.pulse.heartbeat_timeout_max),
         scope: &[Scope::Long, Scope::Pulse],
-        says: "The longest heartbeat timeout that a client can ask for, from `heartbeat_timeout` to `max_age`.",
+        says: "The longest heartbeat timeout that a client can ask for, from `heartbeat_timeout` to `age_max`.",
         left_out: Some("`heartbeat_timeout`"),
         example: Some("\"5m\""),
         reload: Reload::Newcomers,
     },
     Key {
-        name: "session_ttl",
+        name: "session_timeout",
         flag: None,
         kind: Kind::Duration(LIFE),
         at: |listener| Some(&mut listener.policy.pulse.session_ttl),

@@ -43,7 +43,7 @@ pub const STORE: &[Key<Config>] = &[
         reload: Reload::Restart,
     },
     Key {
-        name: "max_sessions",
+        name: "sessions_max",
         flag: None,
         kind: Kind::Count(1..=1_000_000_000),
         at: |config| Some(&mut config.store.sessions_max),
@@ -56,15 +56,15 @@ pub const STORE: &[Key<Config>] = &[
         reload: Reload::AtOnce,
     },
     Key {
-        name: "max_sessions_per_address",
+        name: "sessions_per_address_max",
         flag: None,
         kind: Kind::Count(1..=1_000_000_000),
         at: |config| Some(&mut config.store.sessions_per_source_max),
         scope: &[],
         says: "Maximum number of sessions of one source address (IPv6: one /48); at it the same holds for new \
-               sessions from there only. The last quarter of `max_sessions` is kept for addresses that hold fewer \
+               sessions from there only. The last quarter of `sessions_max` is kept for addresses that hold fewer \
                than 16, unless this key allows one address more than the rest.",
-        left_out: Some("1/16 of `max_sessions`, at least 16"),
+        left_out: Some("1/16 of `sessions_max`, at least 16"),
         example: Some("62500"),
         reload: Reload::AtOnce,
     },
@@ -81,7 +81,7 @@ pub const STORE: &[Key<Config>] = &[
         reload: Reload::Restart,
     },
     Key {
-        name: "retention_age",
+        name: "retention_age_max",
         flag: None,
         kind: Kind::Duration(SECOND..=RETENTION_AGE_MAX),
         at: |config| Some(&mut config.store.retention_age),
@@ -93,7 +93,7 @@ pub const STORE: &[Key<Config>] = &[
         reload: Reload::AtOnce,
     },
     Key {
-        name: "retention_bytes",
+        name: "retention_bytes_max",
         flag: None,
         kind: Kind::Size(RETENTION_BYTES),
         at: |config| Some(&mut config.store.retention_bytes),
@@ -107,33 +107,33 @@ pub const STORE: &[Key<Config>] = &[
         reload: Reload::AtOnce,
     },
     Key {
-        name: "retention_bytes_per_session",
+        name: "retention_bytes_per_session_max",
         flag: None,
         kind: Kind::Size(1 << 10..=1 << 50),
         at: |config| Some(&mut config.store.retention_bytes_per_session),
         scope: &[],
-        says: "How many of these bytes one session may have, from 1/1024 of `retention_bytes` to all of them. A \
+        says: "How many of these bytes one session may have, from 1/1024 of `retention_bytes_max` to all of them. A \
                client that has as much is not read until older messages are deleted.",
-        left_out: Some("1/16 of `retention_bytes`"),
+        left_out: Some("1/16 of `retention_bytes_max`"),
         example: Some("\"512MiB\""),
         reload: Reload::AtOnce,
     },
     Key {
-        name: "retention_bytes_per_address",
+        name: "retention_bytes_per_address_max",
         flag: None,
         kind: Kind::Size(1 << 10..=1 << 50),
         at: |config| Some(&mut config.store.retention_bytes_per_source),
         scope: &[],
         says: "The same for one source address (IPv6: one /48) with all its sessions and raw clients, so that \
                nobody pushes out what others have sent. Raise it for a proxy, or for many clients behind one \
-               router: from 7/8 of `retention_bytes` on there is no share, clients are always read, and the \
+               router: from 7/8 of `retention_bytes_max` on there is no share, clients are always read, and the \
                oldest messages make room.",
-        left_out: Some("1/4 of `retention_bytes`"),
+        left_out: Some("1/4 of `retention_bytes_max`"),
         example: Some("\"2GiB\""),
         reload: Reload::AtOnce,
     },
     Key {
-        name: "quota_bytes",
+        name: "quota_bytes_max",
         flag: None,
         kind: Kind::Size(65..=1 << 50),
         at: |config| Some(&mut config.store.quota.bytes),
@@ -150,7 +150,7 @@ pub const STORE: &[Key<Config>] = &[
         kind: Kind::Duration(SECOND..=QUOTA_EVERY_MAX),
         at: |config| Some(&mut config.store.quota.every),
         scope: &[],
-        says: "The period of `quota_bytes`.",
+        says: "The period of `quota_bytes_max`.",
         left_out: None,
         example: None,
         reload: Reload::AtOnce,
@@ -178,7 +178,7 @@ pub const STORE: &[Key<Config>] = &[
         reload: Reload::AtOnce,
     },
     Key {
-        name: "outgoing_bytes_in_all",
+        name: "outgoing_bytes_in_all_max",
         flag: None,
         kind: Kind::Size(1..=1 << 50),
         at: |config| Some(&mut config.store.outgoing_bytes_in_all),
@@ -189,14 +189,14 @@ pub const STORE: &[Key<Config>] = &[
         reload: Reload::AtOnce,
     },
     Key {
-        name: "outgoing_bytes_per_address",
+        name: "outgoing_bytes_per_address_max",
         flag: None,
         kind: Kind::Size(1..=1 << 50),
         at: |config| Some(&mut config.store.outgoing_bytes_per_source),
         scope: &[],
         says: "The same for the clients of one source address (IPv6: of one /48), at least \
                `outgoing_bytes_max`.",
-        left_out: Some("1/4 of `outgoing_bytes_in_all`"),
+        left_out: Some("1/4 of `outgoing_bytes_in_all_max`"),
         example: Some("\"64MiB\""),
         reload: Reload::AtOnce,
     },
