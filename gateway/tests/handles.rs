@@ -212,6 +212,7 @@ fn while_its_store_is_held_up_a_client_is_sent_no_more_than_fits_and_senders_hea
     (config.store.outgoing_messages_max, config.store.outgoing_bytes_max) = (1_000_000, 1 << 30);
     let gateway = Running::start_with(config);
     let (mut client, welcomed) = PulseClient::attached(gateway.address(), "a");
+    wait_until("the sink hears of it", || gateway.recorder.lives() == 1);
     gateway.recorder.block();
     // What is in the sink's hands, what fills its queue, what the store then waits with.
     for number in 1..=3 {
