@@ -131,7 +131,11 @@ impl Simulation {
         self.judge.go_on();
         self.disk.judge.go_on();
         while !self.disk.judge.commit(usize::MAX) && !self.disk.judge.is_dead() {}
-        while !self.judge.commit(usize::MAX) && !self.judge.is_dead() {}
+        // What was held back until others were judged comes with another batch, for which the sink needs room again.
+        self.serve_sink(usize::MAX);
+        while !self.judge.commit(usize::MAX) && !self.judge.is_dead() {
+            self.serve_sink(usize::MAX);
+        }
         let mut batch = Batch::default();
         leftover.ends.iter().for_each(|end| batch.push_closed(end.from, end.end.clone()));
         self.queue.push(0, batch);
