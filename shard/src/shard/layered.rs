@@ -69,7 +69,9 @@ impl<I: Io> Served<'_, I> {
                 false
             }
             Some(Err(reason)) => {
-                self.end(now, reason);
+                if !self.ends_otherwise(now) {
+                    self.end(now, reason);
+                }
                 false
             }
         }

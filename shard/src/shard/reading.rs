@@ -155,14 +155,19 @@ impl<I: Io> Served<'_, I> {
     /// The peer has ended its side.
     pub(crate) fn handle_read_end(&mut self, now: Now) {
         self.entry.marks.note_read_dry();
-        // After a reset that a write has found this is no end of the peer's making.
-        if self.fail_if_write_failed(now) || self.end_turned_away(now) {
+        if self.ends_otherwise(now) {
             return;
         }
         self.change(now, |connection, policy, output| {
             connection.handle_discarded(policy, None);
             connection.handle_input_end(now, policy, output);
         });
+    }
+
+    /// Whether it ends for another reason than that the peer has ended its side: a reset that a write has found, or a
+    /// refusal.
+    pub(super) fn ends_otherwise(&mut self, now: Now) -> bool {
+        self.fail_if_write_failed(now) || self.end_turned_away(now)
     }
 
     /// How much may be read from it now. Zero holds it back until the obstacle is gone.
