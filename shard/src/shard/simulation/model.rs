@@ -427,7 +427,8 @@ impl Model {
             CloseReason::SinkFailed => {
                 [self.death, self.failure, self.forgotten].into_iter().flatten().any(|since| since <= at)
             }
-            CloseReason::Replaced => {
+            // Its token may have been valid when it came, and not when its HELLO was read.
+            CloseReason::Replaced | CloseReason::BadToken => {
                 // One that came before may have said HELLO, or have been read, after it.
                 let others = self.clients.iter().enumerate().filter(|(other, _)| *other != client);
                 others.into_iter().any(|(_, other)| other.device == state.device)

@@ -43,7 +43,9 @@ impl Simulation {
             return self.model.check_failed();
         }
         let Some((_, Some(told))) = self.waits else { return };
-        let own = self.now().since(told).saturating_sub(self.model.stalls_since(told));
+        // It may have taken something since, and be full again.
+        let rests = self.model.taken.last().map_or(told, |taken| told.max(*taken));
+        let own = self.now().since(rests).saturating_sub(self.model.stalls_since(rests));
         self.devices.check_told(&self.model, told, own >= SINK_STALL + TICK);
     }
 
