@@ -2,7 +2,7 @@
 //! ends is what they were told.
 
 use super::truth::check_reason;
-use super::{Client, Model, last};
+use super::{Client, Model};
 use crate::end::End;
 use crate::id::ConnectionNumber;
 use crate::shard::simulation::devices::check_farewell;
@@ -67,9 +67,10 @@ pub(in crate::shard::simulation) struct Stored {
 }
 
 impl Stored {
-    /// Whether it has taken nothing for so long that nobody need wait any more.
+    /// Whether it has taken nothing for so long that nobody need wait any more. What it takes at the same instant may come
+    /// too late.
     pub(in crate::shard::simulation) fn has_stalled(&self, at: Instant) -> bool {
-        last(&self.moved, at).is_none_or(|moved| at.since(moved) >= SINK_STALL)
+        self.moved.iter().rfind(|moved| **moved < at).is_none_or(|moved| at.since(*moved) >= SINK_STALL)
     }
 
     /// Whether a newcomer may be kept out now: so much waits, or nothing was taken for long, as far as the shard could find
