@@ -76,7 +76,7 @@ fn in_the_smallest_store_that_is_allowed_a_flood_from_one_address_pushes_out_not
     config.store.retention_bytes = 31 * MIB;
     assert!(matches!(
         Gateway::builder().config(config.clone()).start(),
-        Err(StartError::Config(faults)) if faults.0[0].key == "retention_bytes"
+        Err(StartError::Config(faults)) if faults.0[0].key == "retention_bytes_max"
     ));
     config.store.retention_bytes = 32 * MIB;
     let gateway = Gateway::builder().config(config).start().unwrap();

@@ -152,21 +152,28 @@ impl Memory {
     }
 
     /// Loses the last messages of a session, and which connection it has, as an older copy of a disk does: nobody is
-    /// told. Returns what it was before, if it has lost anything.
+    /// told. Returns what it was before and up to where its messages are committed now, if it has lost anything.
     #[cfg(feature = "damage")]
-    pub fn set_back(&mut self, number: u64, messages: u64) -> Option<Session> {
+    pub fn set_back(&mut self, number: u64, messages: u64) -> Option<(Session, u64)> {
         let before = self.session(number).filter(|session| session.cursor.committed > 0 && messages > 0)?;
         let mut older = before.clone();
         older.cursor.committed = older.cursor.committed.saturating_sub(messages);
+        // A copy from before a loss was found has nothing of what was lost.
+        if let Some((first, last)) = older.lost
+            && older.cursor.committed < last
+        {
+            older.cursor.committed = older.cursor.committed.min(first - 1);
+            older.lost = None;
+        }
         older.floor = older.floor.min(older.cursor.committed);
         older.refusals.retain(|refusal| refusal.number <= older.cursor.committed);
-        (older.lost, older.connection) = (None, None);
+        older.connection = None;
         older.expires_ms = older.expires_ms.or(Some(u64::MAX));
         self.sessions.drop_row(number);
         self.found.remove(number, &before);
         self.found.insert(number, &older);
         self.kept.insert(number, Packed::new(&older));
-        Some(before)
+        Some((before, older.cursor.committed))
     }
 
     fn apply(&mut self, requests: &[Request], committed: &mut Committed) {

@@ -258,8 +258,7 @@ impl Judge {
     pub(super) fn set_back(&self, number: u64, messages: u64) {
         let mut books = self.books.lock();
         let before = if books.dead { None } else { books.memory.set_back(number, messages) };
-        let Some(session) = before else { return };
-        let committed = session.cursor.committed.saturating_sub(messages);
+        let Some((session, committed)) = before else { return };
         let story = books.stories.entry(number).or_default();
         story.was_set_back = true;
         story.fates.retain(|number, _| *number <= committed);
