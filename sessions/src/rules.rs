@@ -51,6 +51,26 @@ pub struct Rules {
     pub kept_of_source: Option<u64>,
 }
 
+impl Rules {
+    /// Nothing is kept, and nobody comes to a limit: what tests begin with that are about something else.
+    pub const UNLIMITED: Self = Self {
+        keeps_messages: false,
+        sessions_max: u64::MAX,
+        sessions_of_source_max: u64::MAX,
+        sessions_open: u64::MAX,
+        sessions_few: u64::MAX,
+        message_bytes_max: usize::MAX,
+        quota_bytes: u64::MAX,
+        quota_every_ms: u64::MAX,
+        outgoing_messages_max: u64::MAX,
+        outgoing_bytes_max: u64::MAX,
+        outgoing_bytes_of_source: u64::MAX,
+        outgoing_bytes_of_all: u64::MAX,
+        kept_of_session: None,
+        kept_of_source: None,
+    };
+}
+
 /// A duration in whole milliseconds.
 #[must_use]
 pub fn millis(duration: Duration) -> u64 {

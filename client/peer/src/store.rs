@@ -6,22 +6,7 @@ use pulsegate_sessions::{Committed, Memory, Reply, Request, Rules, Session, Unju
 /// The longest message that there is, in bytes (PROTOCOL.md section 9).
 const MESSAGE_BYTES_MAX: usize = 16_000_000;
 /// Nobody comes to any other limit.
-const RULES: Rules = Rules {
-    keeps_messages: false,
-    sessions_max: u64::MAX,
-    sessions_of_source_max: u64::MAX,
-    sessions_open: u64::MAX,
-    sessions_few: u64::MAX,
-    message_bytes_max: MESSAGE_BYTES_MAX,
-    quota_bytes: u64::MAX,
-    quota_every_ms: u64::MAX,
-    outgoing_messages_max: u64::MAX,
-    outgoing_bytes_max: u64::MAX,
-    outgoing_bytes_of_source: u64::MAX,
-    outgoing_bytes_of_all: u64::MAX,
-    kept_of_session: None,
-    kept_of_source: None,
-};
+const RULES: Rules = Rules { message_bytes_max: MESSAGE_BYTES_MAX, ..Rules::UNLIMITED };
 
 /// All sessions, and what they have to judge yet.
 #[derive(Debug)]

@@ -11,20 +11,12 @@ use pulsegate_sessions::{
 
 /// Nobody comes to any limit but the one of refusals.
 const RULES: Rules = Rules {
-    keeps_messages: false,
-    sessions_max: u64::MAX,
-    sessions_of_source_max: u64::MAX,
-    sessions_open: u64::MAX,
-    sessions_few: u64::MAX,
-    message_bytes_max: usize::MAX,
-    quota_bytes: u64::MAX,
     quota_every_ms: 0,
     outgoing_messages_max: 0,
     outgoing_bytes_max: 0,
     outgoing_bytes_of_source: 0,
     outgoing_bytes_of_all: 0,
-    kept_of_session: None,
-    kept_of_source: None,
+    ..Rules::UNLIMITED
 };
 /// How many refusals of a session may stand unconfirmed (PROTOCOL.md section 7.3).
 const REFUSALS_MAX: u64 = 64;

@@ -45,6 +45,7 @@ use pulsegate_core::close::CloseReason;
 use pulsegate_core::frame::Durability;
 use pulsegate_core::lifetime::Phase;
 use pulsegate_core::time::Instant;
+use pulsegate_sessions::Rules;
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -119,7 +120,7 @@ impl Simulation {
         let mut random = Rng::with_seed(seed);
         let is_scarce = random.u32(..6) == 0;
         let (rules, window) =
-            if is_scarce { (judge::RULES_SCARCE, WINDOW_WIDE) } else { (judge::RULES, WINDOW) };
+            if is_scarce { (judge::RULES_SCARCE, WINDOW_WIDE) } else { (Rules::UNLIMITED, WINDOW) };
         let post = Post::new(0, Arc::clone(&mailboxes));
         let judge = Arc::new(Judge::new(post, Some(Arc::clone(&origins)), Durability::None, rules));
         let shared = Shared {

@@ -1,12 +1,12 @@
 //! A store whose thread dies with a client's messages: their sink hears of each end nevertheless, and a drain ends.
 
 use super::Simulation;
-use super::judge::{Judge, RULES};
+use super::judge::Judge;
 use crate::mailbox::Command;
 use crate::post::Post;
 use crate::shard::ledger::Ledger;
 use pulsegate_core::frame::Durability;
-use pulsegate_sessions::{Attachment, Request};
+use pulsegate_sessions::{Attachment, Request, Rules};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,7 +14,11 @@ const DEVICE: usize = 0;
 
 /// A device that is attached, and has nothing in flight.
 pub(super) fn one_attached() -> (Simulation, usize) {
-    let mut simulation = Simulation::new(0);
+    one_attached_in(Simulation::new(0))
+}
+
+/// The same in a simulation of one's own.
+pub(super) fn one_attached_in(mut simulation: Simulation) -> (Simulation, usize) {
     let client = simulation.clients;
     simulation.call(DEVICE);
     for _ in 0..3 {
@@ -120,7 +124,7 @@ fn an_end_that_waits_for_a_store_is_not_told_when_another_one_dies() {
     let (mut simulation, client) = one_under_way();
     let post = Post::new(2, [Arc::clone(&simulation.mailbox)].into());
     let origins = simulation.shard.outlets.ledgers[0].origins.clone().expect("it is in memory");
-    let other = Arc::new(Judge::new(post, Some(origins), Durability::None, RULES));
+    let other = Arc::new(Judge::new(post, Some(origins), Durability::None, Rules::UNLIMITED));
     let mut ledgers = std::mem::take(&mut simulation.shard.outlets.ledgers).into_vec();
     ledgers.push(Ledger::new(Arc::<Judge>::clone(&other), None, 1));
     simulation.shard.outlets.ledgers = ledgers.into();

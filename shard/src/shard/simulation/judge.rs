@@ -26,27 +26,9 @@ const UNJUDGED_BYTES_MAX: usize = 1 << 20;
 /// A quota that is used up soon, and how long it takes until there is a new one.
 const QUOTA_BYTES: u64 = 1_500;
 const QUOTA_EVERY_MS: u64 = 2_000;
-/// Limits that nobody comes to.
-pub(super) const RULES: Rules = Rules {
-    keeps_messages: false,
-    sessions_max: u64::MAX,
-    sessions_of_source_max: u64::MAX,
-    sessions_open: u64::MAX,
-    sessions_few: u64::MAX,
-    message_bytes_max: usize::MAX,
-    quota_bytes: u64::MAX,
-    quota_every_ms: u64::MAX,
-    outgoing_messages_max: u64::MAX,
-    outgoing_bytes_max: u64::MAX,
-    outgoing_bytes_of_source: u64::MAX,
-    outgoing_bytes_of_all: u64::MAX,
-    kept_of_session: None,
-    kept_of_source: None,
-};
-
-/// The same, but that clients come to the end of their quota.
+/// Clients come to the end of their quota.
 pub(super) const RULES_SCARCE: Rules =
-    Rules { quota_bytes: QUOTA_BYTES, quota_every_ms: QUOTA_EVERY_MS, ..RULES };
+    Rules { quota_bytes: QUOTA_BYTES, quota_every_ms: QUOTA_EVERY_MS, ..Rules::UNLIMITED };
 
 /// What has come of a session, also after it was forgotten.
 #[derive(Debug, Default)]

@@ -2,6 +2,7 @@
 //! of those whose messages go there by a store.
 
 use super::Simulation;
+use super::dead_store::one_attached_in;
 use super::listeners::{AUTO, MAX_AGE, SINK_STALL};
 use crate::mailbox::Command;
 use pulsegate_core::close::CloseReason;
@@ -86,13 +87,7 @@ impl Simulation {
 fn attached() -> (Simulation, usize) {
     let mut simulation = Simulation::new(0);
     (simulation.rest, simulation.failure, simulation.death) = (0..0, None, None);
-    let client = simulation.clients;
-    simulation.call(DEVICE);
-    for _ in 0..3 {
-        simulation.advance(Duration::ZERO);
-        simulation.serve_all();
-    }
-    (simulation, client)
+    one_attached_in(simulation)
 }
 
 fn say(simulation: &mut Simulation) {
