@@ -6,8 +6,9 @@ use std::fmt::Debug;
 
 /// The most that a layer is given at once, in bytes.
 ///
-/// A layer keeps at most a few times as many, passes on at most a few times as many at once, and answers with no more
-/// than it was given, so that the memory of one connection is bounded.
+/// A layer keeps at most a few times as many, and passes on at most a few times as many at once, so that the memory of
+/// one connection is bounded. What it sends by itself is bounded as well: beyond 16 KiB that the peer has not taken the
+/// connection ends with "output full".
 pub const RECEIVED_BYTES_MAX: usize = 16 * 1024;
 
 /// How the input of a layer ends: in order; or what arrived is against the rules, or was cut off, and the connection

@@ -30,7 +30,8 @@ const _: () = assert!(size_of::<Pipe>() == 8 && size_of::<Aside>() == 24);
 struct Waiting {
     /// What the socket is to take.
     unsent: ByteQueue,
-    /// At most this many bytes of that were produced by the layer itself.
+    /// How many bytes the layer has produced by itself, less all that the socket has taken since. So it is what nobody
+    /// takes that counts.
     answers: usize,
     /// What the layer is to take once it is open.
     early: Vec<u8>,
