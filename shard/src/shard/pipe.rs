@@ -70,21 +70,25 @@ impl Pipe {
     }
 
     /// Whether bytes pass as they are, and none wait: output can go straight to the socket.
+    #[inline]
     pub(crate) const fn is_bare(&self) -> bool {
         self.aside.is_none()
     }
 
     /// Whether a layer stands in it that has not said its last.
+    #[inline]
     pub(crate) fn has_layer(&self) -> bool {
         self.aside.as_ref().is_some_and(|aside| aside.layer.is_some())
     }
 
     /// How many bytes of output wait: as they are to be sent, or for the layer to be open.
+    #[inline]
     pub(crate) fn waiting(&self) -> usize {
         self.what_waits().map_or(0, |waiting| waiting.unsent.len() + waiting.early.len())
     }
 
     /// Whether something waits that the socket is to take.
+    #[inline]
     pub(crate) fn has_unsent(&self) -> bool {
         self.what_waits().is_some_and(|waiting| !waiting.unsent.is_empty())
     }
@@ -158,6 +162,7 @@ impl Pipe {
     }
 
     /// Whether a layer has something for the connection, or knows how its input ends.
+    #[inline]
     pub(crate) fn has_unread(&self) -> bool {
         self.aside.as_ref().is_some_and(|aside| aside.has_yielded() || aside.keeps_back())
     }
@@ -203,6 +208,7 @@ impl Pipe {
         self.what_waits().map_or(0, |waiting| waiting.unread.len())
     }
 
+    #[inline]
     fn what_waits(&self) -> Option<&Waiting> {
         self.aside.as_ref()?.waiting.as_deref()
     }
